@@ -1,0 +1,99 @@
+"""The part of a document that the model sees: whole lines around the cursor, which stand still.
+
+A window that slid with the cursor would change the prompt's first token on every new line, and
+with it everything the KV cache holds. So both ends are line starts that move only when the text
+between them and the cursor has grown or shrunk past a bound. Pure; no IO, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmd.document.text import LineRange, Position
+
+# Measured: the built-in's vocabulary takes 2.9 to 3.4 characters of code per token. Too few
+# characters only cost context; too many are cut to tokens by the engine.
+CHARS_PER_TOKEN = 3
+
+# A side is laid anew when it holds more than GROWN or less than SHRUNK of its budget.
+GROWN = 1.5
+SHRUNK = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    n_prefix: int  # tokens
+    n_suffix: int
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """What the prompt is made of. `head` is the cursor's line before it, `tail` after it."""
+
+    prefix: str
+    suffix: str
+    head: str
+    tail: str
+    next_line: str  # the first line after the cursor's that is not blank, else empty
+
+
+def choose(
+    previous: LineRange | None, lines: Sequence[str], cursor: Position, budget: Budget
+) -> LineRange:
+    """The previous window where it still serves, else one laid anew, side by side."""
+    above = _Side(lines, cursor.line, -1, budget.n_prefix * CHARS_PER_TOKEN)
+    below = _Side(lines, cursor.line + 1, 1, budget.n_suffix * CHARS_PER_TOKEN)
+    kept = previous or LineRange(-1, -1)
+    return LineRange(above.keep_or_lay(kept.first), below.keep_or_lay(kept.end))
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of the cursor: lines from `origin`, going up (-1) or down (1)."""
+
+    lines: Sequence[str]
+    origin: int
+    step: int
+    n_chars_budget: int
+
+    @property
+    def _last(self) -> int:
+        return 0 if self.step < 0 else len(self.lines)
+
+    def keep_or_lay(self, edge: int) -> int:
+        return edge if self._serves(edge) else self._lay()
+
+    def _serves(self, edge: int) -> bool:
+        n_lines = (edge - self.origin) * self.step
+        if edge < 0 or n_lines < 0 or edge > len(self.lines):
+            return False
+        n_chars = 0
+        for line in self.lines[min(edge, self.origin) : max(edge, self.origin)]:
+            n_chars += len(line)
+            if n_chars > self.n_chars_budget * GROWN:
+                return False
+        return edge == self._last or n_chars >= self.n_chars_budget * SHRUNK
+
+    def _lay(self) -> int:
+        edge, n_chars = self.origin, 0
+        while edge != self._last:
+            line = self.lines[edge - 1 if self.step < 0 else edge]
+            if n_chars + len(line) > self.n_chars_budget:
+                break
+            n_chars += len(line)
+            edge += self.step
+        return edge
+
+
+def excerpt(window: LineRange, lines: Sequence[str], cursor: Position) -> Excerpt:
+    line = lines[cursor.line]
+    head, tail = line[: cursor.col], line[cursor.col :]
+    below = lines[cursor.line + 1 : window.end]
+    return Excerpt(
+        prefix="".join(lines[window.first : cursor.line]) + head,
+        suffix=tail + "".join(below),
+        head=head,
+        tail=tail.rstrip("\r\n"),
+        next_line=next((text.strip() for text in below if not text.isspace()), ""),
+    )

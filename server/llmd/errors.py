@@ -1,0 +1,34 @@
+"""What llmd says when something is wrong: subject, what was got, what was expected, what to do.
+
+LlmdError
+├── BadInput      the user's own input: a path, a position, a config key (exit 2)
+├── ModelError    a model that is missing, broken or unsuitable
+├── EngineError   the worker, or llama.cpp in it
+└── DaemonError   no daemon, or one that does not answer
+"""
+
+from __future__ import annotations
+
+
+class LlmdError(Exception):
+    """A sentence for a person. It never carries buffer text."""
+
+    exit_code = 1
+
+
+class BadInput(LlmdError):  # noqa: N818 - named for what it is, not for being an error
+    """The user's own input is wrong."""
+
+    exit_code = 2
+
+
+class ModelError(LlmdError):
+    """A model is missing, broken or unsuitable."""
+
+
+class EngineError(LlmdError):
+    """The worker, or llama.cpp in it, failed."""
+
+
+class DaemonError(LlmdError):
+    """There is no daemon, or it does not answer."""

@@ -1,0 +1,58 @@
+"""What never reaches the model, and why. Pure, apart from nothing: it looks at values only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from llmd.config import Config
+from llmd.document.store import Document
+from llmd.document.text import Position
+
+# `untitled:` is a file that has not been saved yet; any other scheme shows something else.
+FILE_SCHEMES = ("file", "untitled", "")
+
+# A line longer than this is generated or data; it alone would fill the window.
+MAX_LINE_CHARS = 2000
+
+
+def refuse_document(document: Document, config: Config) -> str:
+    """Why no completion is given anywhere in this document; empty when one may be."""
+    if urlsplit(document.uri).scheme not in FILE_SCHEMES:
+        return "scheme"
+    if is_secret(document.names, config.completion.secret_files):
+        return "secret"
+    endings = {PurePosixPath(name).suffix[1:].lower() for name in document.names}
+    if {document.language, *endings} & set(config.completion.disabled_filetypes):
+        return "filetype"
+    if document.text.n_chars > config.context.max_file_bytes:
+        return "size"
+    return ""
+
+
+def refuse_place(
+    lines: list[str], first: int, end: int, cursor: Position, max_line_suffix: int | None
+) -> str:
+    """Why no completion is given here, from the lines the model would see."""
+    window = lines[first:end]
+    if any("\0" in line for line in window):
+        return "binary"
+    if any(len(line) > MAX_LINE_CHARS for line in window):
+        return "long_line"
+    tail = lines[cursor.line][cursor.col :].rstrip()
+    if max_line_suffix is not None and len(tail) > max_line_suffix:
+        return "line_suffix"
+    return ""
+
+
+def is_secret(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    """Whether any of a file's names is one that holds keys."""
+    lowered = [PurePosixPath(name.lower()) for name in names]
+    return any(_matches(path, pattern.lower()) for path in lowered for pattern in patterns)
+
+
+def _matches(path: PurePosixPath, pattern: str) -> bool:
+    n_parts = pattern.count("/") + 1
+    return fnmatchcase("/".join(path.parts[-n_parts:]), pattern)

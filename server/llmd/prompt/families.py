@@ -1,0 +1,165 @@
+"""The FIM formats of the model families: one table, found by a model's name and vocabulary.
+
+Spellings and orders are those of the model cards and of llama.cpp's `src/llama-vocab.cpp`, which
+knows only some of them. Sentinels are only ever tokens; a family whose tokens a vocabulary lacks
+is not that model's family. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Order = Literal["psm", "spm"]
+Role = Literal["pre", "suf", "mid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`pre`, `suf`, `mid`: the spelling of each sentinel; empty where the format has none.
+
+    `opening` and `closing` are pieces that stand before and after the rest: names in angle
+    brackets are tokens, `{path}` is the file's name.
+    """
+
+    name: str
+    pre: str = ""
+    suf: str = ""
+    mid: str = ""
+    order: Order = "psm"
+    repo: str = ""
+    file: str = ""
+    stop: tuple[str, ...] = ()
+    named: str = ""  # a pattern that the model's own name must match
+    opening: tuple[str, ...] = ()
+    closing: tuple[str, ...] = ()
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The tokens that a vocabulary must have for this family to be its own."""
+        return tuple(text for text in (self.pre, self.suf, self.mid) if text)
+
+
+PLAIN = Family("plain")
+
+# The first row that fits is taken, so rows told apart by name stand before their look-alikes.
+FAMILIES = (
+    Family("smollm2-fim", order="spm", named=r"(?i)smollm2.*fim"),
+    Family(
+        "mellum", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "spm",
+        file="<filename>", stop=("<|endoftext|>", "<filename>"),
+        named=r"(?i)mellum", opening=("<filename>", "{path}\n"),
+    ),
+    Family(
+        "codegeex4", "<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>", "spm",
+        stop=("<|user|>", "<|endoftext|>"), named=r"(?i)codegeex",
+        opening=("<|user|>", "\n###PATH:{path}\n###MODE:BLOCK\n"),
+        closing=("<|assistant|>", "\n"),
+    ),
+    Family(
+        "granite4", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
+        stop=("<|end_of_text|>", "<|fim_pad|>"), named=r"(?i)granite",
+    ),
+    Family(
+        "granite3", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
+        repo="<reponame>", stop=("<|end_of_text|>",), named=r"(?i)granite",
+    ),
+    Family(
+        "codeqwen", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
+        repo="<reponame>", file="<file_sep>", stop=("<|endoftext|>", "<file_sep>"),
+        named=r"(?i)codeqwen",
+    ),
+    Family(
+        "qwen-coder", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
+        repo="<|repo_name|>", file="<|file_sep|>",
+        stop=("<|endoftext|>", "<|im_end|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
+    ),
+    Family(
+        "codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
+        file="<|file_separator|>", stop=("<|file_separator|>",),
+    ),
+    Family(
+        "refact", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
+        repo="<reponame>", stop=("<|endoftext|>", "<empty_output>"), named=r"(?i)refact",
+    ),
+    Family(
+        "starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
+        repo="<repo_name>", file="<file_sep>",
+        stop=("<|endoftext|>", "<file_sep>", "<filename>", "<repo_name>", "<reponame>"),
+    ),
+    Family("santacoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>", stop=("<|endoftext|>",)),
+    Family("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>", stop=("▁<EOT>",)),
+    Family(
+        "deepseek-coder", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>",
+        stop=("<｜end▁of▁sentence｜>",),
+    ),
+    Family("codestral", "[PREFIX]", "[SUFFIX]", order="spm", stop=("[PREFIX]", "[SUFFIX]")),
+    Family(
+        "glm", "<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>", stop=("<|endoftext|>",)
+    ),
+    Family(
+        "seed-coder", "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", "spm",
+        stop=("<[end▁of▁sentence]>",),
+    ),
+    Family("falcon-h1", "<|prefix|>", "<|suffix|>", "<|middle|>", stop=("<|endoftext|>",)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A family as one model spells it. `roles` maps each sentinel to its token id."""
+
+    family: Family
+    order: Order
+    roles: Mapping[Role, int] = field(default_factory=dict)
+    stop_ids: frozenset[int] = frozenset()
+
+
+def recognise(
+    name: str,
+    declared: Mapping[Role, int],
+    find: Callable[[str], int | None],
+    order: Literal["auto", "psm", "spm"] = "auto",
+) -> Match:
+    """The family of a model.
+
+    `name` is the GGUF's `general.name`, `declared` the sentinels that it names by id, `find` gives
+    the id of a token by its spelling. Ids that the file declares win over spellings. Without a
+    prefix and a suffix token the answer is PLAIN: a repository token alone is no sign of FIM.
+    """
+    for family in FAMILIES:
+        if family.named and not re.search(family.named, name):
+            continue
+        roles = _roles(family, declared, find)
+        if "pre" in roles and "suf" in roles and ("mid" in roles or not family.mid):
+            return _match(family, roles, find, order)
+    if {"pre", "suf", "mid"} <= declared.keys():
+        return _match(Family("declared"), dict(declared), find, order)
+    return Match(PLAIN, "psm")
+
+
+def _roles(
+    family: Family, declared: Mapping[Role, int], find: Callable[[str], int | None]
+) -> dict[Role, int]:
+    if not family.spellings:  # a family known by its name only
+        return dict(declared)
+    spelled: dict[Role, int] = {}
+    for role, text in (("pre", family.pre), ("suf", family.suf), ("mid", family.mid)):
+        if text and (token := find(text)) is not None:
+            spelled[role] = token  # type: ignore[index]
+    if len(spelled) < len(family.spellings):
+        return {}
+    return spelled | {role: token for role, token in declared.items() if role in spelled}
+
+
+def _match(
+    family: Family,
+    roles: dict[Role, int],
+    find: Callable[[str], int | None],
+    order: Literal["auto", "psm", "spm"],
+) -> Match:
+    spelled = (find(text) for text in family.stop)
+    stop_ids = {token for token in spelled if token is not None} | set(roles.values())
+    return Match(family, family.order if order == "auto" else order, roles, frozenset(stop_ids))

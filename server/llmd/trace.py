@@ -1,0 +1,91 @@
+"""What one request cost, in the words that status, logs and benchmarks share.
+
+Identity: `n_prompt == n_cached + n_prefill`. Times are milliseconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Literal
+
+import msgspec
+
+Path = Literal["cold", "warm", "reused", "prefetched", "superseded", "suppressed", "late", "failed"]
+
+# Fewer cached tokens than this is a cold start: a header and some markers always match.
+WARM_MIN_CACHED = 16
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """Tokens and times that the engine spent on one request."""
+
+    n_prompt: int = 0
+    n_cached: int = 0
+    n_spliced: int = 0
+    n_prefill: int = 0
+    n_healed: int = 0
+    n_decoded: int = 0
+    n_drafted: int = 0
+    n_verified: int = 0
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    ttft_ms: float = 0.0
+    decode_ms: float = 0.0
+
+
+TOKEN_COUNTS = tuple(name for name in Cost.__struct_fields__ if name.startswith("n_"))
+
+
+class Trace(Cost, frozen=True, kw_only=True):
+    """One request, from its arrival to its reply."""
+
+    path: Path
+    reason: str = ""
+    total_ms: float = 0.0
+
+
+def of_cost(cost: Cost, path: Path, total_ms: float, reason: str = "") -> Trace:
+    spent = msgspec.structs.asdict(cost)
+    return Trace(**spent, path=path, reason=reason, total_ms=round(total_ms, 2))
+
+
+class Totals:
+    """Sums since start, and the latest latencies. Owned by the event loop."""
+
+    KEPT_LATENCIES = 512
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._by_path: Counter[str] = Counter()
+        self._by_reason: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._ttft_ms: deque[float] = deque(maxlen=self.KEPT_LATENCIES)
+        self._total_ms: deque[float] = deque(maxlen=self.KEPT_LATENCIES)
+
+    def add(self, trace: Trace) -> None:
+        self.requests += 1
+        self._by_path[trace.path] += 1
+        if trace.path == "suppressed":
+            self._by_reason[trace.reason] += 1
+        self._tokens.update({name: getattr(trace, name) for name in TOKEN_COUNTS})
+        if trace.path in ("cold", "warm"):
+            self._ttft_ms.append(trace.ttft_ms)
+            self._total_ms.append(trace.total_ms)
+
+    def counts(self) -> dict[str, object]:
+        tokens = {name: self._tokens[name] for name in TOKEN_COUNTS}
+        return {"requests": self.requests, "by_path": dict(self._by_path), **tokens}
+
+    def suppressed(self) -> dict[str, int]:
+        return dict(self._by_reason)
+
+    def latency(self) -> dict[str, dict[str, float]]:
+        return {"ttft_ms": _quantiles(self._ttft_ms), "total_ms": _quantiles(self._total_ms)}
+
+
+def _quantiles(values: deque[float]) -> dict[str, float]:
+    ordered = sorted(values) or [0.0]
+    return {
+        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2)
+        for name, share in (("p50", 0.5), ("p95", 0.95))
+    }

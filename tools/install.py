@@ -1,0 +1,78 @@
+"""Makes the one environment of this checkout, `.venv`, from the two hashed lock files.
+
+Standard library only. The native build of llama.cpp takes minutes, so its percentages are shown;
+everything else that pip says goes to `.venv/install.log`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+LOG = VENV / "install.log"
+BUILD_STEP = re.compile(r"\[ *(\d+)(?:%|/(\d+))\]")
+
+
+def main() -> int:
+    if sys.version_info < (3, 11):  # noqa: UP036 - the file must be able to say so
+        print(f"Python {sys.version.split()[0]} is too old; llmd needs 3.11 or later", flush=True)
+        return 1
+    if not (VENV / "bin" / "python").exists():
+        print("Making .venv", flush=True)
+        venv.create(VENV, with_pip=True)
+    LOG.write_text("")
+    # The tools that build come first, by hash; the rest is then built with them, not with a
+    # build environment that pip would fill with whatever is newest.
+    pip("build tools", "--require-hashes", "-r", "requirements-build.lock")
+    pip(
+        "packages (the native build of llama.cpp takes some minutes)",
+        "--require-hashes",
+        "--no-build-isolation",
+        "-r",
+        "requirements.lock",
+    )
+    pip("llmd", "--no-deps", "--no-build-isolation", "-e", ".")
+    (VENV / ".installed").touch()
+    return 0
+
+
+def pip(what: str, *args: str) -> None:
+    print(f"Installing {what}", flush=True)
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-v", *args]
+    env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), **os.environ}
+    env["PATH"] = f"{VENV / 'bin'}:{env['PATH']}"
+    with LOG.open("a") as log:
+        run = subprocess.Popen(  # noqa: S603
+            command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        shown = -1
+        for line in run.stdout or ():
+            log.write(line)
+            shown = show(line, shown)
+    if shown >= 0 and sys.stdout.isatty():
+        print()
+    if run.wait():
+        tail = LOG.read_text().splitlines()[-15:]
+        sys.exit("\n".join([*tail, f"Installing {what} failed; all of pip's words are in {LOG}"]))
+
+
+def show(line: str, shown: int) -> int:
+    """Prints the percentage of a build line when it has grown; returns what is on screen."""
+    if not (step := BUILD_STEP.search(line)):
+        return shown
+    percent = int(step[1]) if not step[2] else 100 * int(step[1]) // int(step[2])
+    if sys.stdout.isatty():
+        print(f"\r  building llama.cpp {percent:3d} %", end="", flush=True)
+    elif percent // 10 > shown // 10:
+        print(f"  building llama.cpp {percent} %", flush=True)
+    return max(percent, shown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
