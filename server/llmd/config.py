@@ -36,14 +36,14 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class Sampling(_Section):
+class Sampling(_Section, frozen=True):
     profile: Literal["low", "greedy"] = "low"
     temperature: Annotated[float, Meta(gt=0, le=2)] = 0.2
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.1  # of the likeliest token's probability
     seed: Annotated[int, Meta(ge=0)] = 3407
 
 
-class Completion(_Section):
+class Completion(_Section, frozen=True):
     max_tokens: Annotated[int, Meta(ge=1, le=512)] = 64
     max_lines: Annotated[int, Meta(ge=1, le=64)] = 8
     max_line_suffix: Annotated[int, Meta(ge=0)] = 8  # characters right of the cursor
@@ -52,17 +52,17 @@ class Completion(_Section):
     secret_files: tuple[str, ...] = SECRET_FILES
 
 
-class Fim(_Section):
+class Fim(_Section, frozen=True):
     order: Literal["auto", "psm", "spm"] = "auto"
 
 
-class Context(_Section):
+class Context(_Section, frozen=True):
     n_prefix: Annotated[int, Meta(ge=16)] = 768  # tokens
     n_suffix: Annotated[int, Meta(ge=0)] = 254  # tokens
     max_file_bytes: Annotated[int, Meta(ge=1)] = 4 << 20
 
 
-class Engine(_Section):
+class Engine(_Section, frozen=True):
     n_ctx: Annotated[int, Meta(ge=256)] | Auto = "auto"
     n_gpu_layers: Annotated[int, Meta(ge=0)] | Literal["all"] = "all"
     n_batch: Annotated[int, Meta(ge=1, le=4096)] | Auto = "auto"
@@ -73,7 +73,7 @@ class Engine(_Section):
     mmap: bool = True
 
 
-class Config(_Section):
+class Config(_Section, frozen=True):
     model: str = "builtin"
     sampling: Sampling = Sampling()
     completion: Completion = Completion()

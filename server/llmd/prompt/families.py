@@ -107,6 +107,14 @@ FAMILIES = (
 )  # fmt: skip
 
 
+DECLARED = Family("declared")  # sentinels named by id in the GGUF, of no family in the table
+_BY_NAME = {family.name: family for family in (*FAMILIES, PLAIN, DECLARED)}
+
+
+def by_name(name: str) -> Family:
+    return _BY_NAME[name]
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """A family as one model spells it. `roles` maps each sentinel to its token id."""
@@ -136,7 +144,7 @@ def recognise(
         if "pre" in roles and "suf" in roles and ("mid" in roles or not family.mid):
             return _match(family, roles, find, order)
     if {"pre", "suf", "mid"} <= declared.keys():
-        return _match(Family("declared"), dict(declared), find, order)
+        return _match(DECLARED, dict(declared), find, order)
     return Match(PLAIN, "psm")
 
 

@@ -1,0 +1,159 @@
+"""The path of a request: gate, window, prompt, engine, trim, trace. Each stage once, in order.
+
+Runs on the event loop; knows no protocol and no tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+from llmd import gates
+from llmd.config import Config
+from llmd.context import window
+from llmd.document.store import Document
+from llmd.document.text import Position, Text
+from llmd.engine.frames import Done, Loaded
+from llmd.engine.service import EngineService, Job
+from llmd.postprocess.stop import rule_for
+from llmd.postprocess.trim import trim
+from llmd.prompt.build import Piece, build
+from llmd.prompt.families import by_name
+from llmd.requests import LatestWins, Ticket
+from llmd.trace import WARM_MIN_CACHED, Cost, Path, Totals, of_cost
+from llmd.transport.service import Answer, Selected
+
+# Whoever asks by hand waits for the answer, also for the model to load.
+INVOKED_DEADLINE_FACTOR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is left of a request once the document has been looked at: a value, no document."""
+
+    excerpt: window.Excerpt
+    file_name: str
+    refusal: str
+    deadline_ms: int
+    arrived_s: float
+
+
+class Completer:
+    def __init__(self, config: Config, engine: EngineService) -> None:
+        self.config = config
+        self.totals = Totals()
+        self._engine = engine
+        self._latest = LatestWins()
+
+    def complete(
+        self,
+        document: Document,
+        cursor: Position,
+        *,
+        invoked: bool,
+        selected: Selected | None = None,
+        on_partial: Callable[[str], None] | None = None,
+    ) -> Coroutine[Any, Any, Answer]:
+        """Looks at the document and ends its older request now; the coroutine does the rest.
+
+        Cancelling the coroutine's task cancels the engine.
+        """
+        ticket = self._latest.take(id(document))
+        place = self._look(document, cursor, invoked, selected)
+        return self._answer(ticket, place, on_partial)
+
+    def _look(
+        self, document: Document, cursor: Position, invoked: bool, selected: Selected | None
+    ) -> Place:
+        limits = self.config.completion
+        factor = INVOKED_DEADLINE_FACTOR if invoked else 1
+        view = partial(
+            Place,
+            file_name=PurePosixPath(document.names[0]).name,
+            deadline_ms=limits.deadline_ms * factor,
+            arrived_s=time.monotonic(),
+        )
+        nothing = window.Excerpt("", "", "", "", "")
+        if refusal := gates.refuse_document(document, self.config):
+            return view(excerpt=nothing, refusal=refusal)
+        lines, cursor = _as_if_taken(document.text, cursor, selected)
+        budget = window.Budget(self.config.context.n_prefix, self.config.context.n_suffix)
+        chosen = window.choose(document.window, lines, cursor, budget)
+        document.window = chosen
+        max_suffix = None if invoked else limits.max_line_suffix
+        if refusal := gates.refuse_place(lines, chosen.first, chosen.end, cursor, max_suffix):
+            return view(excerpt=nothing, refusal=refusal)
+        return view(excerpt=window.excerpt(chosen, lines, cursor), refusal="")
+
+    async def _answer(
+        self, ticket: Ticket, place: Place, on_partial: Callable[[str], None] | None
+    ) -> Answer:
+        if place.refusal:
+            return self._record(place, "", Cost(), "suppressed", place.refusal)
+        job = self._ask(place, on_partial)
+        ticket.end_with(job.cancel)
+        try:
+            done = await job.answered
+        except asyncio.CancelledError:
+            job.cancel()
+            self._count_when_finished(job, place, "cancelled")
+            raise
+        if ticket.is_superseded:
+            self._count_when_finished(job, place, "")
+            trace = of_cost(Cost(), "superseded", _since_ms(place.arrived_s))
+            return Answer("", trace)
+        text = trim(done.text, place.excerpt)
+        return self._record(place, text, done.cost, _path(done), done.error or done.reason)
+
+    def _ask(self, place: Place, on_partial: Callable[[str], None] | None) -> Job:
+        limits = self.config.completion
+        rule = rule_for(place.excerpt, limits.max_tokens, limits.max_lines, place.deadline_ms)
+
+        def pieces(model: Loaded) -> tuple[Piece, ...]:
+            return build(by_name(model.family), model.order, place.excerpt, place.file_name)
+
+        show = on_partial and (lambda text: on_partial(trim(text, place.excerpt)))
+        return self._engine.infer(pieces, rule, self.config.sampling, show)
+
+    def _count_when_finished(self, job: Job, place: Place, reason: str) -> None:
+        """The reply is out; what the engine still spends on it is known when it has stopped."""
+
+        def count(finished: asyncio.Future[Done]) -> None:
+            self._record(place, "", finished.result().cost, "superseded", reason)
+
+        job.finished.add_done_callback(count)
+
+    def _record(self, place: Place, text: str, cost: Cost, path: Path, reason: str) -> Answer:
+        trace = of_cost(cost, path, _since_ms(place.arrived_s), reason)
+        self.totals.add(trace)
+        return Answer(text, trace)
+
+
+def _as_if_taken(
+    text: Text, cursor: Position, selected: Selected | None
+) -> tuple[list[str], Position]:
+    """The lines as they would be with the menu's item inserted, and the cursor after it."""
+    if not selected:
+        return text.lines, text.clamp(cursor)
+    line = selected.start.line
+    lines = list(text.lines)
+    before = lines[line][: selected.start.col] + selected.text
+    lines[line] = before + lines[line][selected.end.col :]
+    return lines, Position(line, len(before))
+
+
+def _path(done: Done) -> Path:
+    if done.reason == "failed":
+        return "failed"
+    if done.reason == "deadline":
+        return "late"
+    return "warm" if done.cost.n_cached >= WARM_MIN_CACHED else "cold"
+
+
+def _since_ms(start_s: float) -> float:
+    return 1e3 * (time.monotonic() - start_s)

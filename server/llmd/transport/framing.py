@@ -1,0 +1,84 @@
+"""LSP frames: `Content-Length: N`, an empty line, N bytes. Standard library only: the bridge that
+every editor spawns imports this.
+
+A stream whose frame cannot be found is lost for good, so every fault is a FramingError, after
+which the connection ends. What a frame holds is not judged here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+MAX_HEADER_BYTES = 8 * 1024
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+_END = b"\r\n\r\n"
+_BARE_NEWLINE = re.compile(rb"(?<!\r)\n")
+_NUMBER = re.compile(rb"[0-9]{1,12}")
+
+
+class FramingError(ValueError):
+    """The bytes are no LSP frames. The sentence never carries them."""
+
+
+class FrameSplitter:
+    """Turns chunks of any size into bodies."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._n_body: int | None = None  # None: the header block has not ended yet
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yields each body that `data` completes.
+
+        Raises:
+            FramingError: after the good bodies before the fault; the splitter is of no use then.
+        """
+        self._buffer += data
+        while (body := self._next()) is not None:
+            yield body
+
+    def _next(self) -> bytes | None:
+        if self._n_body is None:
+            self._n_body = self._take_header()
+        if self._n_body is None or len(self._buffer) < self._n_body:
+            return None
+        body = bytes(self._buffer[: self._n_body])
+        del self._buffer[: self._n_body]
+        self._n_body = None
+        return body
+
+    def _take_header(self) -> int | None:
+        end = self._buffer.find(_END, 0, MAX_HEADER_BYTES + len(_END))
+        header = bytes(self._buffer[: end if end >= 0 else MAX_HEADER_BYTES])
+        if _BARE_NEWLINE.search(header):
+            raise FramingError("LSP header line ends in a bare newline, expected \\r\\n")
+        if end < 0:
+            if len(self._buffer) > MAX_HEADER_BYTES:
+                raise FramingError(f"LSP header is longer than {MAX_HEADER_BYTES} bytes")
+            return None
+        del self._buffer[: end + len(_END)]
+        return _body_length(header)
+
+
+def _body_length(header: bytes) -> int:
+    lengths = []
+    for line in header.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise FramingError("LSP header line has no colon, expected `Name: value`")
+        if name.strip().lower() == b"content-length":
+            lengths.append(value.strip(b" \t"))
+    if len(lengths) != 1:
+        raise FramingError(f"LSP header has {len(lengths)} Content-Length lines, expected one")
+    if not _NUMBER.fullmatch(lengths[0]):
+        raise FramingError("Content-Length is not a number of bytes")
+    n_bytes = int(lengths[0])
+    if n_bytes > MAX_BODY_BYTES:
+        raise FramingError(f"LSP body of {n_bytes} bytes is over the limit of {MAX_BODY_BYTES}")
+    return n_bytes
+
+
+def frame(body: bytes) -> bytes:
+    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)

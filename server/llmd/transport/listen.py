@@ -1,0 +1,176 @@
+"""The daemon's one unix socket. The first byte of a connection says which protocol it speaks.
+
+Accepted by hand, because the socket that asyncio.start_unix_server hands out cannot peek.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from llmd.errors import DaemonError
+
+OnConnection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+READ_LIMIT_BYTES = 1 << 20
+BACKLOG = 64
+ACCEPT_PAUSE_S = 0.1
+# A peer that connects and says nothing holds a descriptor and nothing else; not for ever.
+FIRST_BYTE_TIMEOUT_S = 10.0
+
+_log = logging.getLogger("llmd.listen")
+
+
+class Listener:
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._path: Path | None = None
+        self._inode = 0
+        self._on_lsp: OnConnection | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, path: Path, on_lsp: OnConnection) -> None:
+        """Listens at `path` with mode 0600. The caller holds the lock: a socket that is left
+        there is a dead daemon's.
+
+        Raises:
+            DaemonError: something else than a socket is at `path`, or it can't be bound.
+        """
+        self._socket, self._inode = _bind(path)
+        self._path, self._on_lsp = path, on_lsp
+        self._spawn(self._accept(self._socket))
+
+    async def close(self) -> None:
+        """Stops accepting, removes the socket file (if it is still ours), ends connections."""
+        if self._path is not None:
+            _unlink_own(self._path, self._inode)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                peer, _ = await loop.sock_accept(listening)
+            except OSError as error:  # EMFILE: the connection waits, and accepting again would spin
+                _log.warning("accept failed: %s", os.strerror(error.errno or 0))
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            self._spawn(self._serve(peer))
+
+    async def _serve(self, peer: socket.socket) -> None:
+        try:
+            if not self._is_ours(peer):
+                return
+            first = await asyncio.wait_for(_first_byte(peer), FIRST_BYTE_TIMEOUT_S)
+            if first in (b"C", b"c") and self._on_lsp is not None:
+                await self._on_lsp(*await _streams(peer))
+            elif first:
+                _log.warning("connection closed: first byte 0x%02x is no LSP frame", first[0])
+        except (OSError, TimeoutError):
+            pass  # it went away, or never spoke
+        finally:
+            peer.close()
+
+    @staticmethod
+    def _is_ours(peer: socket.socket) -> bool:
+        uid = peer_uid(peer)
+        if uid != os.getuid():
+            _log.warning("connection of uid %d refused", uid)
+        return uid == os.getuid()
+
+
+def peer_uid(peer: socket.socket) -> int:
+    """The user at the other end, as the kernel says."""
+    if sys.platform == "linux":
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[1])
+    # macOS and the BSDs: getsockopt(SOL_LOCAL, LOCAL_PEERCRED) gives a struct xucred, which
+    # begins with a version and the uid.
+    sol_local, local_peercred, xucred_bytes = 0, 1, 76
+    credentials = peer.getsockopt(sol_local, local_peercred, xucred_bytes)
+    return int(struct.unpack_from("II", credentials)[1])
+
+
+def _bind(path: Path) -> tuple[socket.socket, int]:
+    """The listening socket and its file's inode, by which `close` knows its own."""
+    _remove_stale(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o077)
+    try:
+        listening.bind(os.fspath(path))
+        path.chmod(0o600)
+    except OSError as error:
+        listening.close()
+        raise DaemonError(f"Socket `{path}` can't be made: {error.strerror}") from error
+    finally:
+        os.umask(umask)
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    return listening, path.stat().st_ino
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise DaemonError(f"Path `{path}` is not a socket; remove it")
+    path.unlink()
+
+
+def _unlink_own(path: Path, inode: int) -> None:
+    try:
+        if path.lstat().st_ino == inode:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+async def _first_byte(peer: socket.socket) -> bytes:
+    """The first byte, left where it is; empty when the peer has closed."""
+    loop = asyncio.get_running_loop()
+    peer.setblocking(False)
+    while True:
+        readable = asyncio.Event()
+        loop.add_reader(peer, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(peer)
+        try:
+            return peer.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            continue
+
+
+async def _streams(peer: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=READ_LIMIT_BYTES, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, peer)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception as error:  # one connection's fault is not the daemon's end
+        _log.warning("connection ended by %s", type(error).__name__)

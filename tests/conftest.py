@@ -1,0 +1,29 @@
+"""Fixtures only. One daemon and model serve all tests whose point is not the life cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.builtin import builtin_path
+from tests.support.daemon import RunningDaemon
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    return builtin_path().parent
+
+
+@pytest.fixture(scope="session")
+def daemon(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    with RunningDaemon(models_dir, tmp_path_factory.mktemp("llmd")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_daemon(models_dir: Path, tmp_path: Path) -> Iterator[RunningDaemon]:
+    """A daemon that the test may kill."""
+    with RunningDaemon(models_dir, tmp_path) as running:
+        yield running

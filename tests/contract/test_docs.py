@@ -1,0 +1,74 @@
+"""Every command in the docs is one that works: `sh` blocks are run, `make` targets exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.support.daemon import RunningDaemon
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+BLOCK = re.compile(r"^```(sh|console|toml|lua)\n(.*?)^```$", re.M | re.S)
+SAMPLE = "def area(radius):\n    return 3.14 * \n"
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (path.name, text)
+        for path in DOCS
+        for found, text in BLOCK.findall(path.read_text())
+        if found == language
+    ]
+
+
+def _commands(language: str) -> list[str]:
+    lines = {
+        line.split("#")[0].strip() for _, text in _blocks(language) for line in text.split("\n")
+    }
+    return sorted(line.removeprefix("$ ") for line in lines if line)
+
+
+@pytest.mark.parametrize("command", _commands("sh"))
+def test_a_command_of_the_docs_runs(daemon: RunningDaemon, tmp_path: Path, command: str) -> None:
+    (tmp_path / "main.py").write_text(SAMPLE)
+    program, *args = shlex.split(command)
+    if program == "make":
+        done = subprocess.run(["make", "-n", *args], cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == 0
+        return
+    assert program == "llmd"
+    if args[0] in ("serve", "lsp", "demo", "stop"):  # other tests run these to their end
+        done_text = daemon.llmd(args[0], "--help")
+    else:
+        places = [arg.replace("main.py", str(tmp_path / "main.py")) for arg in args]
+        done_text = daemon.llmd(*places)
+    assert done_text.returncode == 0, done_text.stderr
+
+
+@pytest.mark.parametrize(("name", "text"), _blocks("toml"))
+def test_the_config_of_the_docs_is_accepted(name: str, text: str) -> None:
+    from llmd.config import parse
+
+    assert parse(text, name)
+
+
+def test_the_file_list_of_the_architecture_is_the_tree() -> None:
+    named = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    modules = [path for path in (ROOT / "server/llmd").rglob("*.py") if path.stem[:2] != "__"]
+    missing = [path.stem for path in modules if path.stem not in named]
+    assert not missing
+
+
+def test_the_demo_shows_two_completions_and_ends(daemon: RunningDaemon) -> None:
+    import json
+
+    done = daemon.llmd("demo", timeout_s=110)
+    traces = [json.loads(t) for t in re.findall(r"^trace: (\{.*\})\s*$", done.stdout, re.M)]
+    assert done.returncode == 0, done.stderr
+    assert len(traces) == 2
+    assert traces[1]["n_cached"] >= 50
+    assert traces[1]["n_prefill"] + traces[1]["n_healed"] <= 8

@@ -1,0 +1,107 @@
+"""A real daemon with the built-in model in folders of its own, and waiting for conditions."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llmd.transport.control import Control
+
+T = TypeVar("T")
+GREEDY = '[sampling]\nprofile = "greedy"\n'
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
+    """The condition's first true value."""
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
+
+
+class RunningDaemon:
+    def __init__(self, models_dir: Path, folder: Path, config: str = GREEDY) -> None:
+        self.folder = folder
+        # A socket path has at most 104 bytes; pytest's folders are longer.
+        self._run = tempfile.TemporaryDirectory(prefix="llmd-")
+        (folder / "config.toml").write_text(config)
+        self.env = {
+            **os.environ,
+            "LLMD_RUNTIME_DIR": self._run.name,
+            "LLMD_STATE_DIR": str(folder / "state"),
+            "LLMD_CONFIG": str(folder / "config.toml"),
+            "LLMD_MODELS_DIR": str(models_dir),
+        }
+        self.socket_path = Path(self._run.name) / "daemon.sock"
+        self.log_path = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RunningDaemon:
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "llmd", "serve"],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(lambda: self.is_ready(), "the daemon is ready")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process
+        self.process.terminate()
+        self.process.wait(10)
+        self._run.cleanup()
+
+    def is_ready(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, self.log_path.read_text()
+        return self.socket_path.exists() and self.status()["state"] == "ready"
+
+    def control(self) -> Control:
+        peer = socket.socket(socket.AF_UNIX)
+        peer.connect(str(self.socket_path))
+        return Control(peer)
+
+    def ask(self, method: str, **params: Any) -> Any:
+        control = self.control()
+        try:
+            return control.request(method, params, timeout_s=60)
+        finally:
+            control.close()
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("llmd/status")
+        return found
+
+    def complete(self, text: str, uri: str = "file:///t/a.py", language: str = "python") -> Any:
+        """Text with a `$0` for the cursor; the answer of `llmd/complete`."""
+        before, after = text.split("$0")
+        line, col = before.count("\n"), len(before) - before.rfind("\n") - 1
+        place = {"uri": uri, "languageId": language, "text": before + after}
+        return self.ask("llmd/complete", **place, line=line, col=col)
+
+    def llmd(self, *args: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """The command, as a person types it."""
+        command = [str(Path(sys.executable).parent / "llmd"), *args]
+        return subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def counts(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.status()["counts"]
+        return found
+
+    def dump(self) -> str:
+        return json.dumps(self.status(), indent=1)

@@ -1,0 +1,66 @@
+"""Frames of any chunking come out whole; a fault ends the stream with a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmd.transport.framing import (
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    FrameSplitter,
+    FramingError,
+    frame,
+)
+
+BODIES = [b"{}", b"", "é😀".encode(), b"Content-Length: 3\r\n\r\nabc", b"x" * 70_000]
+
+
+def _feed(splitter: FrameSplitter, chunks: list[bytes]) -> None:
+    for chunk in chunks:
+        list(splitter.feed(chunk))
+
+
+@pytest.mark.parametrize("n_bytes", [1, 2, 7, 4096, 1 << 20])
+def test_bodies_survive_any_chunking(n_bytes: int) -> None:
+    stream = b"".join(map(frame, BODIES))
+    splitter = FrameSplitter()
+    chunks = (stream[i : i + n_bytes] for i in range(0, len(stream), n_bytes))
+    assert [body for chunk in chunks for body in splitter.feed(chunk)] == BODIES
+
+
+def test_other_headers_and_case_are_ignored() -> None:
+    head = b"content-length:  2 \r\nContent-Type: application/vscode-jsonrpc; charset=utf-8\r\n\r\n"
+    assert list(FrameSplitter().feed(head + b"{}")) == [b"{}"]
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"Content-Type: x\r\n\r\n", "0 Content-Length"),
+        (b"\r\n\r\n", "no colon"),
+        (b"Content-Length: -1\r\n\r\n", "not a number"),
+        (b"Content-Length: ten\r\n\r\n", "not a number"),
+        (b"Content-Length: \r\n\r\n", "not a number"),
+        (b"Content-Length: 1e3\r\n\r\n", "not a number"),
+        (b"Content-Length: +1\r\n\r\n", "not a number"),
+        (b"Content-Length: %d\r\n\r\n" % (1 << 62), "not a number"),
+        (b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n", "2 Content-Length"),
+        (b"Content-Length: 2\n\n{}", "bare newline"),
+        (b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1), "limit"),
+        (b"GET / HTTP/1.1\r\n\r\n", "no colon"),
+        (b"X: " + b"x" * MAX_HEADER_BYTES, "longer"),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_malformed_header(head: bytes, words: str, chunked: bool) -> None:
+    splitter = FrameSplitter()
+    chunks = [head[i : i + 1] for i in range(len(head))] if chunked else [head]
+    with pytest.raises(FramingError, match=words):
+        _feed(splitter, chunks)
+
+
+def test_good_frames_before_a_fault_are_given() -> None:
+    got: list[bytes] = []
+    with pytest.raises(FramingError):
+        got.extend(FrameSplitter().feed(frame(b"{}") + b"no colon\r\n\r\n"))
+    assert got == [b"{}"]
