@@ -27,3 +27,11 @@ def own_daemon(models_dir: Path, tmp_path: Path) -> Iterator[RunningDaemon]:
     """A daemon that the test may kill."""
     with RunningDaemon(models_dir, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[RunningDaemon]:
+    """The folders of a daemon that is not started, and in which there is no model."""
+    unstarted = RunningDaemon(tmp_path / "no-models", tmp_path)
+    yield unstarted
+    unstarted.close()

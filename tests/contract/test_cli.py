@@ -62,8 +62,7 @@ def test_status_fits_a_screen_and_has_the_agreed_keys(daemon: RunningDaemon) -> 
     assert sum(found["counts"]["by_path"].values()) == found["counts"]["requests"]
 
 
-def test_commands_without_a_daemon_say_so(daemon: RunningDaemon, tmp_path: Path) -> None:
-    alone = RunningDaemon(tmp_path, tmp_path)
+def test_commands_without_a_daemon_say_so(alone: RunningDaemon) -> None:
     for command in ("status", "stop"):
         done = alone.llmd(command)
         assert (done.returncode, done.stderr.strip()) == (
@@ -72,8 +71,8 @@ def test_commands_without_a_daemon_say_so(daemon: RunningDaemon, tmp_path: Path)
         )
 
 
-def test_a_bad_config_stops_the_start_with_the_key(daemon: RunningDaemon, tmp_path: Path) -> None:
-    alone = RunningDaemon(tmp_path, tmp_path, config="[sampling]\ntemprature = 1\n")
+def test_a_bad_config_stops_the_start_with_the_key(alone: RunningDaemon) -> None:
+    (alone.folder / "config.toml").write_text("[sampling]\ntemprature = 1\n")
     done = alone.llmd("serve")
     assert done.returncode == 2
     assert "temprature" in done.stderr

@@ -98,18 +98,17 @@ def test_a_second_serve_says_who_runs(daemon: RunningDaemon) -> None:
     assert f'"pid": {daemon.status()["pid"]}' in second.stderr
 
 
-def test_a_missing_model_is_said_and_answered(models_dir: Path, tmp_path: Path) -> None:
-    missing = RunningDaemon(tmp_path / "none", tmp_path)
+def test_a_missing_model_is_said_and_answered(alone: RunningDaemon) -> None:
+    assert alone.llmd("start").returncode == 0
     try:
-        assert missing.llmd("start").returncode == 0
-        found = missing.status()
+        found = alone.status()
         assert (found["state"], found["reason"]) == (
             "failed",
             "Model `builtin` is not on this machine; run `llmd pull builtin`",
         )
-        assert missing.complete("x = $0")["trace"]["path"] == "failed"
+        assert alone.complete("x = $0")["trace"]["path"] == "failed"
     finally:
-        missing.llmd("stop")
+        alone.llmd("stop")
 
 
 def test_the_log_holds_no_buffer_text(own_daemon: RunningDaemon) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -59,9 +58,13 @@ class RunningDaemon:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process
-        self.process.terminate()
-        self.process.wait(10)
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+        self.close()
+
+    def close(self) -> None:
+        """Only the folder of the socket: for one that was never started by `with`."""
         self._run.cleanup()
 
     def is_ready(self) -> bool:
@@ -102,6 +105,3 @@ class RunningDaemon:
     def counts(self) -> dict[str, Any]:
         found: dict[str, Any] = self.status()["counts"]
         return found
-
-    def dump(self) -> str:
-        return json.dumps(self.status(), indent=1)

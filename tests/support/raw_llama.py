@@ -50,12 +50,6 @@ class RawModel:
             self._eval([token])
         return tokens
 
-    def first(self, prompt: Sequence[int]) -> int:
-        """The likeliest token after `prompt`."""
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._ctx), True)
-        self._eval(prompt)
-        return self._likeliest()
-
     def _eval(self, tokens: Sequence[int]) -> None:
         array = (llama_cpp.llama_token * len(tokens))(*tokens)
         code = llama_cpp.llama_decode(self._ctx, llama_cpp.llama_batch_get_one(array, len(tokens)))

@@ -20,12 +20,16 @@ def _feed(splitter: FrameSplitter, chunks: list[bytes]) -> None:
         list(splitter.feed(chunk))
 
 
+def split(stream: bytes, n_bytes: int) -> list[bytes]:
+    splitter = FrameSplitter()
+    chunks = (stream[i : i + n_bytes] for i in range(0, len(stream), n_bytes))
+    return [body for chunk in chunks for body in splitter.feed(chunk)]
+
+
 @pytest.mark.parametrize("n_bytes", [1, 2, 7, 4096, 1 << 20])
 def test_bodies_survive_any_chunking(n_bytes: int) -> None:
     stream = b"".join(map(frame, BODIES))
-    splitter = FrameSplitter()
-    chunks = (stream[i : i + n_bytes] for i in range(0, len(stream), n_bytes))
-    assert [body for chunk in chunks for body in splitter.feed(chunk)] == BODIES
+    assert split(stream, n_bytes) == BODIES
 
 
 def test_other_headers_and_case_are_ignored() -> None:
@@ -51,16 +55,14 @@ def test_other_headers_and_case_are_ignored() -> None:
         (b"X: " + b"x" * MAX_HEADER_BYTES, "longer"),
     ],
 )
-@pytest.mark.parametrize("chunked", [False, True])
-def test_malformed_header(head: bytes, words: str, chunked: bool) -> None:
-    splitter = FrameSplitter()
-    chunks = [head[i : i + 1] for i in range(len(head))] if chunked else [head]
+@pytest.mark.parametrize("n_bytes", [1, 1 << 20])
+def test_malformed_header(head: bytes, words: str, n_bytes: int) -> None:
     with pytest.raises(FramingError, match=words):
-        _feed(splitter, chunks)
+        split(head, n_bytes)
 
 
 def test_good_frames_before_a_fault_are_given() -> None:
-    got: list[bytes] = []
+    bodies = FrameSplitter().feed(frame(b"[]") + b"no colon\r\n\r\n")
+    assert next(bodies) == b"[]"
     with pytest.raises(FramingError):
-        got.extend(FrameSplitter().feed(frame(b"{}") + b"no colon\r\n\r\n"))
-    assert got == [b"{}"]
+        next(bodies)

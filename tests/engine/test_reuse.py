@@ -1,0 +1,182 @@
+"""Reuse of the KV cache and cancelling, in the engine itself with the real model."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.builtin import builtin_path
+
+from llmd.config import Engine as EngineConfig
+from llmd.config import Sampling
+from llmd.context.window import Excerpt
+from llmd.engine import llama
+from llmd.engine.decode import Clock, Engine
+from llmd.engine.frames import Done, Infer
+from llmd.models.fit import Machine, plan_load
+from llmd.postprocess.stop import StopRule
+from llmd.prompt.build import build
+from llmd.prompt.families import Match, recognise
+
+GREEDY = Sampling(profile="greedy")
+SOURCE = Path(argparse.__file__).read_text()
+# Two fresh evaluations of one prompt with other batch splits part where the best two logits lie
+# this close; so may a warm and a cold one.
+NEAR_TIE = 0.5
+
+
+@dataclass
+class Loaded:
+    engine: Engine
+    match: Match
+    context: llama.Context
+    flag: ctypes.Array[ctypes.c_char]
+
+    def ask(
+        self,
+        prefix: str,
+        suffix: str,
+        max_tokens: int = 16,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        emit: Callable[[str], None] = lambda _: None,
+        deadline_ms: int = 60_000,
+    ) -> Done:
+        place = Excerpt(prefix, suffix, "", "", "")
+        pieces = build(self.match.family, self.match.order, place, "a.py")
+        rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
+        request = Infer(1, pieces, rule, GREEDY)
+        return self.engine.infer(request, Clock(time.monotonic()), is_cancelled, emit)
+
+    def cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
+        self.engine.cache.clear()
+        return self.ask(prefix, suffix, max_tokens)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    llama.start_backend()
+    model = llama.Model(str(builtin_path()))
+    plan = plan_load(EngineConfig(), Machine(llama.backend(), 2), model.shape)
+    context = llama.Context(model, plan)
+    flag = ctypes.create_string_buffer(2)
+    context.abort_when(ctypes.addressof(flag))
+    vocabulary = model.vocabulary
+    match = recognise(model.name, vocabulary.declared, vocabulary.find)
+    return Loaded(Engine(context, vocabulary, match), match, context, flag)
+
+
+def places(n_places: int, n_chars: int = 900) -> Iterator[tuple[str, str]]:
+    step = (len(SOURCE) - 2 * n_chars) // n_places
+    for i in range(n_places):
+        at = n_chars + i * step
+        yield SOURCE[at - n_chars : at], SOURCE[at : at + n_chars // 3]
+
+
+def test_warm_equals_cold_or_parts_at_a_near_tie(loaded: Loaded) -> None:
+    """49 of 50 places of a real file, each reached by typing and deleting."""
+    n_same = 0
+    for prefix, suffix in places(50):
+        cold = loaded.cold(prefix, suffix)
+        loaded.cold(prefix[:-7], suffix, max_tokens=4)
+        loaded.ask(prefix + "zz", suffix, max_tokens=2)
+        warm = loaded.ask(prefix, suffix)
+        assert warm.cost.n_cached > 16
+        n_same += warm.text == cold.text or _parts_at_a_near_tie(loaded, prefix, suffix, cold, warm)
+    assert n_same >= 49
+
+
+def _parts_at_a_near_tie(loaded: Loaded, prefix: str, suffix: str, cold: Done, warm: Done) -> bool:
+    """The logits' margin after the text that both share, evaluated fresh."""
+    shared = 0
+    for one, other in zip(cold.text, warm.text, strict=False):
+        if one != other:
+            break
+        shared += 1
+    # The tokens that both share cover at most the shared text; look at each border near its end.
+    margins = []
+    for n_chars in range(max(0, shared - 8), shared + 1):
+        loaded.cold(prefix + cold.text[:n_chars], suffix, max_tokens=1)
+        best = sorted(loaded.context.logits().tolist())[-2:]
+        margins.append(best[1] - best[0])
+    return min(margins) <= NEAR_TIE
+
+
+def test_a_typed_character_evaluates_a_few_tokens(loaded: Loaded) -> None:
+    prefix, suffix = next(places(1))
+    loaded.cold(prefix, suffix)
+    cost = loaded.ask(prefix + "x", suffix).cost
+    assert cost.n_prompt == cost.n_cached + cost.n_prefill
+    assert cost.n_prefill <= 4
+
+
+def test_a_cancelled_prefill_keeps_its_finished_batches(loaded: Loaded) -> None:
+    prefix, suffix = next(places(1, 2400))
+    cold = loaded.cold(prefix, suffix)
+    loaded.engine.cache.clear()
+    n_looks = iter(range(1000))
+    stopped = loaded.ask(prefix, suffix, is_cancelled=lambda: next(n_looks) > 3)
+    assert (stopped.reason, stopped.text) == ("cancelled", "")
+    n_batch = loaded.context.n_batch
+    assert len(loaded.engine.cache.cells) == stopped.cost.n_prefill
+    assert 0 < stopped.cost.n_prefill < cold.cost.n_prompt
+    assert stopped.cost.n_prefill % n_batch == 0
+    again = loaded.ask(prefix, suffix)
+    assert again.cost.n_cached == stopped.cost.n_prefill
+    assert again.text == cold.text
+
+
+def test_a_prefill_aborted_inside_a_batch_leaves_no_cells_of_it(loaded: Loaded) -> None:
+    """The flag is set for llama.cpp's callback only, so the decode itself returns aborted."""
+    prefix, suffix = next(places(1))
+    cold = loaded.cold(prefix, suffix)
+    loaded.engine.cache.clear()
+    loaded.flag[0] = b"\x01"
+    try:
+        stopped = loaded.ask(prefix, suffix)
+    finally:
+        loaded.flag[0] = b"\x00"
+    assert stopped.text == ""
+    assert loaded.engine.cache.cells == []
+    again = loaded.ask(prefix, suffix)
+    assert (again.cost.n_cached, again.text) == (0, cold.text)
+
+
+def test_a_decode_that_is_cancelled_leaves_a_cache_that_answers_like_a_fresh_one(
+    loaded: Loaded,
+) -> None:
+    prefix, suffix = next(places(1))
+    cold = loaded.cold(prefix, suffix)
+    shown: list[str] = []
+    loaded.engine.cache.clear()
+    stopped = loaded.ask(
+        prefix, suffix, is_cancelled=lambda: len(shown) > 1, emit=lambda text: shown.append(text)
+    )
+    assert stopped.reason == "cancelled"
+    assert loaded.ask(prefix, suffix).text == cold.text
+
+
+def test_a_passed_deadline_ends_with_what_is_there(loaded: Loaded) -> None:
+    prefix, suffix = next(places(1, 2400))
+    loaded.engine.cache.clear()
+    late = loaded.ask(prefix, suffix, deadline_ms=1)
+    assert (late.reason, late.text) == ("deadline", "")
+
+
+@pytest.mark.parametrize(
+    "odd", ["# 😋 ü\n", "a\r\nb\r\n", "\tx\t=\t1\n", "<|endoftext|><filename>\n", "\ud83d lone\n"]
+)
+def test_odd_text_goes_through(loaded: Loaded, odd: str) -> None:
+    done = loaded.ask(odd + "def f(a, b):\n    return ", "\n")
+    assert done.reason != "failed"
+    assert not any(0 <= token <= 16 for token in loaded.engine.tokens(_text(odd), 2000))
+
+
+def _text(text: str):  # type: ignore[no-untyped-def]
+    from llmd.prompt.build import Piece
+
+    return (Piece("prefix", text),)
