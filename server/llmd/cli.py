@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -74,17 +73,16 @@ def _control() -> Any:
 
 
 def _stop(_: argparse.Namespace) -> None:
+    from llmd.transport import control
+
     daemon = _control()
     pid = daemon.request("llmd/status", {})["pid"]
     daemon.request("llmd/stop", {})
     end_s = time.monotonic() + 5
-    while time.monotonic() < end_s:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
+    while control.is_running():
+        if time.monotonic() > end_s:
+            raise DaemonError(f"The daemon, pid {pid}, does not stop; `kill {pid}` ends it")
         time.sleep(0.02)
-    raise DaemonError(f"The daemon, pid {pid}, does not stop; `kill {pid}` ends it")
 
 
 def _status(args: argparse.Namespace) -> None:

@@ -56,7 +56,7 @@ def test_a_typed_character_costs_a_few_tokens(editor: MakeEditor, daemon: Runnin
     one.inline(8, 14)
     after = daemon.counts()
     assert after["n_prefill"] - before["n_prefill"] <= 8
-    assert after["n_cached"] - before["n_cached"] >= 50
+    assert after["n_cached"] - before["n_cached"] >= 40
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])

@@ -70,7 +70,10 @@ class RunningDaemon:
     def is_ready(self) -> bool:
         assert self.process
         assert self.process.poll() is None, self.log_path.read_text()
-        return self.socket_path.exists() and self.status()["state"] == "ready"
+        try:
+            return bool(self.status()["state"] == "ready")
+        except OSError:  # not there yet, or a dead daemon's socket
+            return False
 
     def control(self) -> Control:
         peer = socket.socket(socket.AF_UNIX)

@@ -1,76 +1,97 @@
-"""The KV cache and the mirror of what it holds.
+"""The mirror of what the KV cache holds, and the only way to change it.
 
-Invariant: `cells` are the tokens of the cache's positions 0, 1, 2, … at every return.
+Invariant: `cells[i]` is the token at position i, and every cell was computed from exactly the
+cells before it. A batch is recorded once its decode has returned 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from llmd.engine.plan import Plan
 from llmd.errors import EngineError
 
-ABORTED = 2
+Outcome = Literal["done", "aborted", "full"]
+_ABORTED = 2  # llama_decode's codes
+_NO_ROOM = 1
 
 
 class Evaluator(Protocol):
-    """What the cache needs of llama.Context."""
+    """What the cache needs of a llama.Context."""
 
     n_ctx: int
     n_batch: int
 
-    def decode(self, tokens: Sequence[int], start: int) -> int: ...
-    def remove_from(self, start: int) -> bool: ...
+    def decode(self, tokens: Sequence[int], start: int, logits_last: bool) -> int: ...
+    def seq_rm(self, start: int) -> bool: ...
     def clear(self) -> None: ...
 
 
-class KvCache:
+class Cache:
     def __init__(self, context: Evaluator) -> None:
         self._context = context
         self.cells: list[int] = []
 
-    def keep(self, n_cells: int) -> None:
-        """Removes all after the first `n_cells`; everything, where the model can't be cut."""
-        if n_cells == len(self.cells):
-            return
-        if n_cells and self._context.remove_from(n_cells):
-            del self.cells[n_cells:]
-        else:
-            self.clear()
+    @property
+    def is_full(self) -> bool:
+        return len(self.cells) >= self._context.n_ctx
 
     def clear(self) -> None:
         self._context.clear()
         self.cells.clear()
 
-    def apply(self, plan: Plan) -> tuple[int, ...]:
-        """Cuts to the plan's cells; returns the tokens to evaluate, more if it had to clear."""
-        held = tuple(self.cells[: plan.n_keep])
-        self.keep(plan.n_keep)
-        return plan.evaluate if self.cells else held + plan.evaluate
+    def keep(self, n_keep: int) -> int:
+        """Cuts the cells after `n_keep`. Returns how many are left: fewer where the model's memory
+        cannot be cut, as in a recurrent one."""
+        if n_keep < len(self.cells):
+            if n_keep and self._context.seq_rm(n_keep):
+                del self.cells[n_keep:]
+            else:
+                self.clear()
+        return len(self.cells)
 
-    def evaluate(self, tokens: Sequence[int], is_over: Callable[[], bool]) -> int:
-        """Evaluates in batches until done or `is_over`. Returns the tokens that were sent.
+    def prefill(self, plan: Plan, is_stopped: Callable[[], bool]) -> tuple[Outcome, int, int]:
+        """Applies a plan batch by batch. Returns how it went, the tokens kept and the tokens
+        evaluated, those of an aborted batch among them.
 
-        The batches that finished stay when one is aborted.
+        `is_stopped` is asked before each batch; what finished is kept.
 
         Raises:
-            EngineError: llama_decode failed; the cache is empty then.
+            EngineError: llama.cpp failed; the cache is empty.
         """
-        n_sent = 0
-        for start in range(0, len(tokens), self._context.n_batch):
-            if is_over():
-                break
-            batch = tokens[start : start + self._context.n_batch]
-            n_sent += len(batch)
-            code = self._context.decode(batch, len(self.cells))
-            if code == ABORTED:
-                # llama.cpp keeps what it had finished of the batch; we don't know how much.
-                if not self._context.remove_from(len(self.cells)):
-                    self.clear()
-                break
-            if code != 0:
-                self.clear()
-                raise EngineError(f"llama_decode failed with {code}; the KV cache was dropped")
-            self.cells.extend(batch)
-        return n_sent
+        wanted = [*self.cells[: plan.n_keep], *plan.evaluate]
+        n_cached = self.keep(plan.n_keep)
+        n_evaluated = 0
+        for start in range(n_cached, len(wanted), self._context.n_batch):
+            if is_stopped():
+                return "aborted", n_cached, n_evaluated
+            batch = wanted[start : start + self._context.n_batch]
+            n_evaluated += len(batch)
+            is_last = start + len(batch) == len(wanted)
+            if (outcome := self.decode(batch, is_last)) != "done":
+                return outcome, n_cached, n_evaluated
+        return "done", n_cached, n_evaluated
+
+    def decode(self, tokens: Sequence[int], logits_last: bool = True) -> Outcome:
+        """Evaluates one batch behind the last cell.
+
+        Raises:
+            EngineError: llama.cpp failed; the cache is empty.
+        """
+        code = self._context.decode(tokens, len(self.cells), logits_last)
+        if code == 0:
+            self.cells += tokens
+            return "done"
+        if code == _ABORTED:
+            self._drop_unconfirmed()
+            return "aborted"
+        self.clear()
+        if code == _NO_ROOM:
+            return "full"
+        raise EngineError(f"llama.cpp could not evaluate {len(tokens)} tokens (code {code})")
+
+    def _drop_unconfirmed(self) -> None:
+        """An aborted batch may have left cells behind."""
+        if not (self.cells and self._context.seq_rm(len(self.cells))):
+            self.clear()

@@ -1,43 +1,59 @@
-"""llama.cpp through its C interface: the only importer of llama_cpp.
+"""llama.cpp through its C functions: model, vocabulary, context. The only importer of llama_cpp.
 
-Never the high-level `Llama` class: it compiles chat templates found in the file.
+It knows nothing of requests, families or the mirror of the KV cache. One thread of the worker
+calls it. llama.cpp's log is silent but for errors, which go to stderr; the last ones are kept.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-import llama_cpp as c
 import numpy as np
 import numpy.typing as npt
+from llama_cpp import llama_cpp as c
 
-from llmd.engine.vocabulary import Attributes, split_spellings
-from llmd.errors import ModelError
+from llmd.config import CacheType
+from llmd.errors import EngineError, ModelError
 from llmd.models.fit import LoadPlan, Shape
 from llmd.prompt.families import Role
 
-_TYPES = {"f16": c.GGML_TYPE_F16, "q8_0": c.GGML_TYPE_Q8_0, "q4_0": c.GGML_TYPE_Q4_0}
-_last_error = [""]
+Logits = npt.NDArray[np.float32]
 
-GGML_LOG_LEVEL_ERROR = 4  # ggml.h; the binding lacks it
+_LEVEL_ERROR = 4  # ggml.h, enum ggml_log_level
+_GGML_TYPES: dict[CacheType, int] = {
+    "f16": c.GGML_TYPE_F16,
+    "q8_0": c.GGML_TYPE_Q8_0,
+    "q4_0": c.GGML_TYPE_Q4_0,
+}
+_N_CACHED_SEGMENTS = 64  # chosen: prefix, suffix and frame of a few documents
+# Text that stands before a segment so that a sentencepiece vocabulary's own space goes before it.
+# A control character is a byte token there, which merges with nothing.
+_GUARDS = (b"\x01", b"\x02", b"\n", b"|")
+
+_errors: deque[str] = deque(maxlen=8)
 
 
-def _log(level: int, text: bytes, _: Any) -> None:
-    """llama.cpp is quiet; its last error line is kept, for the sentence about a failed load."""
-    if level == GGML_LOG_LEVEL_ERROR:
-        _last_error[0] = text.decode("utf-8", "replace").strip()
+@c.llama_log_callback  # type: ignore[untyped-decorator]
+def _log(level: int, text: bytes, _: int) -> None:
+    if level == _LEVEL_ERROR:
+        line = text.decode(errors="replace").strip()
+        _errors.append(line)
+        print(line, file=sys.stderr, flush=True)
 
 
-_log_callback = c.llama_log_callback(_log)  # llama.cpp calls it for as long as the process lives
+c.llama_log_set(_log, ctypes.c_void_p(0))
+c.llama_backend_init()
 
 
-def start_backend() -> None:
-    c.llama_log_set(_log_callback, ctypes.c_void_p(0))
-    c.llama_backend_init()
+def last_error() -> str:
+    """The last line that llama.cpp logged as an error, or empty."""
+    return _errors[-1] if _errors else ""
 
 
 def backend() -> str:
@@ -47,204 +63,272 @@ def backend() -> str:
 
 
 class Model:
-    """A loaded GGUF."""
+    """A loaded GGUF. Its contexts and vocabulary live no longer than it does."""
 
     def __init__(
         self,
-        path: str,
+        path: Path,
         n_gpu_layers: int = -1,
         use_mmap: bool = True,
         vocab_only: bool = False,
-        on_progress: Callable[[float], None] = lambda _: None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> None:
         """
         Raises:
-            ModelError: llama.cpp can't load the file.
+            ModelError: llama.cpp cannot load the file.
         """
+        _check_magic(path)
+
+        @c.llama_progress_callback  # type: ignore[untyped-decorator]
+        def report(share: float, _: int) -> bool:
+            if on_progress:
+                on_progress(share)
+            return True
+
         params = c.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.load_mode = c.LLAMA_LOAD_MODE_MMAP if use_mmap else c.LLAMA_LOAD_MODE_NONE
         params.vocab_only = vocab_only
-
-        def progress(share: float, _: Any) -> bool:
-            on_progress(share)
-            return True
-
-        params.progress_callback = c.llama_progress_callback(progress)
-        self.handle = c.llama_model_load_from_file(path.encode(), params)
+        params.progress_callback = report
+        _errors.clear()
+        self.handle: Any = c.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
-            raise ModelError(f"Model file `{path}` can't be loaded: {_last_error[0]}")
-        self.vocabulary = Vocabulary(self.handle)
+            said = last_error() or "no reason given"
+            raise ModelError(f"Model file `{path}` cannot be loaded: llama.cpp says `{said}`")
+        self.vocabulary = Vocabulary(self)
 
-    def metadata(self, key: str) -> str:
+    def close(self) -> None:
+        if self.handle:
+            c.llama_model_free(self.handle)
+            self.handle = None
+
+    def meta(self, key: str) -> str:
+        """A metadata value as text, or empty."""
         buffer = ctypes.create_string_buffer(1024)
-        n_bytes = c.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace") if n_bytes >= 0 else ""
+        n_bytes = c.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))  # type: ignore[arg-type]
+        return buffer.value.decode(errors="replace") if n_bytes >= 0 else ""
 
     @property
     def name(self) -> str:
-        return self.metadata("general.name")
+        return self.meta("general.name")
 
     @property
     def quantisation(self) -> str:
         name = c.llama_ftype_name(c.llama_model_ftype(self.handle))
-        return name.decode() if name else "?"
+        return name.decode() if name else ""
 
     @property
     def shape(self) -> Shape:
-        n_head = max(1, c.llama_model_n_head(self.handle))
+        n_head = max(c.llama_model_n_head(self.handle), 1)
+        declared = self.meta(f"{self.meta('general.architecture')}.attention.key_length")
         return Shape(
             n_layers=c.llama_model_n_layer(self.handle),
             n_head_kv=c.llama_model_n_head_kv(self.handle),
-            head_dim=c.llama_model_n_embd(self.handle) // n_head,
+            head_dim=int(declared or c.llama_model_n_embd(self.handle) // n_head),
             n_ctx_train=c.llama_model_n_ctx_train(self.handle),
         )
 
 
+def _check_magic(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        raise ModelError(f"Model file `{path}` does not exist; correct `model`") from None
+    except OSError as error:
+        said = error.strerror or "unknown error"
+        raise ModelError(f"Model file `{path}` cannot be read: {said}") from None
+    if magic != b"GGUF":
+        raise ModelError(f"Model file `{path}` is not a GGUF file; choose another `model`")
+
+
 class Vocabulary:
-    """Text to tokens and back. Text is text: no spelling in it becomes a special token."""
+    """Text to tokens and back. Plain text never becomes a special token."""
 
-    CACHED_TEXTS = 64
-
-    def __init__(self, model: Any) -> None:
-        self._vocab = c.llama_model_get_vocab(model)
-        self.n_tokens = c.llama_vocab_n_tokens(self._vocab)
-        self._guard = self._find_guard()
-        self._spellings = self._user_defined()
-        self.tokenize = lru_cache(self.CACHED_TEXTS)(self._tokenize)
-
-    @property
-    def opening(self) -> tuple[int, ...]:
-        """The beginning-of-text token, for a model that wants one."""
-        bos = c.llama_vocab_bos(self._vocab)
-        return (bos,) if c.llama_vocab_get_add_bos(self._vocab) and bos >= 0 else ()
+    def __init__(self, model: Model) -> None:
+        self._model = model  # keeps it alive
+        self._handle: Any = c.llama_model_get_vocab(model.handle)
+        self.n_tokens: int = c.llama_vocab_n_tokens(self._handle)
+        self.bos: int = c.llama_vocab_bos(self._handle)
+        self.eos: int = c.llama_vocab_eos(self._handle)
+        self.add_bos: bool = c.llama_vocab_get_add_bos(self._handle) and self.bos >= 0
+        self._user_defined = self._user_defined_spellings()
+        self._guard = self._working_guard()
+        self._segments: OrderedDict[str, tuple[int, ...]] = OrderedDict()
 
     @property
     def declared(self) -> dict[Role, int]:
-        """The sentinels that the file names by id or that llama.cpp knows by spelling."""
+        """The FIM sentinels that the file names, or that llama.cpp knows by their spelling."""
         found: dict[Role, int] = {
-            "pre": c.llama_vocab_fim_pre(self._vocab),
-            "suf": c.llama_vocab_fim_suf(self._vocab),
-            "mid": c.llama_vocab_fim_mid(self._vocab),
+            "pre": c.llama_vocab_fim_pre(self._handle),
+            "suf": c.llama_vocab_fim_suf(self._handle),
+            "mid": c.llama_vocab_fim_mid(self._handle),
         }
         return {role: token for role, token in found.items() if token >= 0}
 
-    def is_eog(self, token: int) -> bool:
-        return bool(c.llama_vocab_is_eog(self._vocab, token))
-
     def find(self, spelling: str) -> int | None:
-        """The special token of this spelling."""
+        """The token that is spelled exactly so."""
         tokens = self._raw(spelling.encode(), parse_special=True)
-        if len(tokens) == 2 and not self._text(tokens[0]).strip("▁ "):
-            tokens = tokens[1:]  # sentencepiece puts a space in front
-        if len(tokens) == 1 and self._text(tokens[0]) == spelling:
-            return tokens[0]
-        return None
+        if len(tokens) != 1 or self._text(tokens[0]) != spelling:
+            return None
+        return tokens[0]
+
+    def is_eog(self, token: int) -> bool:
+        return bool(c.llama_vocab_is_eog(self._handle, token))
 
     def piece(self, token: int) -> bytes:
+        """The token's bytes; none for a control token."""
         buffer = ctypes.create_string_buffer(256)
-        n_bytes = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
-        return buffer.raw[: max(n_bytes, 0)]
+        n_bytes = c.llama_token_to_piece(self._handle, token, buffer, len(buffer), 0, False)  # type: ignore[arg-type]
+        if n_bytes < 0:
+            buffer = ctypes.create_string_buffer(-n_bytes)
+            n_bytes = c.llama_token_to_piece(self._handle, token, buffer, -n_bytes, 0, False)  # type: ignore[arg-type]
+        return buffer.raw[:n_bytes]
 
-    def _tokenize(self, text: str) -> tuple[int, ...]:
-        parts = split_spellings(text, self._spellings)
-        return tuple(token for part in parts for token in self._plain(part))
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """The tokens of a whole segment, remembered by its text."""
+        if (tokens := self._segments.get(text)) is None:
+            tokens = tuple(token for part in self._cut(text) for token in self._guarded(part))
+            self._segments[text] = tokens
+            if len(self._segments) > _N_CACHED_SEGMENTS:
+                self._segments.popitem(last=False)
+        self._segments.move_to_end(text)
+        return tokens
 
-    def _plain(self, text: str) -> list[int]:
-        """Sentencepiece vocabularies put a space before each text: it goes before a guard."""
-        data = text.encode("utf-8", "replace")
+    def _cut(self, text: str) -> list[str]:
+        """Cuts inside every user-defined spelling, which llama.cpp would match in any text.
+
+        "a<pad>b" becomes "a<" and "pad>b".
+        """
+        if self._user_defined is None:
+            return [text] if text else []
+        parts, start = [], 0
+        while match := self._user_defined.search(text, start):
+            parts.append(text[start : match.start() + 1])
+            start = match.start() + 1
+        return [part for part in (*parts, text[start:]) if part]
+
+    def _guarded(self, text: str) -> list[int]:
+        encoded = text.encode(errors="replace")
         if not self._guard:
-            return self._raw(data)
-        guard = self._raw(self._guard)
-        return self._raw(self._guard + data)[len(guard) :]
+            return self._raw(encoded)
+        for guard in (self._guard, *_GUARDS):
+            before, tokens = self._raw(guard), self._raw(guard + encoded)
+            if tokens[: len(before)] == before:
+                return tokens[len(before) :]
+        return self._raw(encoded)
 
-    def _raw(self, data: bytes, parse_special: bool = False) -> list[int]:
-        size = len(data) + 8
-        tokens = (c.llama_token * size)()
+    def _working_guard(self) -> bytes:
+        """Empty where the vocabulary puts nothing before a text."""
+        said = b"".join(map(self.piece, self._raw(b"a")))
+        return b"" if said == b"a" else _GUARDS[0]
+
+    def _raw(self, text: bytes, parse_special: bool = False) -> list[int]:
+        capacity = len(text) + 8
+        tokens = (c.llama_token * capacity)()
         n_tokens = c.llama_tokenize(
-            self._vocab, data, len(data), tokens, size, False, parse_special
+            self._handle, text, len(text), tokens, capacity, False, parse_special
         )
-        return list(tokens[: max(n_tokens, 0)])
-
-    def _find_guard(self) -> bytes:
-        if c.llama_vocab_type(self._vocab) != c.LLAMA_VOCAB_TYPE_SPM:
-            return b""
-        return b"\n"  # in these vocabularies a byte token, merged with nothing
-
-    def _user_defined(self) -> Attributes:
-        user_defined = c.LLAMA_TOKEN_ATTR_USER_DEFINED
-        return tuple(
-            text
-            for token in range(self.n_tokens)
-            if c.llama_vocab_get_attr(self._vocab, token) & user_defined
-            and (text := self._text(token)).strip(" \n\t\r▁")
-            and len(text) > 1
-        )
+        if n_tokens < 0:
+            raise EngineError(f"llama.cpp cannot tokenize a segment of {len(text)} bytes")
+        return tokens[:n_tokens]
 
     def _text(self, token: int) -> str:
-        return (c.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "replace")
+        return (c.llama_vocab_get_text(self._handle, token) or b"").decode(errors="replace")
+
+    def _user_defined_spellings(self) -> re.Pattern[str] | None:
+        """One character alone cannot be cut, and whitespace means the same either way."""
+        found = {
+            self._text(token)
+            for token in range(self.n_tokens)
+            if c.llama_vocab_get_attr(self._handle, token) & c.LLAMA_TOKEN_ATTR_USER_DEFINED
+        }
+        found = {text for text in found if len(text) > 1 and text.strip()}
+        if not found:
+            return None
+        return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))))
 
 
 class Context:
-    """One KV cache of one sequence, and evaluation into it."""
-
-    SEQ_ID = 0
+    """A llama_context of one sequence, and the batch that feeds it."""
 
     def __init__(self, model: Model, plan: LoadPlan) -> None:
         """
         Raises:
-            ModelError: no context of this plan can be made.
+            EngineError: llama.cpp cannot make it, mostly for want of memory.
         """
-        params = c.llama_context_default_params()
-        params.n_ctx = plan.n_ctx
-        params.n_batch = params.n_ubatch = plan.n_batch
-        params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = plan.threads
-        params.kv_unified = True
-        params.swa_full = True
-        params.no_perf = True
-        params.type_k, params.type_v = _TYPES[plan.cache_type_k], _TYPES[plan.cache_type_v]
-        params.flash_attn_type = int(plan.flash_attn)
-        self._handle = c.llama_init_from_model(model.handle, params)
+        self._model = model  # keeps it alive
+        _errors.clear()
+        self._handle: Any = c.llama_init_from_model(model.handle, _context_params(plan))
         if not self._handle:
-            raise ModelError(f"No context of {plan.n_ctx} tokens can be made: {_last_error[0]}")
-        self.n_ctx, self.n_batch = c.llama_n_ctx(self._handle), plan.n_batch
-        self._memory = c.llama_get_memory(self._handle)
-        self._batch = c.llama_batch_init(plan.n_batch, 0, 1)
+            said = last_error() or "no reason given"
+            raise EngineError(f"The KV cache cannot be set up: llama.cpp says `{said}`")
+        self._memory: Any = c.llama_get_memory(self._handle)
+        self.n_ctx: int = c.llama_n_ctx(self._handle)
+        self.n_batch = plan.n_batch
         self._n_vocab = model.vocabulary.n_tokens
+        self._batch = c.llama_batch_init(plan.n_batch, 0, 1)
+        shape = (plan.n_batch,)
+        self._tokens = np.ctypeslib.as_array(self._batch.token, shape)
+        self._positions = np.ctypeslib.as_array(self._batch.pos, shape)
+        self._wants_logits = np.ctypeslib.as_array(self._batch.logits, shape)
+        np.ctypeslib.as_array(self._batch.n_seq_id, shape)[:] = 1
+        for idx in range(plan.n_batch):
+            self._batch.seq_id[idx][0] = 0
+        # libc's strlen is the abort callback: it reads the flag's byte without the interpreter.
+        self._strlen = ctypes.cast(ctypes.CDLL(None).strlen, c.ggml_abort_callback)
 
-    def abort_when(self, flag_address: int) -> None:
-        """Aborts a decode when the byte there is not zero.
+    def close(self) -> None:
+        if self._handle:
+            c.llama_batch_free(self._batch)
+            c.llama_free(self._handle)
+            self._handle = None
 
-        The callback is libc's `strlen`, called about 460 times a token without any Python: of
-        one byte and a zero after it, it is 1 or 0. llama.cpp reads it on the CPU backend only.
+    def watch(self, flag_address: int) -> None:
+        """From here on a decode ends with 2 once the byte at the address is not zero.
+
+        Invariant: the byte after it is zero. GPU backends never look.
         """
-        strlen = ctypes.cast(ctypes.CDLL(None).strlen, c.ggml_abort_callback)
-        c.llama_set_abort_callback(self._handle, strlen, ctypes.c_void_p(flag_address))
+        c.llama_set_abort_callback(self._handle, self._strlen, ctypes.c_void_p(flag_address))
 
-    def decode(self, tokens: Sequence[int], start: int) -> int:
-        """Evaluates at most n_batch tokens from position `start`; logits of the last are kept.
+    def decode(self, tokens: Sequence[int], start: int, logits_last: bool) -> int:
+        """Evaluates up to n_batch tokens from position `start`. Returns llama_decode's code: 0,
+        1 (no room), 2 (aborted), negative (error)."""
+        n_tokens = len(tokens)
+        self._tokens[:n_tokens] = tokens
+        self._positions[:n_tokens] = range(start, start + n_tokens)
+        self._wants_logits[:n_tokens] = 0
+        self._wants_logits[n_tokens - 1] = logits_last
+        self._batch.n_tokens = n_tokens
+        return int(c.llama_decode(self._handle, self._batch))
 
-        Returns llama_decode's code: 0, 1 no cells left, 2 aborted, below 0 an error.
-        """
-        batch = self._batch
-        batch.n_tokens = len(tokens)
-        for i, token in enumerate(tokens):
-            batch.token[i] = token
-            batch.pos[i] = start + i
-            batch.n_seq_id[i] = 1
-            batch.seq_id[i][0] = self.SEQ_ID
-            batch.logits[i] = i == len(tokens) - 1
-        return int(c.llama_decode(self._handle, batch))
-
-    def logits(self) -> npt.NDArray[np.float32]:
-        """Of the last token evaluated; valid until the next decode. Shape (n_vocab,)."""
+    def logits(self) -> Logits:
+        """Those of the last decoded token that asked for them; a copy."""
         pointer = c.llama_get_logits_ith(self._handle, -1)
-        return np.ctypeslib.as_array(pointer, shape=(self._n_vocab,))
+        if not pointer:
+            raise EngineError("llama.cpp has no logits for the last token")
+        return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()  # type: ignore[call-overload, no-any-return]
 
-    def remove_from(self, start: int) -> bool:
-        """Removes the cells from position `start` on; False where this memory can't be cut."""
-        return bool(c.llama_memory_seq_rm(self._memory, self.SEQ_ID, start, -1))
+    def seq_rm(self, start: int) -> bool:
+        """Removes the cells from position `start` on. False where the model cannot do that."""
+        return bool(c.llama_memory_seq_rm(self._memory, 0, start, -1))
 
     def clear(self) -> None:
         c.llama_memory_clear(self._memory, True)
+
+
+def _context_params(plan: LoadPlan) -> Any:
+    params = c.llama_context_default_params()
+    params.n_ctx = plan.n_ctx
+    params.n_batch = params.n_ubatch = plan.n_batch
+    params.n_seq_max = 1
+    params.n_threads = params.n_threads_batch = plan.threads
+    params.type_k = _GGML_TYPES[plan.cache_type_k]
+    params.type_v = _GGML_TYPES[plan.cache_type_v]
+    params.flash_attn_type = (
+        c.LLAMA_FLASH_ATTN_TYPE_ENABLED if plan.flash_attn else c.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
+    params.kv_unified = True
+    params.swa_full = True  # else the tail of a sliding-window model's cells cannot be cut
+    params.no_perf = True
+    return params

@@ -1,13 +1,12 @@
 """The engine's process: `python -m llmd.engine.worker SOCKET_FD FLAGS_FD`.
 
-The main thread owns the model and works on one request at a time. A reader thread takes frames
-off the socket; when the daemon's end closes it ends the process at once, also in a decode.
+A reader thread queues frames with the time they came and ends the process when the daemon is
+gone; the main thread loads the model and answers one request after the other.
 """
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import mmap
 import os
 import queue
@@ -16,176 +15,221 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
+
+import psutil
 
 from llmd.engine import frames, llama
-from llmd.engine.decode import Clock, Engine
-from llmd.errors import LlmdError, ModelError
+from llmd.engine.cache import Cache
+from llmd.engine.decode import Engine, infer
+from llmd.engine.frames import FLAG_BYTES, N_FLAGS
+from llmd.errors import LlmdError
 from llmd.models import fit
-from llmd.prompt.families import Match, recognise
+from llmd.prompt.families import PLAIN, Match, recognise
 from llmd.trace import Cost
 
-log = logging.getLogger("llmd.worker")
+_FLAGS_BYTES = N_FLAGS * FLAG_BYTES + 16  # strlen may read a word past its zero
+_NO_FLAG = N_FLAGS * FLAG_BYTES  # a byte that nobody sets
+_LOADING_STEP = 0.05  # of the whole: how often loading is told
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-PROGRESS_STEP = 0.05
-PR_SET_PDEATHSIG = 1
-
-Inbox = queue.SimpleQueue[tuple[Any, float]]
-
-
-def main(socket_fd: int, flags_fd: int) -> None:
-    die_with_parent()
-    os.dup2(2, 1)  # llama.cpp's own prints must not reach whatever our stdout is
-    peer = socket.socket(fileno=socket_fd)
-    flags = mmap.mmap(flags_fd, 0)
-    inbox: Inbox = queue.SimpleQueue()
-    threading.Thread(target=read_frames, args=(peer, inbox), daemon=True).start()
-    worker = Worker(peer, flags)
-    load, _ = inbox.get()
-    if not worker.load(load):
-        return
-    while True:
-        request, arrived_s = inbox.get()
-        worker.serve(request, arrived_s)
+Arrival = tuple[float, frames.ToWorker]
 
 
-def n_cores() -> int:
-    """The cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+class Flags:
+    """The cancel flags, one for each request id modulo N_FLAGS, shared with the daemon."""
+
+    def __init__(self, fd: int) -> None:
+        self._bytes = mmap.mmap(fd, _FLAGS_BYTES)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._bytes))
+
+    def is_set(self, id_: int) -> bool:
+        return self._bytes[id_ % N_FLAGS * FLAG_BYTES] != 0
+
+    def address(self, id_: int) -> int:
+        return self._address + id_ % N_FLAGS * FLAG_BYTES
+
+    @property
+    def never(self) -> int:
+        return self._address + _NO_FLAG
 
 
-def die_with_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon's Ctrl-C is the daemon's affair
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+class Link:
+    """The socket to the daemon. Without the daemon there is nothing to do: the process ends."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(True)
+        self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="frames", daemon=True).start()
+
+    def send(self, frame: frames.FromWorker) -> None:
+        try:
+            self._socket.sendall(frames.encode(frame))
+        except OSError:
+            _end()
+
+    def _read(self) -> NoReturn:
+        splitter = frames.Splitter()
+        try:
+            while data := self._socket.recv(1 << 16):
+                for body in splitter.feed(data):
+                    frame = frames.decode_to_worker(body)
+                    self.arrivals.put((time.monotonic(), frame))
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+            print(f"Worker ends: {type(error).__name__} from the daemon's socket", file=sys.stderr)
+        _end()
 
 
-def read_frames(peer: socket.socket, inbox: Inbox) -> None:
-    splitter = frames.Splitter()
-    try:
-        while data := peer.recv(1 << 16):
-            for body in splitter.feed(data):
-                inbox.put((frames.decode_to_worker(body), time.monotonic()))
-    except (OSError, ValueError) as error:
-        log.error("daemon's frames can't be read: %s", type(error).__name__)
+def _end() -> NoReturn:
+    sys.stderr.flush()
     os._exit(0)
 
 
 class Worker:
-    def __init__(self, peer: socket.socket, flags: mmap.mmap) -> None:
-        self._peer = peer
+    def __init__(self, link: Link, flags: Flags) -> None:
+        self._link = link
         self._flags = flags
-        self._flags_address = ctypes.addressof(ctypes.c_char.from_buffer(flags))
-        self._share = 0.0
+        self._told = 0.0
 
-    def send(self, frame: frames.FromWorker) -> None:
-        self._peer.sendall(frames.encode(frame))
-
-    def load(self, load: frames.Load) -> bool:
+    def run(self) -> None:
+        _, frame = self._link.arrivals.get()
+        if not isinstance(frame, frames.Load):
+            raise SystemExit("Worker ends: the first frame is not Load")
         try:
-            self.send(self._load(load))
-        except LlmdError as error:
-            self.send(frames.LoadFailed(str(error)))
-            return False
-        return True
+            engine, loaded = self._load(frame)
+        except Exception as error:  # the daemon must be told, whatever it was
+            traceback.print_exc()
+            said = str(error) if isinstance(error, LlmdError) else _kind(error, "loading")
+            self._link.send(frames.LoadFailed(said))
+            return
+        self._link.send(loaded)
+        while True:
+            arrived_s, frame = self._link.arrivals.get()
+            if isinstance(frame, frames.Infer):
+                self._link.send(self._answer(engine, frame, arrived_s))
 
-    def _progress(self, share: float) -> None:
-        if share - self._share >= PROGRESS_STEP:
-            self._share = share
-            self.send(frames.Loading(share))
-
-    def _load(self, load: frames.Load) -> frames.Loaded:
-        check_file(Path(load.path))
-        llama.start_backend()
-        machine = fit.Machine(llama.backend(), n_cores())
+    def _load(self, load: frames.Load) -> tuple[Engine, frames.Loaded]:
+        path = Path(load.path)
         model = llama.Model(
-            load.path,
-            fit.n_gpu_layers(load.engine),
-            load.engine.mmap,
-            on_progress=self._progress,
+            path,
+            n_gpu_layers=fit.n_gpu_layers(load.engine),
+            use_mmap=load.engine.mmap,
+            on_progress=self._tell,
         )
+        machine = fit.Machine(llama.backend(), _n_cores())
         plan = fit.plan_load(load.engine, machine, model.shape)
-        self._context = llama.Context(model, plan)
+        context = llama.Context(model, plan)
+        context.watch(self._flags.never)
         vocabulary = model.vocabulary
         match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
-        self._engine = Engine(self._context, vocabulary, match)
-        self._model = model
-        return describe(model, match, plan, machine)
+        engine = Engine(context, vocabulary, match, Cache(context))
+        _warm_up(engine)
+        return engine, _loaded(model, path, match, machine, plan, context.n_ctx)
 
-    def serve(self, request: frames.Infer, arrived_s: float) -> None:
-        """Answers a request once, whatever happens."""
-        at = request.id % frames.N_FLAGS * frames.FLAG_BYTES
+    def _tell(self, share: float) -> None:
+        if share - self._told >= _LOADING_STEP:
+            self._told = share
+            self._link.send(frames.Loading(round(share, 3)))
 
-        def is_cancelled() -> bool:
-            return self._flags[at] != 0
-
-        def emit(text: str) -> None:
-            self.send(frames.Partial(request.id, text))
-
-        if is_cancelled():
-            self.send(frames.Done(request.id, "", "cancelled", Cost()))
-            return
-        self._context.abort_when(self._flags_address + at)
+    def _answer(self, engine: Engine, request: frames.Infer, arrived_s: float) -> frames.Done:
+        id_ = request.id
+        if self._flags.is_set(id_):
+            return frames.Done(id_, "", "cancelled", Cost())
+        engine.context.watch(self._flags.address(id_))
         try:
-            done = self._engine.infer(request, Clock(arrived_s), is_cancelled, emit)
-        except Exception as error:  # the worker's one boundary: a request must be answered
-            self._engine.cache.clear()
-            said = str(error) if isinstance(error, LlmdError) else type(error).__name__
-            log.exception("request failed") if not isinstance(error, LlmdError) else None
-            done = frames.Done(request.id, "", "failed", Cost(), said)
-        self.send(done)
+            return infer(
+                engine,
+                request,
+                arrived_s,
+                is_cancelled=lambda: self._flags.is_set(id_),
+                emit=lambda text: self._link.send(frames.Partial(id_, text)),
+            )
+        except Exception as error:  # one request must not take the others with it
+            engine.cache.clear()
+            said = str(error) if isinstance(error, LlmdError) else _kind(error, "a request")
+            # No traceback: a foreign error's message may hold what the user wrote.
+            print(f"{said} {_place(error)}", file=sys.stderr, flush=True)
+            return frames.Done(id_, "", "failed", Cost(), said)
+        finally:
+            engine.context.watch(self._flags.never)
 
 
-def describe(
-    model: llama.Model, match: Match, plan: fit.LoadPlan, machine: fit.Machine
+def _warm_up(engine: Engine) -> None:
+    """One token through all layers reads in the weights, so that the first request need not."""
+    engine.cache.decode([max(engine.vocabulary.bos, engine.vocabulary.eos, 0)])
+    engine.cache.clear()
+
+
+def _loaded(
+    model: llama.Model,
+    path: Path,
+    match: Match,
+    machine: fit.Machine,
+    plan: fit.LoadPlan,
+    n_ctx: int,
 ) -> frames.Loaded:
-    name = model.name or "unnamed"
-    notice = ""
-    if match.family.name == "plain":
-        notice = (
-            f"Model `{name}` has no FIM tokens; it continues the text before the cursor and "
-            "cannot see what follows. Choose a model trained for infilling"
-        )
+    name, shape = model.name or path.stem, model.shape
+    n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
     return frames.Loaded(
         name=name,
         family=match.family.name,
         order=match.order,
         quantisation=model.quantisation,
         backend=machine.backend,
-        n_ctx=plan.n_ctx,
-        n_layers=model.shape.n_layers,
-        n_gpu_layers=plan.n_gpu_layers if machine.backend != "cpu" else 0,
+        n_ctx=n_ctx,
+        n_layers=shape.n_layers,
+        n_gpu_layers=0 if machine.backend == "cpu" else min(n_gpu_layers, shape.n_layers),
         cache_type_k=plan.cache_type_k,
         cache_type_v=plan.cache_type_v,
         flash_attn=plan.flash_attn,
         n_batch=plan.n_batch,
         threads=plan.threads,
-        kv_bytes=plan.kv_bytes,
-        notice=notice,
+        kv_bytes=fit.kv_bytes(shape, n_ctx, plan.cache_type_k, plan.cache_type_v),
+        notice=_notice(name) if match.family is PLAIN else "",
     )
 
 
-def check_file(path: Path) -> None:
-    """
-    Raises:
-        ModelError: not a readable file that begins as a GGUF does.
-    """
-    try:
-        if not path.is_file():
-            raise ModelError(f"Model file `{path}` is not a file; set `model` to a GGUF file")
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ModelError(f"Model file `{path}` can't be read: {error.strerror}") from None
-    if magic != b"GGUF":
-        raise ModelError(
-            f"Model file `{path}` is no GGUF file: it begins with {magic!r}, expected b'GGUF'"
-        )
+def _notice(name: str) -> str:
+    return (
+        f"Model `{name}` has no FIM tokens; it continues the text before the cursor and cannot see"
+        " what follows. Choose a model trained for infilling"
+    )
+
+
+def _kind(error: Exception, doing: str) -> str:
+    """Only the error's type: its message may hold what the user wrote."""
+    return f"The engine failed while at {doing}: {type(error).__name__}"
+
+
+def _place(error: Exception) -> str:
+    steps = traceback.extract_tb(error.__traceback__)
+    return f"at {Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
+
+
+def _n_cores() -> int:
+    """Physical cores that this process may use: a second thread on a core slows decoding."""
+    n_physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    if sys.platform == "linux":
+        return min(n_physical, len(os.sched_getaffinity(0)))
+    return n_physical
+
+
+def _settle_in() -> None:
+    """Dies with the daemon, ignores the terminal's Ctrl-C, and keeps stdout clean."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    _settle_in()
+    socket_fd, flags_fd = map(int, sys.argv[1:3])
+    Worker(Link(socket_fd), Flags(flags_fd)).run()
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main()

@@ -5,6 +5,7 @@ Standard library only: every editor's bridge and every `llmd status` starts with
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -42,6 +43,18 @@ def _locked_socket() -> str:
     except (OSError, ValueError):
         return ""
     return str(held.get("socket", "")) if isinstance(held, dict) else ""
+
+
+def is_running() -> bool:
+    """Whether a daemon holds the lock; it does so until its very end."""
+    try:
+        with paths.lock_path().open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def ensure_daemon() -> socket.socket:

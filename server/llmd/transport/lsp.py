@@ -47,6 +47,8 @@ MAX_UNSENT_BYTES = 8 * 1024 * 1024
 CLOSE_TIMEOUT_S = 1.0
 # Vim's channel answers numeric ids only; these are never a client's own.
 FIRST_SERVER_ID = 1 << 30
+# Where a popup client may ask although no word has been begun.
+TRIGGER_CHARACTERS = (".", "(", "=", " ")
 
 PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS = -32700, -32600, -32602
 NOT_INITIALIZED, REQUEST_FAILED = -32002, -32803
@@ -332,7 +334,9 @@ class Session(LanguageServerProtocol):
         self._wants_partial = _wants_partial(params.initialization_options)
         if not _shows_inline(params.capabilities):
             self.fm.add_builtin_feature(t.TEXT_DOCUMENT_COMPLETION, self._completion)
-            self.fm.feature_options[t.TEXT_DOCUMENT_COMPLETION] = t.CompletionOptions()
+            self.fm.feature_options[t.TEXT_DOCUMENT_COMPLETION] = t.CompletionOptions(
+                trigger_characters=list(TRIGGER_CHARACTERS)
+            )
         result = yield from super().lsp_initialize(params)
         encoding = result.capabilities.position_encoding
         self.encoding = cast(Encoding, str(getattr(encoding, "value", encoding)))
