@@ -1,4 +1,4 @@
-"""What `llmd status` says. The only importer of psutil."""
+"""What `llmd status` says."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 import time
 from typing import Any
 
-import psutil
-
 from llmd import __version__
 from llmd.engine.service import EngineService
 from llmd.errors import LlmdError
+from llmd.machine import rss_bytes
 from llmd.models.store import model_path
 from llmd.trace import Totals
 from llmd.transport.service import Client
@@ -38,8 +37,8 @@ def snapshot(
         "suppressed": totals.suppressed(),
         "latency": totals.latency(),
         "memory": {
-            "daemon_bytes": _rss_bytes(os.getpid()),
-            "worker_bytes": _rss_bytes(engine.worker_pid),
+            "daemon_bytes": rss_bytes(os.getpid()),
+            "worker_bytes": rss_bytes(engine.worker_pid),
             "kv_bytes": info.kv_bytes if info else 0,
         },
         "clients": [{"name": client.name, "editor": client.editor} for client in clients],
@@ -56,12 +55,3 @@ def _model(engine: EngineService, model: str) -> dict[str, Any]:
         "cache_type_k", "cache_type_v", "flash_attn", "n_batch", "threads",
     )  # fmt: skip
     return {"path": path, **{key: getattr(engine.info, key, None) for key in keys}}
-
-
-def _rss_bytes(pid: int | None) -> int:
-    if pid is None:
-        return 0
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -16,11 +16,12 @@ from llmd.config import Engine as EngineConfig
 from llmd.config import Sampling
 from llmd.context.window import Excerpt
 from llmd.engine import llama
-from llmd.engine.decode import Clock, Engine
+from llmd.engine.cache import Cache
+from llmd.engine.decode import Engine, infer, prompt_tokens
 from llmd.engine.frames import Done, Infer
 from llmd.models.fit import Machine, plan_load
 from llmd.postprocess.stop import StopRule
-from llmd.prompt.build import build
+from llmd.prompt.build import Piece, build
 from llmd.prompt.families import Match, recognise
 
 GREEDY = Sampling(profile="greedy")
@@ -50,7 +51,7 @@ class Loaded:
         pieces = build(self.match.family, self.match.order, place, "a.py")
         rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
         request = Infer(1, pieces, rule, GREEDY)
-        return self.engine.infer(request, Clock(time.monotonic()), is_cancelled, emit)
+        return infer(self.engine, request, time.monotonic(), is_cancelled, emit)
 
     def cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
         self.engine.cache.clear()
@@ -59,15 +60,14 @@ class Loaded:
 
 @pytest.fixture(scope="module")
 def loaded() -> Loaded:
-    llama.start_backend()
-    model = llama.Model(str(builtin_path()))
+    model = llama.Model(builtin_path())
     plan = plan_load(EngineConfig(), Machine(llama.backend(), 2), model.shape)
     context = llama.Context(model, plan)
     flag = ctypes.create_string_buffer(2)
-    context.abort_when(ctypes.addressof(flag))
-    vocabulary = model.vocabulary
+    context.watch(ctypes.addressof(flag))
+    vocabulary = llama.Vocabulary(model)
     match = recognise(model.name, vocabulary.declared, vocabulary.find)
-    return Loaded(Engine(context, vocabulary, match), match, context, flag)
+    return Loaded(Engine(context, vocabulary, match, Cache(context)), match, context, flag)
 
 
 def places(n_places: int, n_chars: int = 900) -> Iterator[tuple[str, str]]:
@@ -173,10 +173,6 @@ def test_a_passed_deadline_ends_with_what_is_there(loaded: Loaded) -> None:
 def test_odd_text_goes_through(loaded: Loaded, odd: str) -> None:
     done = loaded.ask(odd + "def f(a, b):\n    return ", "\n")
     assert done.reason != "failed"
-    assert not any(0 <= token <= 16 for token in loaded.engine.tokens(_text(odd), 2000))
-
-
-def _text(text: str):  # type: ignore[no-untyped-def]
-    from llmd.prompt.build import Piece
-
-    return (Piece("prefix", text),)
+    assert not any(
+        0 <= token <= 16 for token in prompt_tokens(loaded.engine, [Piece("prefix", odd)], 64)
+    )

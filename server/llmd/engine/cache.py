@@ -45,7 +45,7 @@ class Cache:
         """Cuts the cells after `n_keep`. Returns how many are left: fewer where the model's memory
         cannot be cut, as in a recurrent one."""
         if n_keep < len(self.cells):
-            if n_keep and self._context.seq_rm(n_keep):
+            if self._context.seq_rm(n_keep):
                 del self.cells[n_keep:]
             else:
                 self.clear()

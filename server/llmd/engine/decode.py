@@ -20,7 +20,7 @@ from llmd.engine.sampling import sample
 from llmd.errors import EngineError
 from llmd.postprocess.stop import cut, settled
 from llmd.prompt.build import Piece
-from llmd.prompt.families import Match, Role
+from llmd.prompt.families import Match
 from llmd.trace import Cost
 
 N_SPARE = 8  # cells left free beyond prompt and completion
@@ -184,7 +184,7 @@ def _round_up(n_tokens: int, step: int, at_most: int) -> int:
 
 def _tokens(engine: Engine, piece: Piece) -> Sequence[int]:
     if piece.name in ("pre", "suf", "mid"):
-        return (engine.match.roles[cast(Role, piece.name)],)
+        return (engine.match.roles[piece.name],)
     if piece.name != "token":
         return engine.vocabulary.tokenize(piece.text)
     if (token := engine.vocabulary.find(piece.text)) is None:

@@ -37,12 +37,15 @@ _N_CACHED_SEGMENTS = 64  # chosen: prefix, suffix and frame of a few documents
 _GUARDS = (b"\x01", b"\x02", b"\n", b"|")
 
 _errors: deque[str] = deque(maxlen=8)
+_cancel_flag = ctypes.c_char()  # rebound by Context.watch
 
 
 @c.llama_log_callback  # type: ignore[untyped-decorator]
 def _log(level: int, text: bytes, _: int) -> None:
     if level == _LEVEL_ERROR:
         line = text.decode(errors="replace").strip()
+        if _cancel_flag.value != b"\0":  # llama.cpp calls a decode that we aborted an error
+            return
         _errors.append(line)
         print(line, file=sys.stderr, flush=True)
 
@@ -105,7 +108,7 @@ class Model:
     def meta(self, key: str) -> str:
         """A metadata value as text, or empty."""
         buffer = ctypes.create_string_buffer(1024)
-        n_bytes = c.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))  # type: ignore[arg-type]
+        n_bytes = c.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
         return buffer.value.decode(errors="replace") if n_bytes >= 0 else ""
 
     @property
@@ -179,10 +182,10 @@ class Vocabulary:
     def piece(self, token: int) -> bytes:
         """The token's bytes; none for a control token."""
         buffer = ctypes.create_string_buffer(256)
-        n_bytes = c.llama_token_to_piece(self._handle, token, buffer, len(buffer), 0, False)  # type: ignore[arg-type]
+        n_bytes = c.llama_token_to_piece(self._handle, token, buffer, len(buffer), 0, False)
         if n_bytes < 0:
             buffer = ctypes.create_string_buffer(-n_bytes)
-            n_bytes = c.llama_token_to_piece(self._handle, token, buffer, -n_bytes, 0, False)  # type: ignore[arg-type]
+            n_bytes = c.llama_token_to_piece(self._handle, token, buffer, -n_bytes, 0, False)
         return buffer.raw[:n_bytes]
 
     def tokenize(self, text: str) -> tuple[int, ...]:
@@ -289,6 +292,8 @@ class Context:
 
         Invariant: the byte after it is zero. GPU backends never look.
         """
+        global _cancel_flag
+        _cancel_flag = ctypes.c_char.from_address(flag_address)
         c.llama_set_abort_callback(self._handle, self._strlen, ctypes.c_void_p(flag_address))
 
     def decode(self, tokens: Sequence[int], start: int, logits_last: bool) -> int:
@@ -307,7 +312,7 @@ class Context:
         pointer = c.llama_get_logits_ith(self._handle, -1)
         if not pointer:
             raise EngineError("llama.cpp has no logits for the last token")
-        return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()  # type: ignore[call-overload, no-any-return]
+        return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()
 
     def seq_rm(self, start: int) -> bool:
         """Removes the cells from position `start` on. False where the model cannot do that."""

@@ -19,13 +19,12 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
-
 from llmd.engine import frames, llama
 from llmd.engine.cache import Cache
 from llmd.engine.decode import Engine, infer
 from llmd.engine.frames import FLAG_BYTES, N_FLAGS
 from llmd.errors import LlmdError
+from llmd.machine import n_cores
 from llmd.models import fit
 from llmd.prompt.families import PLAIN, Match, recognise
 from llmd.trace import Cost
@@ -119,7 +118,7 @@ class Worker:
             use_mmap=load.engine.mmap,
             on_progress=self._tell,
         )
-        machine = fit.Machine(llama.backend(), _n_cores())
+        machine = fit.Machine(llama.backend(), n_cores())
         plan = fit.plan_load(load.engine, machine, model.shape)
         context = llama.Context(model, plan)
         context.watch(self._flags.never)
@@ -207,14 +206,6 @@ def _kind(error: Exception, doing: str) -> str:
 def _place(error: Exception) -> str:
     steps = traceback.extract_tb(error.__traceback__)
     return f"at {Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
-
-
-def _n_cores() -> int:
-    """Physical cores that this process may use: a second thread on a core slows decoding."""
-    n_physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if sys.platform == "linux":
-        return min(n_physical, len(os.sched_getaffinity(0)))
-    return n_physical
 
 
 def _settle_in() -> None:

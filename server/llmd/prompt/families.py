@@ -72,13 +72,13 @@ FAMILIES = (
         named=r"(?i)codeqwen",
     ),
     Family(
+        "codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
+        file="<|file_separator|>", stop=("<|file_separator|>",), named=r"(?i)gemma",
+    ),
+    Family(
         "qwen-coder", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
         repo="<|repo_name|>", file="<|file_sep|>",
         stop=("<|endoftext|>", "<|im_end|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
-    ),
-    Family(
-        "codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
-        file="<|file_separator|>", stop=("<|file_separator|>",),
     ),
     Family(
         "refact", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",

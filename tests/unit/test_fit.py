@@ -1,0 +1,64 @@
+"""How a model is laid out: what is auto by machine and shape, what the user set as it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmd.config import Engine
+from llmd.errors import BadInput
+from llmd.models.fit import LoadPlan, Machine, Shape, plan_load
+
+CPU = Machine("cpu", 2)
+METAL = Machine("metal", 8)
+SHAPE = Shape(n_layers=30, n_head_kv=3, head_dim=64, n_ctx_train=8192)
+
+
+def types(plan: LoadPlan) -> tuple[str, str, bool]:
+    return plan.cache_type_k, plan.cache_type_v, plan.flash_attn
+
+
+def test_auto_on_a_cpu() -> None:
+    plan = plan_load(Engine(), CPU, SHAPE)
+    assert types(plan) == ("q4_0", "f16", False)
+    assert (plan.n_ctx, plan.n_batch, plan.threads, plan.n_gpu_layers) == (2048, 64, 2, -1)
+    assert plan.kv_bytes == 2048 * 30 * 3 * 64 * (18 / 32 + 2)
+
+
+def test_auto_on_a_gpu() -> None:
+    plan = plan_load(Engine(), METAL, SHAPE)
+    assert types(plan) == ("q4_0", "q4_0", True)
+    assert (plan.n_batch, plan.threads) == (512, 8)
+
+
+def test_a_small_model_sets_n_ctx() -> None:
+    small = Shape(n_layers=2, n_head_kv=2, head_dim=64, n_ctx_train=512)
+    assert plan_load(Engine(), CPU, small).n_ctx == 512
+
+
+@pytest.mark.parametrize("machine", [CPU, METAL])
+def test_heads_that_blocks_do_not_divide(machine: Machine) -> None:
+    odd = Shape(n_layers=2, n_head_kv=2, head_dim=80, n_ctx_train=2048)
+    plan = plan_load(Engine(cache_type_k="q8_0"), machine, odd)
+    assert types(plan)[:2] == ("f16", "f16")
+
+
+def test_what_the_user_set_is_obeyed() -> None:
+    engine = Engine(
+        n_ctx=4096, n_gpu_layers=3, n_batch=128, threads=1, flash_attn=False, cache_type_k="q8_0"
+    )
+    plan = plan_load(engine, METAL, SHAPE)
+    assert types(plan) == ("q8_0", "f16", False)
+    assert (plan.n_ctx, plan.n_gpu_layers, plan.n_batch, plan.threads) == (4096, 3, 128, 1)
+
+
+def test_a_quantised_v_brings_flash_attention() -> None:
+    assert types(plan_load(Engine(cache_type_v="q4_0"), CPU, SHAPE)) == ("q4_0", "q4_0", True)
+
+
+def test_a_quantised_v_without_flash_attention() -> None:
+    with pytest.raises(BadInput, match="needs flash attention"):
+        plan_load(Engine(cache_type_v="q8_0", flash_attn=False), CPU, SHAPE)
+
+
+def test_a_batch_is_no_longer_than_the_context() -> None:
+    assert plan_load(Engine(n_ctx=256), METAL, SHAPE).n_batch == 256

@@ -1,0 +1,99 @@
+"""Who may import whom: a table, and a walk over the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2] / "server" / "llmd"
+EVERYWHERE = {"errors", "trace", "config", "paths", "machine", "llmd"}
+
+MAY_IMPORT = {
+    "document": set(),
+    "context": {"document"},
+    "prompt": {"context", "document"},
+    "postprocess": {"context", "document"},
+    "gates": {"document"},
+    "models": set(),
+    "engine": {"prompt", "postprocess", "models"},
+    "transport": {"document"},
+    "requests": set(),
+    "completer": {
+        "context", "document", "engine", "gates", "postprocess", "prompt", "requests", "transport",
+    },
+    "status": {"engine", "models", "transport"},
+    "daemon": {"completer", "engine", "status", "transport"},
+    "terminal": {"models"},
+    "demo": {"cli", "terminal", "transport"},
+    "cli": {"daemon", "demo", "document", "terminal", "transport"},
+    "__main__": {"cli"},
+}  # fmt: skip
+
+# Third-party packages are each known to one module; these two are part of the language here.
+SHARED = {"msgspec", "numpy"}
+ONLY_IN = {
+    "pygls": "transport/lsp.py",
+    "lsprotocol": "transport/lsp.py",
+    "cattrs": "transport/lsp.py",
+    "llama_cpp": "engine/llama.py",
+    "gguf": "models/builtin.py",
+    "platformdirs": "paths.py",
+    "psutil": "machine.py",
+    "rich": "terminal.py",
+}
+
+
+def _imports() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found[str(path.relative_to(ROOT))] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = {node.module}
+                if node.module == "llmd":
+                    names = {f"llmd.{alias.name}" for alias in node.names}
+                found[str(path.relative_to(ROOT))] |= names
+    return found
+
+
+IMPORTS = _imports()
+
+
+@pytest.mark.parametrize("file", sorted(IMPORTS))
+def test_a_module_imports_only_what_its_row_lists(file: str) -> None:
+    part = Path(file).parts[0].removesuffix(".py")
+    if part in EVERYWHERE | {"__init__"}:
+        allowed: set[str] = set()
+    else:
+        allowed = MAY_IMPORT[part]
+    used = {name.split(".")[1] for name in IMPORTS[file] if name.startswith("llmd.")}
+    assert used - allowed - EVERYWHERE - {part, "__version__"} == set()
+
+
+@pytest.mark.parametrize("file", sorted(IMPORTS))
+def test_a_third_party_package_is_known_to_one_module(file: str) -> None:
+    tops = {name.split(".")[0] for name in IMPORTS[file]} - {"llmd", "__future__"} - SHARED
+    third_party = tops - set(sys.stdlib_module_names)
+    assert {name for name in third_party if ONLY_IN.get(name) != file} == set()
+
+
+def test_the_engine_worker_alone_runs_llama_cpp() -> None:
+    code = "import llmd.daemon, sys; assert 'llama_cpp' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_bridge_starts_with_the_standard_library_alone() -> None:
+    code = (
+        "import sys; before = set(sys.modules)"
+        "; import llmd.transport.bridge, llmd.transport.control"
+        "; new = {m.split('.')[0] for m in set(sys.modules) - before} - {'llmd'}"
+        "; print(new - set(sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

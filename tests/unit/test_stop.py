@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from llmd.context.window import Excerpt
+from llmd.postprocess.stop import StopRule, cut, rule_for, settled
+from llmd.postprocess.trim import trim
+
+ONE_LINE = StopRule(64, 1, 0, "", 1000)
+BLOCK = StopRule(64, 3, 4, "print(x)", 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "kept", "reason"),
+    [
+        ("a + b", ONE_LINE, "a + b", ""),
+        ("a + b\n    c", ONE_LINE, "a + b", "lines"),
+        ("\nx", ONE_LINE, "", "lines"),
+        ("x = 1\n    y = 2\ndef f", BLOCK, "x = 1\n    y = 2\ndef f", ""),
+        ("x = 1\n    y = 2\ndef f():\n", BLOCK, "x = 1\n    y = 2", "indent"),
+        ("x = 1\n    print(x)\n", BLOCK, "x = 1", "suffix"),
+        ("x\n    y\n\n    z\n    w", BLOCK, "x\n    y\n\n    z", "lines"),
+    ],
+)
+def test_a_text_is_cut(text: str, rule: StopRule, kept: str, reason: str) -> None:
+    found = cut(text, rule)
+    assert (text[: found.n_chars], found.reason) == (kept, reason)
+
+
+def test_the_last_line_is_judged_at_the_end() -> None:
+    assert cut("x = 1\ndef f", BLOCK, is_final=True).reason == "indent"
+
+
+def test_only_whole_lines_are_settled_in_a_block() -> None:
+    assert settled("x = 1\n    y", BLOCK) == "x = 1"
+    assert settled("x = 1", ONE_LINE) == "x = 1"
+
+
+def place(head: str, tail: str = "", next_line: str = "") -> Excerpt:
+    return Excerpt(head, tail, head, tail, next_line)
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "max_lines", "floor"),
+    [
+        ("    return ", "", 1, 4),
+        ("    ", "", 8, 4),
+        ("    if x:", "", 8, 5),
+        ("    f(", ")", 1, 5),
+    ],
+)
+def test_the_place_decides_between_one_line_and_more(
+    head: str, tail: str, max_lines: int, floor: int
+) -> None:
+    rule = rule_for(place(head, tail), 64, 8, 1500)
+    assert (rule.max_lines, rule.indent_floor) == (max_lines, floor)
+
+
+@pytest.mark.parametrize(
+    ("text", "tail", "kept"),
+    [
+        ("a, b)", ")", "a, b"),
+        ("a()", ")", "a()"),
+        ("a())", ")", "a()"),
+        ("a[0])]", ")]", "a[0]"),
+        ("x  \n\n", "", "x"),
+        (" \n ", "", ""),
+        ("total = 0", "= 0", "total"),
+        ("a\u202eb\x07", "", "ab"),
+        ("a\r\nb", "", "a\nb"),
+    ],
+)
+def test_a_finished_text_is_trimmed(text: str, tail: str, kept: str) -> None:
+    assert trim(text, place("", tail)) == kept

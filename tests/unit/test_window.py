@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmd.context.window import Budget, choose, excerpt
+from llmd.document.text import LineRange, Position, Text
+
+BUDGET = Budget(n_prefix=100, n_suffix=50)  # 300 and 150 characters
+LINES = ["123456789\n"] * 200
+
+
+def test_typing_and_new_lines_move_neither_edge() -> None:
+    first = choose(None, LINES, Position(100, 3), BUDGET)
+    window = first
+    lines = list(LINES)
+    for line in range(100, 110):
+        lines.insert(line + 1, "x\n")
+        window = choose(window.moved(line, 1, 2), lines, Position(line + 1, 1), BUDGET)
+    assert window.first == first.first
+    assert window.end == first.end + 10
+
+
+def test_a_side_that_outgrew_its_bound_is_laid_anew() -> None:
+    first = choose(None, LINES, Position(100, 0), BUDGET)
+    assert (first.first, first.end) == (70, 116)
+    far = choose(first, LINES, Position(116, 0), BUDGET)
+    assert (far.first, far.end) == (86, 132)
+
+
+def test_a_whole_small_document_is_the_window() -> None:
+    assert choose(None, ["a\n", "b\n", ""], Position(1, 0), BUDGET) == LineRange(0, 3)
+
+
+@pytest.mark.parametrize("edge", [-1, 500])
+def test_an_edge_outside_the_document_is_laid_anew(edge: int) -> None:
+    assert choose(LineRange(edge, edge), LINES, Position(100, 0), BUDGET) == LineRange(70, 116)
+
+
+def test_the_next_line_is_the_first_that_holds_text() -> None:
+    place = excerpt(LineRange(0, 4), ["a = (\n", "\n", "  b)\n", ""], Position(0, 4))
+    assert (place.head, place.tail, place.next_line) == ("a = ", "(", "b)")
+
+
+@given(st.lists(st.text(alphabet="ab \n", max_size=9), max_size=30), st.data())
+def test_prefix_and_suffix_are_the_text_between_the_edges(
+    parts: list[str], data: st.DataObject
+) -> None:
+    lines = Text("".join(parts)).lines
+    line = data.draw(st.integers(0, len(lines) - 1))
+    cursor = Position(line, data.draw(st.integers(0, len(lines[line].rstrip("\n")))))
+    window = choose(None, lines, cursor, Budget(3, 2))
+    place = excerpt(window, lines, cursor)
+    assert place.prefix + place.suffix == "".join(lines[window.first : window.end])
