@@ -40,7 +40,7 @@ class Sampling(_Section, frozen=True):
     profile: Literal["low", "greedy"] = "low"
     temperature: Annotated[float, Meta(gt=0, le=2)] = 0.2
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.1  # of the likeliest token's probability
-    seed: Annotated[int, Meta(ge=0)] = 3407
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 3407
 
 
 class Completion(_Section, frozen=True):

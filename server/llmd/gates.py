@@ -54,5 +54,8 @@ def is_secret(names: Iterable[str], patterns: Iterable[str]) -> bool:
 
 
 def _matches(path: PurePosixPath, pattern: str) -> bool:
-    n_parts = pattern.count("/") + 1
-    return fnmatchcase("/".join(path.parts[-n_parts:]), pattern)
+    if "/" not in pattern:
+        return fnmatchcase(path.name, pattern)
+    # `*` takes slashes too: `.aws/*` is all that lies below `.aws`.
+    ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
+    return any(fnmatchcase(end, pattern) for end in ends)

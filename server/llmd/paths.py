@@ -77,9 +77,14 @@ def private_dir(path: Path) -> Path:
     """Makes `path` with mode 0700, or checks that it is ours and nobody else's.
 
     Raises:
-        DaemonError: the folder is a link, is another user's, or others may enter it.
+        DaemonError: it cannot be made, is a link, is another user's, or others may enter it.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        pass  # looked at below; it may be a file or a link that leads nowhere
+    except OSError as error:
+        raise DaemonError(f"Folder `{path}` cannot be made: {error.strerror}") from None
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise DaemonError(f"Folder `{path}` is not a folder of its own; remove the link or file")

@@ -95,3 +95,28 @@ def test_declared_ids_of_no_known_family_are_used() -> None:
 
 def test_the_order_of_the_config_overrules_the_family() -> None:
     assert recognise("SmolLM2-FIM", DECLARED, lambda _: None, "psm").order == "psm"
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "expected"),
+    [
+        ("<fim_{}>", "Mellum-4b-base", "mellum"),
+        ("<fim_{}>", "Granite-3.3-8b-base", "granite3"),
+        ("<fim_{}>", "CodeQwen1.5-7B", "codeqwen"),
+        ("<fim_{}>", "Refact-1.6B", "refact"),
+        ("<fim_{}>", "starcoder2-3b", "starcoder"),
+        ("<|fim_{}|>", "Granite-4.0-H", "granite4"),
+        ("<|fim_{}|>", "codegemma-2b", "codegemma"),
+        ("<|fim_{}|>", "Qwen2.5 Coder 1.5B", "qwen-coder"),
+        ("<|code_{}|>", "CodeGeeX4-All-9B", "codegeex4"),
+        ("<|code_{}|>", "GLM 4 9B", "glm"),
+    ],
+)
+def test_a_name_tells_look_alikes_apart(form: str, name: str, expected: str) -> None:
+    tokens = {form.format(part): n for n, part in enumerate(("prefix", "suffix", "middle"))}
+    assert recognise(name, {}, tokens.get).family.name == expected
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_a_name_alone_is_no_sign_of_fim(name: str) -> None:
+    assert recognise(name, {}, lambda _: None).family.name == "plain"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmd.context.window import Excerpt
 from llmd.postprocess.stop import StopRule, cut, rule_for, settled
@@ -19,6 +21,9 @@ BLOCK = StopRule(64, 3, 4, "print(x)", 1000)
         ("x = 1\n    y = 2\ndef f", BLOCK, "x = 1\n    y = 2\ndef f", ""),
         ("x = 1\n    y = 2\ndef f():\n", BLOCK, "x = 1\n    y = 2", "indent"),
         ("x = 1\n    print(x)\n", BLOCK, "x = 1", "suffix"),
+        ("\n    print(x)\n", BLOCK, "", "suffix"),
+        ("\ndef f():\n", BLOCK, "", "indent"),
+        ("print(x)\n", BLOCK, "print(x)\n", ""),  # it continues the cursor's line
         ("x\n    y\n\n    z\n    w", BLOCK, "x\n    y\n\n    z", "lines"),
     ],
 )
@@ -34,6 +39,16 @@ def test_the_last_line_is_judged_at_the_end() -> None:
 def test_only_whole_lines_are_settled_in_a_block() -> None:
     assert settled("x = 1\n    y", BLOCK) == "x = 1"
     assert settled("x = 1", ONE_LINE) == "x = 1"
+
+
+@given(st.text("xy \n", max_size=20), st.integers(1, 3), st.integers(0, 2), st.sampled_from("xy"))
+def test_no_later_token_takes_back_what_was_settled(
+    text: str, max_lines: int, floor: int, next_line: str
+) -> None:
+    rule = StopRule(64, max_lines, floor, next_line, 1000)
+    final = text[: cut(text, rule, is_final=True).n_chars]
+    parts = [text[:n_chars] for n_chars in range(len(text) + 1)]
+    assert all(final.startswith(settled(p, rule)) for p in parts if not cut(p, rule).reason)
 
 
 def place(head: str, tail: str = "", next_line: str = "") -> Excerpt:

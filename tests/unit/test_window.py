@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.context.window import Budget, choose, excerpt
+from llmd.document.store import open_document
 from llmd.document.text import LineRange, Position, Text
 
 BUDGET = Budget(n_prefix=100, n_suffix=50)  # 300 and 150 characters
@@ -53,3 +54,28 @@ def test_prefix_and_suffix_are_the_text_between_the_edges(
     window = choose(None, lines, cursor, Budget(3, 2))
     place = excerpt(window, lines, cursor)
     assert place.prefix + place.suffix == "".join(lines[window.first : window.end])
+
+
+PLACES = st.builds(Position, st.integers(0, 12), st.integers(0, 12))
+EDITS = st.lists(st.tuples(PLACES, PLACES, st.text("ab \n", max_size=40)), max_size=6)
+
+
+@given(EDITS)
+def test_edits_leave_a_window_of_whole_lines_around_the_cursor(
+    edits: list[tuple[Position, Position, str]],
+) -> None:
+    document = open_document("file:///a.py", "python", 1, "")
+    for start, end, text in edits:
+        document.edit(start, end, text)
+        cursor, lines = document.text.clamp(end), document.text.lines
+        document.window = choose(document.window, lines, cursor, Budget(3, 2))
+        assert 0 <= document.window.first <= cursor.line < document.window.end <= len(lines)
+
+
+def test_edits_above_move_both_edges_and_edits_below_move_none() -> None:
+    document = open_document("file:///a.py", "python", 1, "".join(LINES))
+    document.window = choose(None, LINES, Position(100, 0), BUDGET)
+    document.edit(Position(150, 0), Position(160, 0), "")
+    document.edit(Position(3, 0), Position(3, 0), "x\n" * 4)
+    window = choose(document.window, document.text.lines, Position(104, 0), BUDGET)
+    assert window == document.window == LineRange(74, 120)

@@ -53,7 +53,7 @@ def cut(text: str, rule: StopRule, is_final: bool = False) -> Cut:
     start, n_lines = 0, 0
     while (end := text.find("\n", start)) >= 0 or is_final:
         line = text[start:] if end < 0 else text[start:end]
-        if n_lines and start and (reason := _refused(line, rule)):
+        if start and (reason := _refused(line, rule)):
             return Cut(start - 1, reason)
         n_lines += bool(line.strip()) or rule.max_lines == 1
         if end < 0:

@@ -7,6 +7,8 @@ import re
 from llmd.context.window import Excerpt
 
 _CLOSERS = {")": "(", "]": "[", "}": "{"}
+_QUOTES = "\"'"
+_SEPARATORS = ";,:"
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -19,7 +21,7 @@ def trim(text: str, place: Excerpt) -> str:
 
 
 def _without_tail(text: str, tail: str) -> str:
-    if set(tail) <= set(_CLOSERS) | set("\"';,:"):
+    if set(tail) <= {*_CLOSERS, *_QUOTES, *_SEPARATORS}:
         return _without_unopened(text, tail)
     return text.removesuffix(tail).rstrip() if text.endswith(tail) else text
 
@@ -27,15 +29,17 @@ def _without_tail(text: str, tail: str) -> str:
 def _without_unopened(text: str, tail: str) -> str:
     """`foo(|)` answered `a)` becomes `a`; answered `a()` it stays."""
     for n_chars in range(len(tail), 0, -1):
-        kept = text[:-n_chars]
-        if text.endswith(tail[:n_chars]) and _n_unopened(text) > _n_unopened(kept):
+        kept, said = text[:-n_chars], tail[:n_chars]
+        is_closer = _n_unopened(text) > _n_unopened(kept) or set(said) <= set(_SEPARATORS)
+        if text.endswith(said) and is_closer:
             return kept
     return text
 
 
 def _n_unopened(text: str) -> int:
+    """Closing brackets without their opening one, and quotes without a second of their kind."""
     open_brackets: list[str] = []
-    n_unopened = 0
+    n_unopened = sum(text.count(quote) % 2 for quote in _QUOTES)
     for char in text:
         if char in _CLOSERS.values():
             open_brackets.append(char)

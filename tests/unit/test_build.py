@@ -1,0 +1,70 @@
+"""A prompt's pieces, by family: sentinels as marks, the rest as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmd.context.window import Excerpt
+from llmd.prompt.build import Piece, build
+from llmd.prompt.families import FAMILIES, Family, Order, by_name
+
+PLACE = Excerpt("PREFIX", "SUFFIX", "head", "tail", "next")
+PRE_SUF = [("pre", ""), ("prefix", "PREFIX"), ("suf", ""), ("suffix", "SUFFIX")]
+SUF_PRE = PRE_SUF[2:] + PRE_SUF[:2]
+MID = [("mid", "")]
+
+SPECIAL = {
+    "mellum": [("token", "<filename>"), ("frame", "a.py\n"), *SUF_PRE, *MID],
+    "codegeex4": [
+        ("token", "<|user|>"),
+        ("frame", "\n###PATH:a.py\n###MODE:BLOCK\n"),
+        *SUF_PRE,
+        *MID,
+        ("token", "<|assistant|>"),
+        ("frame", "\n"),
+    ],
+    "codestral": SUF_PRE,
+    "plain": [("prefix", "PREFIX")],
+    "declared": PRE_SUF + MID,
+    "smollm2-fim": SUF_PRE + MID,
+}
+COMMON = [family.name for family in FAMILIES if family.name not in SPECIAL]
+
+
+def rendered(name: str, order: Order | None = None) -> list[tuple[str, str]]:
+    family = by_name(name)
+    return [(p.name, p.text) for p in build(family, order or family.order, PLACE, "a.py")]
+
+
+@pytest.mark.parametrize(("name", "expected"), SPECIAL.items(), ids=SPECIAL)
+def test_a_family_with_a_form_of_its_own_has_it(name: str, expected: list[tuple[str, str]]) -> None:
+    assert rendered(name) == expected
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_the_other_families_differ_in_order_only(name: str) -> None:
+    assert rendered(name, "psm") == PRE_SUF + MID
+    assert rendered(name, "spm") == SUF_PRE + MID
+    assert rendered(name) == rendered(name, by_name(name).order)
+
+
+@pytest.mark.parametrize("order", ["psm", "spm"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_no_sentinel_is_spelled_as_text(family: Family, order: Order) -> None:
+    special = (*family.spellings, *family.stop, family.repo, family.file)
+    pieces = build(family, order, PLACE, "a.py")
+    texts = [piece.text for piece in pieces if piece.name != "token"]
+    assert not [s for s in special if s and any(s in text for text in texts)]
+    assert all(not piece.text for piece in pieces if piece.name in ("pre", "suf", "mid"))
+
+
+def test_a_file_named_like_a_token_stays_text() -> None:
+    pieces = build(by_name("mellum"), "spm", PLACE, "<fim_middle>")
+    assert pieces[1] == Piece("frame", "<fim_middle>\n")
+
+
+def test_a_sentinel_typed_by_the_user_stays_text() -> None:
+    place = Excerpt("<fim_middle>", "<|endoftext|>", "", "", "")
+    pieces = build(by_name("starcoder"), "psm", place, "a.py")
+    assert pieces[1] == Piece("prefix", "<fim_middle>")
+    assert pieces[3] == Piece("suffix", "<|endoftext|>")

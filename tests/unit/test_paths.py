@@ -1,0 +1,132 @@
+"""Where things are kept: the first rule that applies, and folders that are nobody else's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from llmd import paths
+from llmd.errors import BadInput, DaemonError
+
+VARIABLES = ("XDG_RUNTIME_DIR", "LLMD_RUNTIME_DIR", "LLMD_CONFIG", "LLMD_MODELS_DIR")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("LLMD_STATE_DIR", "/s")
+
+
+def stand_in_for_run_user(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def path(text: str) -> Path:
+        return folder if str(text).startswith("/run/user/") else Path(text)
+
+    monkeypatch.setattr(paths, "Path", path)
+    monkeypatch.setattr(paths.sys, "platform", "linux")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"LLMD_RUNTIME_DIR": "/l", "XDG_RUNTIME_DIR": "/x"}, "/l"),
+        ({"XDG_RUNTIME_DIR": "/x"}, "/x/llmd"),
+        ({"LLMD_RUNTIME_DIR": "", "XDG_RUNTIME_DIR": ""}, "/s/run"),
+        ({}, "/s/run"),
+    ],
+)
+def test_the_runtime_folder_is_the_first_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
+) -> None:
+    stand_in_for_run_user(monkeypatch, Path("/none"))
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert paths.runtime_dir() == Path(expected)
+
+
+def test_the_systems_folder_of_the_user_comes_before_the_state_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in_for_run_user(monkeypatch, tmp_path)
+    assert paths.runtime_dir() == tmp_path / "llmd"
+
+
+def test_a_folder_of_another_user_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in_for_run_user(monkeypatch, tmp_path)
+    monkeypatch.setattr(paths.os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    assert paths.runtime_dir() == Path("/s/run")
+
+
+def test_socket_lock_and_log_have_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMD_RUNTIME_DIR", "/l")
+    assert paths.socket_path() == Path("/l/daemon.sock")
+    assert (paths.lock_path(), paths.log_path()) == (Path("/s/daemon.lock"), Path("/s/llmd.log"))
+
+
+@pytest.mark.parametrize(("n_bytes", "is_refused"), [(103, False), (104, True)])
+def test_a_socket_path_that_the_kernel_would_cut_is_refused(
+    monkeypatch: pytest.MonkeyPatch, n_bytes: int, is_refused: bool
+) -> None:
+    folder = "/" + "é" * 3 + "x" * (n_bytes - 7 - len("/daemon.sock"))
+    monkeypatch.setenv("LLMD_RUNTIME_DIR", folder)
+    if not is_refused:
+        assert len(os.fsencode(paths.socket_path())) == n_bytes
+        return
+    with pytest.raises(BadInput, match=r"104 bytes; .* at most 103. Set LLMD_RUNTIME_DIR"):
+        paths.socket_path()
+
+
+def test_config_and_models_have_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert paths.config_path().name == "config.toml"
+    assert paths.models_dir().name == "models"
+    monkeypatch.setenv("LLMD_CONFIG", "/c/my.toml")
+    monkeypatch.setenv("LLMD_MODELS_DIR", "/m")
+    assert (paths.config_path(), paths.models_dir()) == (Path("/c/my.toml"), Path("/m"))
+
+
+def test_a_private_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    made = paths.private_dir(tmp_path / "a" / "b")
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert paths.private_dir(made) == made
+
+
+@pytest.mark.parametrize("mode", [0o710, 0o755, 0o701])
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(mode)
+    with pytest.raises(DaemonError, match=rf"mode {mode:04o}, expected 0700; run `chmod 700 "):
+        paths.private_dir(tmp_path / "a")
+
+
+@pytest.mark.parametrize("target", ["folder", "missing"])
+def test_a_link_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "folder").mkdir(mode=0o700)
+    (tmp_path / "a").symlink_to(tmp_path / target)
+    with pytest.raises(DaemonError, match=r"is not a folder of its own; remove the link or file$"):
+        paths.private_dir(tmp_path / "a")
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(DaemonError, match=r"is not a folder of its own; remove the link or file$"):
+        paths.private_dir(tmp_path / "a")
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(DaemonError, match=r"a/b` cannot be made: Not a directory$"):
+        paths.private_dir(tmp_path / "a" / "b")
+
+
+def test_a_folder_of_another_users_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir(mode=0o700)
+    uid = tmp_path.stat().st_uid
+    monkeypatch.setattr(paths.os, "getuid", lambda: uid + 1)
+    with pytest.raises(DaemonError, match=rf"belongs to uid {uid}, not to you"):
+        paths.private_dir(tmp_path / "a")
