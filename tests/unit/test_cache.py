@@ -1,0 +1,74 @@
+"""The mirror and the memory agree, whatever llama_decode returns.
+
+The memory is a stand-in: llama.cpp removes an aborted micro-batch itself, so cells that an abort
+leaves behind can't be had from it while a batch is one micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from llmd.engine.cache import Cache
+from llmd.engine.plan import plan
+from llmd.errors import EngineError
+
+PROMPT = list(range(10))
+
+
+class Memory:
+    """Takes every token it is given, also of a batch whose code is not 0."""
+
+    n_ctx, n_batch = 64, 4
+
+    def __init__(self, codes: Sequence[int] = (), can_cut: bool = True) -> None:
+        self.cells: list[int] = []
+        self.codes = list(codes)
+        self.can_cut = can_cut
+
+    def decode(self, tokens: Sequence[int], start: int, logits_last: bool) -> int:
+        assert start == len(self.cells), "llama_decode refuses a gap or an overlap"
+        self.cells += tokens
+        return self.codes.pop(0) if self.codes else 0
+
+    def seq_rm(self, start: int) -> bool:
+        if self.can_cut:
+            del self.cells[start:]
+        return self.can_cut
+
+    def clear(self) -> None:
+        self.cells.clear()
+
+
+def prefill(memory: Memory, cache: Cache) -> str:
+    return cache.prefill(plan(cache.cells, PROMPT), lambda: False)[0]
+
+
+@pytest.mark.parametrize("codes", [[2], [0, 2], [0, 0, 2]])
+@pytest.mark.parametrize("can_cut", [True, False])
+def test_an_abort_leaves_no_cells_of_its_batch(codes: list[int], can_cut: bool) -> None:
+    memory = Memory(codes, can_cut)
+    cache = Cache(memory)
+    assert prefill(memory, cache) == "aborted"
+    assert cache.cells == memory.cells == (PROMPT[: 4 * (len(codes) - 1)] if can_cut else [])
+    assert prefill(memory, cache) == "done"
+    assert cache.cells == memory.cells == PROMPT
+
+
+def test_no_room_and_errors_leave_nothing() -> None:
+    memory = Memory([0, 1, 0, -1])
+    cache = Cache(memory)
+    assert prefill(memory, cache) == "full"
+    assert cache.cells == memory.cells == []
+    with pytest.raises(EngineError, match="could not evaluate 4 tokens"):
+        prefill(memory, cache)
+    assert cache.cells == memory.cells == []
+
+
+def test_a_memory_that_cannot_be_cut_starts_anew() -> None:
+    memory = Memory(can_cut=False)
+    cache = Cache(memory)
+    prefill(memory, cache)
+    assert cache.prefill(plan(cache.cells, [0, 1, 77]), lambda: False) == ("done", 0, 3)
+    assert cache.cells == memory.cells == [0, 1, 77]
