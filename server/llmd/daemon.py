@@ -98,11 +98,5 @@ def serve() -> int:
     with take_lock():
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         paths.private_dir(paths.runtime_dir())
-        socket_path = paths.socket_path()
-        socket_path.unlink(missing_ok=True)  # stale: its owner would hold the lock
-        asyncio.run(_run(settings, socket_path))
+        asyncio.run(Daemon(settings).run(paths.socket_path()))
     return 0
-
-
-async def _run(settings: Config, socket_path: Path) -> None:
-    await Daemon(settings).run(socket_path)

@@ -18,36 +18,25 @@ from llmd.cli import status_text
 from llmd.errors import DaemonError
 from llmd.transport import control
 
-SAMPLE = '''"""Shapes and their areas."""
-
-import math
+SAMPLE = '''import json
 
 
-class Rectangle:
-    def __init__(self, width, height):
-        self.width = width
-        self.height = height
-
-    def area(self):
-        return self.width * self.height
-
-    def perimeter(self):
-        return 2 * (self.width + self.height)
-
-
-class Circle:
-    def __init__(self, radius):
-        self.radius = radius
-
-    def area(self):
+def load_settings(path):
+    """Reads the settings from a JSON file."""
+    with open(path) as file:
         return $0
 
-    def perimeter(self):
-        return 2 * math.pi * self.radius
+
+def save_settings(path, settings):
+    """Writes the settings to a JSON file."""
+    with open(path, "w") as file:
+        json.dump(settings, file, indent=2)
 
 
-def total_area(shapes):
-    return sum(shape.area() for shape in shapes)
+def merge_settings(base, override):
+    merged = dict(base)
+    merged.update(override)
+    return merged
 '''
 
 LOAD_TIMEOUT_S = 120.0
@@ -58,7 +47,7 @@ def run() -> int:
     with tempfile.TemporaryDirectory(prefix="llmd-") as folder, _own_daemon(Path(folder)) as daemon:
         before, after = SAMPLE.split("$0")
         first = _show(daemon, "A completion at the cursor", before, after)
-        typed = first[:5] if first else "self."
+        typed = first[:5] if first else "json."
         _show(daemon, f"The same after typing `{typed}`: a few tokens", before + typed, after)
         print("\nllmd status\n" + status_text(daemon.request("llmd/status", {})))
     return 0
@@ -67,7 +56,7 @@ def run() -> int:
 def _show(daemon: control.Control, title: str, before: str, after: str) -> str:
     lines = before.split("\n")
     place = {"line": len(lines) - 1, "col": len(lines[-1])}
-    document = {"uri": "file:///sample/shapes.py", "languageId": "python", "text": before + after}
+    document = {"uri": "file:///sample/settings.py", "languageId": "python", "text": before + after}
     answer = daemon.request("llmd/complete", document | place, timeout_s=60)
     print(f"\n{title}\n")
     terminal.show_completion(before, answer["text"], after)

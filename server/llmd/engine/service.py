@@ -23,7 +23,7 @@ from typing import Literal
 from llmd.config import Config, Sampling
 from llmd.engine import frames
 from llmd.engine.frames import FLAG_BYTES, N_FLAGS, Done, Loaded
-from llmd.errors import EngineError, LlmdError, ModelError
+from llmd.errors import EngineError, ModelError
 from llmd.models.store import model_path
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
@@ -149,11 +149,11 @@ class EngineService:
         try:
             path = model_path(self._config.model)
             self.reason = await self._worker_life(str(path))
-        except LlmdError as error:
+        except ModelError as error:
             self._fail(str(error))
-            if isinstance(error, ModelError):
-                await self._woken()
-                return
+            await self._woken()
+            return
+        except EngineError as error:
             self.reason = str(error)
         self._answer_all(self.reason)
         self._deaths_s.append(time.monotonic())
@@ -171,7 +171,7 @@ class EngineService:
             await self._wake.wait()
             try:
                 model_path(self._config.model)
-            except LlmdError as error:
+            except ModelError as error:
                 self.reason = str(error)
                 continue
             return
