@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import random
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from llmd.prompt.families import Match, recognise
 pytestmark = pytest.mark.timeout(900)
 
 GREEDY = Sampling(profile="greedy")
-SOURCE = Path(argparse.__file__).read_text()
+SOURCES = [Path(module.__file__).read_text() for module in (argparse, random, tarfile)]
 # Two fresh evaluations of one prompt with other batch splits part where the best two logits lie
 # this close; so may a warm and a cold one.
 NEAR_TIE = 0.5
@@ -74,14 +76,15 @@ def loaded() -> Loaded:
 
 
 def places(n_places: int, n_chars: int = 600) -> Iterator[tuple[str, str]]:
-    step = (len(SOURCE) - 2 * n_chars) // n_places
+    """Evenly spread over real files, each file in turn."""
     for i in range(n_places):
-        at = n_chars + i * step
-        yield SOURCE[at - n_chars : at], SOURCE[at : at + n_chars // 3]
+        source = SOURCES[i % len(SOURCES)]
+        at = n_chars + i * (len(source) - 2 * n_chars) // n_places
+        yield source[at - n_chars : at], source[at : at + n_chars // 3]
 
 
 def test_warm_equals_cold_or_parts_at_a_near_tie(loaded: Loaded) -> None:
-    """49 of 50 places of a real file, each reached by typing and deleting."""
+    """49 of 50 places of real files, each reached by typing and deleting."""
     n_same = 0
     for prefix, suffix in places(50):
         cold = loaded.cold(prefix, suffix)
