@@ -2,20 +2,24 @@ VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint unit engine contract clean
+.PHONY: demo test lint unit engine contract faults soak clean
 
 demo: $(INSTALLED)
 	@$(VENV)/bin/llmd demo
 
-test: lint unit engine contract
+test: lint unit engine contract faults
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-unit engine contract: $(INSTALLED)
+unit engine contract faults: $(INSTALLED)
 	$(VENV)/bin/python -m pytest tests/$@
+
+# Ten thousand faults of each kind, and a machine that sleeps for a minute: some twenty minutes.
+soak: $(INSTALLED)
+	$(VENV)/bin/python -m tests.faults.soak
 
 $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml tools/install.py
 	@$(PYTHON) tools/install.py

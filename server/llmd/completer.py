@@ -17,7 +17,7 @@ from llmd import gates
 from llmd.config import Config
 from llmd.context import window
 from llmd.document.store import Document
-from llmd.document.text import Position, Text
+from llmd.document.text import LineRange, Position, Text
 from llmd.engine.frames import Done, Loaded
 from llmd.engine.service import EngineService, Job
 from llmd.postprocess.stop import rule_for
@@ -25,8 +25,13 @@ from llmd.postprocess.trim import trim
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import by_name
 from llmd.requests import LatestWins, Ticket
-from llmd.trace import WARM_MIN_CACHED, Cost, Path, Totals, of_cost
+from llmd.stages import Journal, Stages, Window
+from llmd.trace import WARM_MIN_CACHED, Cost, Path, Totals, Trace, of_cost
 from llmd.transport.service import Answer, Selected
+
+NO_TEXT = window.Excerpt("", "", "", "", "")
+
+Refuse = Callable[[tuple[str, ...], str], str]
 
 # Whoever asks by hand waits for the answer, also for the model to load.
 INVOKED_DEADLINE_FACTOR = 20
@@ -36,18 +41,28 @@ INVOKED_DEADLINE_FACTOR = 20
 class Place:
     """What is left of a request once the document has been looked at: a value, no document."""
 
-    excerpt: window.Excerpt
+    file: str
+    cursor: Position
+    invoked: bool
     file_name: str
-    refusal: str
     deadline_ms: int
     arrived_s: float
+    excerpt: window.Excerpt = NO_TEXT
+    lines: LineRange | None = None
+    refusal: str = ""
 
 
 class Completer:
-    def __init__(self, config: Config, engine: EngineService) -> None:
+    """`config` and `debounce_ms` may be set anew at any time; the next request follows them."""
+
+    def __init__(self, config: Config, engine: EngineService, refuse: Refuse) -> None:
+        """`refuse` says what a workspace's own file forbids: names and language to a reason."""
         self.config = config
+        self.debounce_ms = config.completion.debounce_ms
         self.totals = Totals()
+        self.journal = Journal()
         self._engine = engine
+        self._refuse = refuse
         self._latest = LatestWins()
 
     def complete(
@@ -74,27 +89,36 @@ class Completer:
         factor = INVOKED_DEADLINE_FACTOR if invoked else 1
         view = partial(
             Place,
+            file=document.names[-1],
+            cursor=cursor,
+            invoked=invoked,
             file_name=PurePosixPath(document.names[0]).name,
             deadline_ms=limits.deadline_ms * factor,
             arrived_s=time.monotonic(),
         )
-        nothing = window.Excerpt("", "", "", "", "")
-        if refusal := gates.refuse_document(document, self.config):
-            return view(excerpt=nothing, refusal=refusal)
+        if refusal := (
+            gates.refuse_document(document, self.config)
+            or self._refuse(document.names, document.language)
+        ):
+            return view(refusal=refusal)
         lines, cursor = _as_if_taken(document.text, cursor, selected)
         budget = window.Budget(self.config.context.n_prefix, self.config.context.n_suffix)
         chosen = window.choose(document.window, lines, cursor, budget)
         document.window = chosen
         max_suffix = None if invoked else limits.max_line_suffix
         if refusal := gates.refuse_place(lines, chosen.first, chosen.end, cursor, max_suffix):
-            return view(excerpt=nothing, refusal=refusal)
-        return view(excerpt=window.excerpt(chosen, lines, cursor), refusal="")
+            return view(lines=chosen, refusal=refusal)
+        return view(lines=chosen, excerpt=window.excerpt(chosen, lines, cursor))
 
     async def _answer(
         self, ticket: Ticket, place: Place, on_partial: Callable[[str], None] | None
     ) -> Answer:
         if place.refusal:
             return self._record(place, "", Cost(), "suppressed", place.refusal)
+        if self.debounce_ms and not place.invoked:
+            await asyncio.sleep(self.debounce_ms / 1e3)
+            if ticket.is_superseded:
+                return self._record(place, "", Cost(), "superseded", "debounce")
         job = self._ask(place, on_partial)
         ticket.end_with(job.cancel)
         try:
@@ -108,7 +132,8 @@ class Completer:
             trace = of_cost(Cost(), "superseded", _since_ms(place.arrived_s))
             return Answer("", trace)
         text = trim(done.text, place.excerpt)
-        return self._record(place, text, done.cost, _path(done), done.error or done.reason)
+        reason = done.error or done.reason
+        return self._record(place, text, done.cost, _path(done), reason, len(done.text))
 
     def _ask(self, place: Place, on_partial: Callable[[str], None] | None) -> Job:
         limits = self.config.completion
@@ -128,9 +153,12 @@ class Completer:
 
         job.finished.add_done_callback(count)
 
-    def _record(self, place: Place, text: str, cost: Cost, path: Path, reason: str) -> Answer:
+    def _record(
+        self, place: Place, text: str, cost: Cost, path: Path, reason: str, n_generated: int = 0
+    ) -> Answer:
         trace = of_cost(cost, path, _since_ms(place.arrived_s), reason)
         self.totals.add(trace)
+        self.journal.add(_stages(place, trace, n_generated, len(text)))
         return Answer(text, trace)
 
 
@@ -145,6 +173,23 @@ def _as_if_taken(
     before = lines[line][: selected.start.col] + selected.text
     lines[line] = before + lines[line][selected.end.col :]
     return lines, Position(line, len(before))
+
+
+def _stages(place: Place, trace: Trace, n_generated: int, n_shown: int) -> Stages:
+    lines, excerpt = place.lines, place.excerpt
+    n_prefix, n_suffix = len(excerpt.prefix), len(excerpt.suffix)
+    return Stages(
+        file=place.file,
+        line=place.cursor.line + 1,
+        col=place.cursor.col + 1,
+        invoked=place.invoked,
+        gate=place.refusal,
+        window=Window(lines.first + 1, lines.end, n_prefix, n_suffix) if lines else None,
+        trace=trace,
+        stop=trace.reason,
+        n_chars_generated=n_generated,
+        n_chars_shown=n_shown,
+    )
 
 
 def _path(done: Done) -> Path:

@@ -1,17 +1,14 @@
-"""Every setting: type, default, unit, reason. Unknown keys are errors, so that a typing mistake
-is told and not ignored."""
+"""Every setting: type, range, default, unit, reason. docs/CONFIG.md is made from this tree.
+
+Unknown keys are errors (config_text), so that a typing mistake is told and not ignored.
+"""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-
-from llmd import paths
-from llmd.errors import BadInput
 
 CacheType = Literal["f16", "q8_0", "q4_0"]
 Auto = Literal["auto"]
@@ -36,72 +33,120 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
+def _about(reason: str, unit: str = "") -> Meta:
+    return Meta(description=reason, extra_json_schema={"unit": unit})
+
+
 class Sampling(_Section, frozen=True):
-    profile: Literal["low", "greedy"] = "low"
-    temperature: Annotated[float, Meta(gt=0, le=2)] = 0.2
-    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.1  # of the likeliest token's probability
-    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 3407
+    profile: Annotated[
+        Literal["low", "greedy"],
+        _about("`low` draws with the values below, `greedy` takes the likeliest token"),
+    ] = "low"
+    temperature: Annotated[
+        float, Meta(gt=0, le=2), _about("what one types next is seldom the unlikely")
+    ] = 0.2
+    min_p: Annotated[
+        float,
+        Meta(ge=0, le=1),
+        _about("tokens less likely are not drawn", "of the likeliest token's probability"),
+    ] = 0.1
+    seed: Annotated[
+        int, Meta(ge=0, le=(1 << 63) - 1), _about("the same text at the same place, each time")
+    ] = 3407
 
 
 class Completion(_Section, frozen=True):
-    max_tokens: Annotated[int, Meta(ge=1, le=512)] = 64
-    max_lines: Annotated[int, Meta(ge=1, le=64)] = 8
-    max_line_suffix: Annotated[int, Meta(ge=0)] = 8  # characters right of the cursor
-    deadline_ms: Annotated[int, Meta(ge=10)] = 1500
-    disabled_filetypes: tuple[str, ...] = DISABLED_FILETYPES
-    secret_files: tuple[str, ...] = SECRET_FILES
+    max_tokens: Annotated[
+        int, Meta(ge=1, le=512), _about("a longer suggestion is seldom read", "tokens")
+    ] = 64
+    max_lines: Annotated[int, Meta(ge=1, le=64), _about("lines that hold text", "lines")] = 8
+    max_line_suffix: Annotated[
+        int,
+        Meta(ge=0, le=10_000),
+        _about(
+            "with more text right of the cursor nothing is suggested while typing", "characters"
+        ),
+    ] = 8
+    deadline_ms: Annotated[
+        int,
+        Meta(ge=10, le=600_000),
+        _about("later, nothing is shown; asked for by hand, twenty times as long", "ms"),
+    ] = 1500
+    debounce_ms: Annotated[
+        int,
+        Meta(ge=0, le=2000),
+        _about("a pause in the typing before the model is asked; on battery at least 75", "ms"),
+    ] = 0
+    disabled_filetypes: Annotated[
+        tuple[str, ...], _about("languages, or endings of file names, without completion")
+    ] = DISABLED_FILETYPES
+    secret_files: Annotated[
+        tuple[str, ...], _about("patterns of names that hold keys; these never reach the model")
+    ] = SECRET_FILES
 
 
 class Fim(_Section, frozen=True):
-    order: Literal["auto", "psm", "spm"] = "auto"
+    order: Annotated[
+        Literal["auto", "psm", "spm"],
+        _about("prefix or suffix first; `auto` is what the model's family was trained for"),
+    ] = "auto"
 
 
 class Context(_Section, frozen=True):
-    n_prefix: Annotated[int, Meta(ge=16)] = 768  # tokens
-    n_suffix: Annotated[int, Meta(ge=0)] = 254  # tokens
-    max_file_bytes: Annotated[int, Meta(ge=1)] = 4 << 20
+    n_prefix: Annotated[
+        int, Meta(ge=16, le=1 << 17), _about("text before the cursor that the model sees", "tokens")
+    ] = 768
+    n_suffix: Annotated[
+        int, Meta(ge=0, le=1 << 17), _about("text after the cursor that the model sees", "tokens")
+    ] = 254
+    max_file_bytes: Annotated[
+        int, Meta(ge=1, le=1 << 30), _about("larger files get no completion", "bytes")
+    ] = 4 << 20
 
 
 class Engine(_Section, frozen=True):
-    n_ctx: Annotated[int, Meta(ge=256)] | Auto = "auto"
-    n_gpu_layers: Annotated[int, Meta(ge=0)] | Literal["all"] = "all"
-    n_batch: Annotated[int, Meta(ge=1, le=4096)] | Auto = "auto"
-    threads: Annotated[int, Meta(ge=1)] | Auto = "auto"
-    flash_attn: bool | Auto = "auto"
-    cache_type_k: CacheType | Auto = "auto"  # q4_0
-    cache_type_v: CacheType | Auto = "auto"  # q4_0 with flash attention, else f16
-    mmap: bool = True
+    n_ctx: Annotated[
+        Annotated[int, Meta(ge=256, le=1 << 20)] | Auto,
+        _about("size of the KV cache; `auto` is what the windows and the answer need", "tokens"),
+    ] = "auto"
+    n_gpu_layers: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000)] | Literal["all"],
+        _about("layers on the GPU, where llama.cpp was built for one"),
+    ] = "all"
+    n_batch: Annotated[
+        Annotated[int, Meta(ge=1, le=4096)] | Auto,
+        _about("evaluated at once; `auto` is 64 on a CPU, 512 on a GPU", "tokens"),
+    ] = "auto"
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | Auto, _about("`auto` is the number of cores")
+    ] = "auto"
+    flash_attn: Annotated[bool | Auto, _about("`auto` is on, but for a CPU, where it is slow")] = (
+        "auto"
+    )
+    cache_type_k: Annotated[CacheType | Auto, _about("`auto` is q4_0")] = "auto"
+    cache_type_v: Annotated[
+        CacheType | Auto, _about("`auto` is q4_0 with flash attention, else f16")
+    ] = "auto"
+    mmap: Annotated[bool, _about("map the model's file instead of reading it")] = True
+    idle_unload_s: Annotated[
+        int,
+        Meta(ge=0, le=7 * 24 * 3600),
+        _about("without a request for so long, the model's memory is freed; 0: never", "s"),
+    ] = 1800
 
 
 class Config(_Section, frozen=True):
-    model: str = "builtin"
+    model: Annotated[
+        str,
+        Meta(min_length=1),
+        _about("`builtin`, a name that `llmd pull` knows, `hf:OWNER/REPO/FILE`, or a GGUF file"),
+    ] = "builtin"
+    background: Annotated[
+        Literal["on", "off", "mains"],
+        _about("work that nobody asked for; `mains`: not on battery, which also saves requests"),
+    ] = "mains"
     sampling: Sampling = Sampling()
     completion: Completion = Completion()
     fim: Fim = Fim()
     context: Context = Context()
     engine: Engine = Engine()
-
-
-def parse(text: str, subject: str) -> Config:
-    """
-    Raises:
-        BadInput: no TOML, an unknown key, or a value of the wrong type or out of range.
-    """
-    try:
-        return msgspec.toml.decode(text, type=Config)
-    except msgspec.DecodeError as error:  # ValidationError is one
-        raise BadInput(f"Config `{subject}`: {error}; correct it or remove the line") from None
-
-
-def load(path: Path | None = None) -> Config:
-    """The file's config, or the defaults where there is no file; LLMD_MODEL overrides."""
-    path = path or paths.config_path()
-    try:
-        config = parse(path.read_text(), str(path))
-    except FileNotFoundError:
-        config = Config()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"Config `{path}` cannot be read: {error}") from None
-    if model := os.environ.get("LLMD_MODEL"):
-        config = msgspec.structs.replace(config, model=model)
-    return config

@@ -8,48 +8,91 @@ import json
 import logging
 import os
 import signal
+import time
+import traceback
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from llmd import __version__, config, paths, status
+from llmd import __version__, logs, machine, paths, status
 from llmd.completer import Completer
-from llmd.config import Config
+from llmd.context.workspace import Workspaces
+from llmd.document.store import names_of
 from llmd.engine.service import EngineService
-from llmd.errors import DaemonError
+from llmd.errors import BadInput, DaemonError
+from llmd.logs import LastError
+from llmd.settings import Settings, as_object, load_settings, needs_reload
 from llmd.transport.listen import Listener
 from llmd.transport.lsp import serve_connection
-from llmd.transport.service import Client
+from llmd.transport.service import Client, EngineView, Then
+from llmd.watch import changes
 
-log = logging.getLogger("llmd")
+_log = logging.getLogger("llmd")
 
 # An answer that is on its way when the daemon is told to stop has this long to leave.
 LAST_REPLY_S = 0.05
+LOCK_TRIES, LOCK_PAUSE_S = 25, 0.02
+# On its battery the machine waits for a pause in the typing, so that fewer requests are made.
+BATTERY_DEBOUNCE_MS = 75
+BATTERY_LOOK_S = 60.0
 
 
 class Daemon:
     """What the transports see: transport.service.Service."""
 
-    def __init__(self, settings: Config) -> None:
-        self.config = settings
-        self.engine = EngineService(settings)
-        self.completer = Completer(settings, self.engine)
-        self.complete = self.completer.complete
+    def __init__(self, settings: Settings, flags: Sequence[str], last_error: LastError) -> None:
+        self._settings = settings
+        self._flags = flags
+        self._last_error = last_error
+        self._config_problem = ""
         self._clients: list[Client] = []
         self._stop = asyncio.Event()
+        self._then: Then = "on_demand"
+        self._workspaces = Workspaces()
+        self.engine = EngineService(settings.config, on_change=self._tell_clients)
+        self.completer = Completer(settings.config, self.engine, self._refuse)
+        self.complete = self.completer.complete
+
+    # -- transport.service.Service
 
     def client_connected(self, client: Client) -> None:
         self._clients.append(client)
+        self.engine.wake()
+        client.show(self._view())
 
     def client_gone(self, client: Client) -> None:
         with suppress(ValueError):
             self._clients.remove(client)
 
-    def status(self) -> dict[str, Any]:
-        return status.snapshot(self.engine, self.completer.totals, self._clients, self.config.model)
+    def document_opened(self) -> None:
+        self.engine.wake()
 
-    def stop(self) -> None:
+    def status(self) -> dict[str, Any]:
+        found = status.snapshot(
+            self.engine,
+            self.completer.totals,
+            self._clients,
+            self._settings.config.model,
+            self._last_error,
+        )
+        config = {"path": str(self._settings.path), "problem": self._config_problem}
+        return {**found, "config": config, "debounce_ms": self.completer.debounce_ms}
+
+    def why(self, uri: str) -> dict[str, Any] | None:
+        return self.completer.journal.last(names_of(uri)[-1] if uri else "")
+
+    def settings(self) -> dict[str, Any]:
+        return as_object(self._settings)
+
+    def restart(self) -> None:
+        self._reload(force=True)
+
+    def stop(self, then: Then = "on_demand") -> None:
+        self._then = then
         self._stop.set()
+
+    # -- life
 
     async def run(self, socket_path: Path) -> None:
         loop = asyncio.get_running_loop()
@@ -57,46 +100,141 @@ class Daemon:
             loop.add_signal_handler(number, self.stop)
         listener = Listener()
         await listener.start(socket_path, lambda r, w: serve_connection(r, w, self))
-        engine = asyncio.create_task(self.engine.run())
-        log.info("llmd %s serves %s, pid %d", __version__, socket_path, os.getpid())
+        works = {
+            "The engine": self.engine.run(),
+            "Watching the config": self._watch_config(),
+            "Watching the battery": self._watch_battery(),
+        }
+        tasks = [asyncio.create_task(_logged(what, work)) for what, work in works.items()]
+        _log.info("llmd %s serves %s, pid %d", __version__, socket_path, os.getpid())
         try:
             await self._stop.wait()
+            for client in list(self._clients):
+                client.bye(self._then)
             await asyncio.sleep(LAST_REPLY_S)
         finally:
-            engine.cancel()
-            with suppress(asyncio.CancelledError):
-                await engine
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await listener.close()
+
+    def _view(self) -> EngineView:
+        engine = self.engine
+        reason = engine.reason if engine.state == "failed" else ""
+        problems = (reason, engine.notice, self._config_problem)
+        return EngineView(engine.state, engine.loaded_share, tuple(filter(None, problems)))
+
+    def _tell_clients(self) -> None:
+        view = self._view()
+        for client in list(self._clients):
+            client.show(view)
+
+    def _refuse(self, names: tuple[str, ...], language: str) -> str:
+        reason = self._workspaces.refuse(names, language)
+        for warning in self._workspaces.take_warnings():
+            _log.warning("%s", warning)
+        return reason
+
+    # -- settings
+
+    async def _watch_config(self) -> None:
+        async for _ in changes(self._settings.path):
+            self._reload()
+
+    def _reload(self, force: bool = False) -> None:
+        """A bad file keeps the old values, and is told."""
+        old = self._settings.config
+        try:
+            self._settings = load_settings(self._settings.path, self._flags)
+        except BadInput as error:
+            self._config_problem = f"{error}; the old settings stay"
+            _log.error("%s", error)
+        else:
+            self._config_problem = ""
+        config = self._settings.config
+        self.completer.config = config
+        self._set_debounce()
+        self.engine.configure(config, force or needs_reload(old, config))
+        self._tell_clients()
+
+    async def _watch_battery(self) -> None:
+        """Ends at once where there is none."""
+        self._set_debounce()
+        while machine.on_battery() is not None:
+            self._set_debounce()
+            await asyncio.sleep(BATTERY_LOOK_S)
+
+    def _set_debounce(self) -> None:
+        config = self._settings.config
+        saves = config.background == "mains" and bool(machine.on_battery())
+        wanted_ms = config.completion.debounce_ms
+        self.completer.debounce_ms = max(wanted_ms, BATTERY_DEBOUNCE_MS if saves else 0)
+
+
+async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
+    """What must not happen is told, and only by its place: its words may hold what one wrote."""
+    try:
+        await work
+    except Exception as error:
+        step = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(step.filename).name}:{step.lineno}"
+        _log.critical("%s ended by %s at %s", what, type(error).__name__, where)
 
 
 def take_lock() -> IO[str]:
     """The one daemon of this user holds this file's lock; it says who and where.
 
     Raises:
-        DaemonError: another daemon holds it.
+        DaemonError: another daemon holds it, or the folder can't be written.
     """
     paths.private_dir(paths.state_dir())
-    lock = open(paths.lock_path(), "a+", opener=_private)  # noqa: SIM115 - held until the end
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock = open(paths.lock_path(), "a+", opener=_private)  # noqa: SIM115 - held until the end
+    except OSError as error:
+        raise DaemonError(f"Lock `{paths.lock_path()}` can't be made: {error.strerror}") from None
+    if not _lock(lock):
         lock.seek(0)
         raise DaemonError(f"llmd runs already ({lock.read().strip() or 'starting'})") from None
-    lock.truncate(0)
-    lock.write(json.dumps({"pid": os.getpid(), "socket": str(paths.socket_path())}))
-    lock.flush()
+    held = json.dumps({"pid": os.getpid(), "socket": str(paths.socket_path())})
+    try:
+        lock.truncate(0)
+        lock.write(held)
+        lock.flush()
+    except OSError as error:
+        raise DaemonError(
+            f"Lock `{paths.lock_path()}` can't be written: {error.strerror}; make room"
+        ) from None
     return lock
 
 
+def _lock(lock: IO[str]) -> bool:
+    """Tried for a moment: somebody who only asks whether a daemon runs holds it for an instant."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return True
+    return False
+
+
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def serve() -> int:
-    """Serves until told to stop. Bad config is told before anything is started."""
-    settings = config.load()
+def serve(flags: Sequence[str] = (), is_detached: bool = False) -> int:
+    """Serves until told to stop. Bad config is told before anything is started.
+
+    `is_detached`: nobody reads standard error once it serves.
+    """
+    settings = load_settings(flags=flags)
     with take_lock():
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         paths.private_dir(paths.runtime_dir())
-        asyncio.run(Daemon(settings).run(paths.socket_path()))
+        last_error = logs.start(paths.log_path(), to_stderr=not is_detached)
+        asyncio.run(_run(settings, flags, last_error))
     return 0
+
+
+async def _run(settings: Settings, flags: Sequence[str], last_error: LastError) -> None:
+    await Daemon(settings, flags, last_error).run(paths.socket_path())

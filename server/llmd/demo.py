@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from llmd import terminal
-from llmd.cli import status_text
 from llmd.errors import DaemonError
+from llmd.report import status_text
 from llmd.transport import control
 
 SAMPLE = '''import json

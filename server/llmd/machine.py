@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +16,30 @@ def n_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return min(n_physical, len(os.sched_getaffinity(0)))
     return n_physical
+
+
+def on_battery() -> bool | None:
+    """Whether the machine runs on its battery; None where it has none or does not say."""
+    try:
+        battery = psutil.sensors_battery()
+    except (AttributeError, OSError, RuntimeError):  # a platform without the sensor
+        return None
+    return None if battery is None else battery.power_plugged is False
+
+
+def memory_bytes() -> int:
+    """What a process of ours may use: the machine's memory, or less where a limit is set."""
+    limits = [psutil.virtual_memory().total]
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(kind)
+        limits += [soft] if soft != resource.RLIM_INFINITY else []
+    with suppress(OSError, ValueError):  # no cgroup v2, or the word `max`
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)
+
+
+def n_open_files() -> int:
+    return int(psutil.Process().num_fds())
 
 
 def rss_bytes(pid: int | None) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from datetime import UTC, datetime
 from typing import Any
 
-from llmd import __version__
+from llmd import __version__, machine
 from llmd.engine.service import EngineService
 from llmd.errors import LlmdError
-from llmd.machine import rss_bytes
+from llmd.logs import LastError
 from llmd.models.store import model_path
 from llmd.trace import Totals
 from llmd.transport.service import Client
@@ -18,31 +20,44 @@ _STARTED_S = time.monotonic()
 
 
 def snapshot(
-    engine: EngineService, totals: Totals, clients: list[Client], model: str
+    engine: EngineService, totals: Totals, clients: list[Client], model: str, last: LastError
 ) -> dict[str, Any]:
     """The object of `llmd status --json` and of `llmd/status`; docs/PROTOCOL.md has its keys."""
-    info = engine.info
+    info, counts = engine.info, totals.counts()
     return {
         "version": __version__,
         "state": engine.state,
         "reason": engine.reason,
-        "notice": info.notice if info else "",
+        "notice": engine.notice,
         "loaded_share": round(engine.loaded_share, 2),
         "pid": os.getpid(),
         "worker_pid": engine.worker_pid,
         "uptime_s": round(time.monotonic() - _STARTED_S, 1),
         "model": _model(engine, model),
-        "counts": totals.counts(),
+        "slots": engine.slots(),
+        "counts": counts,
         "background": Totals().counts(),
         "suppressed": totals.suppressed(),
         "latency": totals.latency(),
+        "speed": totals.speed(),
         "memory": {
-            "daemon_bytes": rss_bytes(os.getpid()),
-            "worker_bytes": rss_bytes(engine.worker_pid),
+            "daemon_bytes": machine.rss_bytes(os.getpid()),
+            "worker_bytes": machine.rss_bytes(engine.worker_pid),
             "kv_bytes": info.kv_bytes if info else 0,
         },
+        "process": {
+            "n_tasks": len(asyncio.all_tasks()),
+            "n_fds": machine.n_open_files(),
+            "n_documents": sum(client.n_documents() for client in clients),
+        },
         "clients": [{"name": client.name, "editor": client.editor} for client in clients],
+        "last_error": {"text": last.text, "at": _clock(last.at_s)},
     }
+
+
+def _clock(at_s: float) -> str:
+    """ISO 8601 with the machine's offset; empty for never."""
+    return datetime.fromtimestamp(at_s, UTC).astimezone().isoformat("T", "seconds") if at_s else ""
 
 
 def _model(engine: EngineService, model: str) -> dict[str, Any]:

@@ -3,26 +3,92 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.syntax import Syntax
 from rich.text import Text
 
+from llmd.models import store
 from llmd.models.builtin import pull_builtin
+from llmd.models.catalog import CATALOG, HubFile
+from llmd.models.hub import pull_hub
 
 
-def pull_with_progress() -> Path:
-    """`pull_builtin` with a bar on standard error."""
+def pull_with_progress(name: str = store.BUILTIN) -> Path:
+    """Brings the model with its progress on standard error: a bar, or lines if it is no terminal.
+
+    Raises:
+        BadInput: `name` is nothing that can be pulled.
+        ModelError: it cannot be had.
+    """
+    file = store.what_to_pull(name)
+    if file is None:
+        return _pull_builtin()
+    if (entry := CATALOG.get(name)) and not store.hub_path(file).is_file():
+        facts = f"{entry.quantisation}, {entry.n_bytes / 1e9:.1f} GB, licence {entry.licence}"
+        print(f"{name}: {facts}", file=sys.stderr, flush=True)
+    return _pull_hub(file)
+
+
+def _pull_builtin() -> Path:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return pull_builtin(_lines(store.BUILTIN))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task("built-in model", total=1.0)
 
         def report(stage: str, share: float) -> None:
             progress.update(task, description=stage, completed=share)
 
         return pull_builtin(report)
+
+
+def _pull_hub(file: HubFile) -> Path:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        line = _lines(file.name)
+        return pull_hub(file, lambda stage, n, n_all: line(stage, n / n_all if n_all else 0.0))
+    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}")
+    with Progress(text, BarColumn(), *columns, console=console, transient=True) as progress:
+        task = progress.add_task(shown := "asking the hub", total=None)
+
+        def report(stage: str, n_done: int, n_total: int) -> None:
+            nonlocal shown
+            if stage != shown:  # What an earlier pull has brought already is no speed of this one.
+                shown = stage
+                total = n_total or None
+                progress.reset(task, description=stage, completed=n_done, total=total)
+            progress.update(task, completed=n_done)
+
+        return pull_hub(file, report)
+
+
+def _lines(name: str) -> Callable[[str, float], None]:
+    """A report that prints a line where a stage begins, and at each tenth of it."""
+    said = ("", 0)
+
+    def report(stage: str, share: float) -> None:
+        nonlocal said
+        now = (stage, int(share * 10))
+        if now != said:
+            said = now
+            percent = f" {now[1] * 10} %" if now[1] else ""
+            print(f"{name}: {stage}{percent}", file=sys.stderr, flush=True)
+
+    return report
 
 
 def show_completion(before: str, ghost: str, after: str, n_lines: int = 6) -> None:

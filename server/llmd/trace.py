@@ -59,6 +59,7 @@ class Totals:
         self._by_path: Counter[str] = Counter()
         self._by_reason: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
+        self._spent_ms = {"prefill": 0.0, "decode": 0.0}
         self._ttft_ms: deque[float] = deque(maxlen=self.KEPT_LATENCIES)
         self._total_ms: deque[float] = deque(maxlen=self.KEPT_LATENCIES)
 
@@ -68,6 +69,8 @@ class Totals:
         if trace.path == "suppressed":
             self._by_reason[trace.reason] += 1
         self._tokens.update({name: getattr(trace, name) for name in TOKEN_COUNTS})
+        self._spent_ms["prefill"] += trace.prefill_ms
+        self._spent_ms["decode"] += trace.decode_ms
         if trace.path in ("cold", "warm"):
             self._ttft_ms.append(trace.ttft_ms)
             self._total_ms.append(trace.total_ms)
@@ -75,6 +78,18 @@ class Totals:
     def counts(self) -> dict[str, object]:
         tokens = {name: self._tokens[name] for name in TOKEN_COUNTS}
         return {"requests": self.requests, "by_path": dict(self._by_path), **tokens}
+
+    def speed(self) -> dict[str, float]:
+        """Tokens per second of the engine's own time."""
+        return {
+            f"{stage}_tokens_per_s": round(1e3 * n_tokens / self._spent_ms[stage], 1)
+            if self._spent_ms[stage]
+            else 0.0
+            for stage, n_tokens in (
+                ("prefill", self._tokens["n_prefill"]),
+                ("decode", self._tokens["n_decoded"]),
+            )
+        }
 
     def suppressed(self) -> dict[str, int]:
         return dict(self._by_reason)

@@ -41,7 +41,15 @@ def test_a_command_of_the_docs_runs(daemon: RunningDaemon, tmp_path: Path, comma
         assert done.returncode == 0
         return
     assert program == "llmd"
-    if args[0] in ("serve", "lsp", "demo", "stop"):  # other tests run these to their end
+    if args[0] in (
+        "serve",
+        "lsp",
+        "demo",
+        "stop",
+        "restart",
+        "purge",
+        "use",
+    ):  # other tests run these to their end
         done_text = daemon.llmd(args[0], "--help")
     else:
         places = [arg.replace("main.py", str(tmp_path / "main.py")) for arg in args]
@@ -51,7 +59,7 @@ def test_a_command_of_the_docs_runs(daemon: RunningDaemon, tmp_path: Path, comma
 
 @pytest.mark.parametrize(("name", "text"), _blocks("toml"))
 def test_the_config_of_the_docs_is_accepted(name: str, text: str) -> None:
-    from llmd.config import parse
+    from llmd.config_text import parse
 
     assert parse(text, name)
 

@@ -42,7 +42,8 @@ def test_sigterm_in_prefill_ends_all_and_removes_the_socket(own_daemon: RunningD
     assert own_daemon.process.wait(3) == 0
     assert not own_daemon.socket_path.exists()
     wait_until(lambda: not psutil.pid_exists(worker_pid), "the worker is gone")
-    assert editor.process.wait(10) == 1
+    assert editor.process.poll() is None  # the bridge waits for the next daemon
+    editor.process.kill()
 
 
 def test_a_killed_daemon_leaves_no_worker_and_the_next_one_starts(
@@ -66,9 +67,9 @@ def test_starts_at_once_leave_one_daemon(own_daemon: RunningDaemon) -> None:
     llmd = str(Path(sys.executable).parent / "llmd")
     starts = [
         subprocess.Popen([llmd, "start"], env=own_daemon.env, stderr=subprocess.DEVNULL)
-        for _ in range(8)
+        for _ in range(20)
     ]
-    assert [start.wait(60) for start in starts] == [0] * 8
+    assert [start.wait(60) for start in starts] == [0] * 20
     mark = own_daemon.env["LLMD_RUNTIME_DIR"]
     served = wait_until(lambda: _serving(mark) == 1 and own_daemon.status()["pid"], "one is left")
     assert own_daemon.llmd("stop").returncode == 0
@@ -80,7 +81,7 @@ def _serving(mark: str) -> int:
     for process in psutil.process_iter():
         try:
             here = process.environ().get("LLMD_RUNTIME_DIR") == mark
-            n_serving += here and process.cmdline()[-1:] == ["serve"]
+            n_serving += here and "serve" in process.cmdline()
         except psutil.Error:
             continue
     return n_serving

@@ -48,7 +48,7 @@ def quiet(_stage: str, _share: float) -> None:
 
 
 def left_in(models: Path) -> set[str]:
-    return {path.name for path in models.iterdir()} - {builtin.LOCK_FILE}
+    return {path.name for path in models.iterdir()} - {builtin.PULL_LOCK_FILE}
 
 
 def holes(n: int) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -28,8 +29,22 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 60.0) -
     raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
 
 
+def is_locked(state_dir: Path) -> bool:
+    try:
+        with (state_dir / "daemon.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 class RunningDaemon:
-    def __init__(self, models_dir: Path, folder: Path, config: str = GREEDY) -> None:
+    def __init__(
+        self, models_dir: Path, folder: Path, config: str = GREEDY, flags: tuple[str, ...] = ()
+    ) -> None:
+        self._flags = flags
         self.folder = folder
         # A socket path has at most 104 bytes; pytest's folders are longer.
         self._run = tempfile.TemporaryDirectory(prefix="llmd-")
@@ -48,7 +63,7 @@ class RunningDaemon:
     def __enter__(self) -> RunningDaemon:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "llmd", "serve"],
+                [sys.executable, "-m", "llmd", "serve", *self._flags],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -58,14 +73,22 @@ class RunningDaemon:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process:
+        if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(10)
+        elif is_locked(self.folder / "state"):  # a daemon that replaced it
+            self.llmd("stop")
         self.close()
 
     def close(self) -> None:
         """Only the folder of the socket: for one that was never started by `with`."""
         self._run.cleanup()
+
+    def edit_config(self, text: str) -> None:
+        """As editors save: another file takes the name."""
+        new = self.folder / "config.new"
+        new.write_text(text)
+        new.replace(self.folder / "config.toml")
 
     def is_ready(self) -> bool:
         assert self.process

@@ -24,7 +24,9 @@ from llmd.errors import EngineError
 from llmd.trace import Trace
 from llmd.transport import lsp
 from llmd.transport.framing import FrameSplitter, frame
-from llmd.transport.service import Answer, Client, Selected
+from llmd.transport.lsp import connection
+from llmd.transport.lsp.session import Session
+from llmd.transport.service import Answer, Client, Selected, Then
 
 URI = "file:///w/a.py"
 PRIVATE = "unlikely_words_of_the_user"
@@ -51,7 +53,9 @@ class Recorder:
     clients: list[Client] = field(default_factory=list)
     documents: list[weakref.ref[Any]] = field(default_factory=list)
     newest: dict[str, Call] = field(default_factory=dict)
-    stopped: bool = False
+    stopped: str = ""
+    restarted: bool = False
+    n_opened: int = 0
 
     def client_connected(self, client: Client) -> None:
         self.clients.append(client)
@@ -62,8 +66,20 @@ class Recorder:
     def status(self) -> dict[str, Any]:
         return {"state": "ready"}
 
-    def stop(self) -> None:
-        self.stopped = True
+    def document_opened(self) -> None:
+        self.n_opened += 1
+
+    def why(self, uri: str) -> dict[str, Any] | None:
+        return {"file": uri}
+
+    def settings(self) -> dict[str, Any]:
+        return {"rows": []}
+
+    def restart(self) -> None:
+        self.restarted = True
+
+    def stop(self, then: Then) -> None:
+        self.stopped = then
 
     def complete(
         self,
@@ -232,19 +248,19 @@ async def editor(wire: Wire) -> Editor:
 
 
 @pytest.fixture
-def sessions(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[lsp.Session]]:
-    made: list[weakref.ref[lsp.Session]] = []
-    begin = lsp.Session.begin
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Session]]:
+    made: list[weakref.ref[Session]] = []
+    begin = Session.begin
 
-    def spy(self: lsp.Session, *args: Any) -> None:
+    def spy(self: Session, *args: Any) -> None:
         made.append(weakref.ref(self))
         begin(self, *args)
 
-    monkeypatch.setattr(lsp.Session, "begin", spy)
+    monkeypatch.setattr(Session, "begin", spy)
     return made
 
 
-def only(sessions: list[weakref.ref[lsp.Session]]) -> lsp.Session:
+def only(sessions: list[weakref.ref[Session]]) -> Session:
     (session,) = (ref() for ref in sessions)
     assert session is not None
     return session
@@ -266,7 +282,7 @@ async def test_exit_ends_one_connection(wire: Wire, editor: Editor) -> None:
 
 
 async def test_no_future_is_kept_of_500_changes(
-    sessions: list[weakref.ref[lsp.Session]], wire: Wire
+    sessions: list[weakref.ref[Session]], wire: Wire
 ) -> None:
     editor = await wire.connect()
     await editor.initialize()
@@ -280,7 +296,7 @@ async def test_no_future_is_kept_of_500_changes(
 
 
 async def test_closed_connections_are_collected(
-    sessions: list[weakref.ref[lsp.Session]], wire: Wire
+    sessions: list[weakref.ref[Session]], wire: Wire
 ) -> None:
     for _ in range(20):
         editor = await wire.connect()
@@ -336,7 +352,7 @@ async def test_an_unopened_file_is_not_read(wire: Wire, editor: Editor, tmp_path
 
 
 async def test_the_servers_own_ids_are_numbers(
-    sessions: list[weakref.ref[lsp.Session]], wire: Wire
+    sessions: list[weakref.ref[Session]], wire: Wire
 ) -> None:
     editor = await wire.connect()
     await editor.initialize()
@@ -362,7 +378,7 @@ async def test_a_peer_that_does_not_read_is_dropped(
     wire: Wire, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire.service.text = "x" * 100_000
-    monkeypatch.setattr(lsp, "MAX_UNSENT_BYTES", 1 << 20)
+    monkeypatch.setattr(connection, "MAX_UNSENT_BYTES", 1 << 20)
     editor.send(opened("x"), *(request(n, INLINE, inline(0, 1)) for n in range(10, 80)))
     await asyncio.wait_for(wire.served[0], 10)
 
@@ -595,7 +611,7 @@ async def test_questions_of_our_own_need_no_initialize(wire: Wire) -> None:
     assert wire.service.calls[0].invoked
     assert await editor.ask("llmd/stop") is None
     await editor.rest()
-    assert wire.service.stopped
+    assert wire.service.stopped == "stay"
     assert wire.service.clients == []
 
 
@@ -612,7 +628,7 @@ async def test_hello_of_another_version_is_refused(wire: Wire) -> None:
 
 
 async def test_an_edit_touches_its_own_lines_only(
-    sessions: list[weakref.ref[lsp.Session]], wire: Wire
+    sessions: list[weakref.ref[Session]], wire: Wire
 ) -> None:
     editor = await wire.connect()
     await editor.initialize()

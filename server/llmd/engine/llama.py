@@ -76,11 +76,11 @@ class Model:
         vocab_only: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
-        """
+        """The caller has read the file's header (models/header): native code trusts it.
+
         Raises:
             ModelError: llama.cpp cannot load the file.
         """
-        _check_magic(path)
 
         @c.llama_progress_callback  # type: ignore[untyped-decorator]
         def report(share: float, _: int) -> bool:
@@ -130,19 +130,6 @@ class Model:
             head_dim=int(declared or c.llama_model_n_embd(self.handle) // n_head),
             n_ctx_train=c.llama_model_n_ctx_train(self.handle),
         )
-
-
-def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise ModelError(f"Model file `{path}` does not exist; correct `model`") from None
-    except OSError as error:
-        said = error.strerror or "unknown error"
-        raise ModelError(f"Model file `{path}` cannot be read: {said}") from None
-    if magic != b"GGUF":
-        raise ModelError(f"Model file `{path}` is not a GGUF file; choose another `model`")
 
 
 class Vocabulary:

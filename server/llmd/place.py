@@ -1,0 +1,131 @@
+"""A place on the command line, `FILE:LINE:COL`, as the parameters of `llmd/complete`."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from llmd import paths
+from llmd.document.text import content, split_lines
+from llmd.errors import BadInput
+
+CHUNK_BYTES = 1 << 20
+# A line number with more digits is outside any file, and int() refuses thousands of them.
+MAX_DIGITS = 18
+SHOWN_DIGITS = 12
+SHOWN_CHARS = 200  # of a place that is none
+
+_PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+):(?P<col>[0-9]+)", re.DOTALL)
+_KINDS = {
+    stat.S_IFDIR: "Folder",
+    stat.S_IFIFO: "Pipe",
+    stat.S_IFSOCK: "Socket",
+    stat.S_IFCHR: "Device",
+    stat.S_IFBLK: "Device",
+}
+
+
+def place_params(place: str, max_bytes: int) -> dict[str, Any]:
+    """`FILE:LINE:COL`, line and column counted from 1, as the parameters of `llmd/complete`.
+
+    Raises:
+        BadInput: no such form, file or position, no text, or a file over `max_bytes`.
+    """
+    found = _PLACE.fullmatch(place)
+    if not found:
+        said = _shown(place[:SHOWN_CHARS])
+        raise BadInput(f"Place `{said}` is not FILE:LINE:COL, for example `main.py:12:5`")
+    name = found["file"]
+    text = _text(name, _read(name, max_bytes))
+    lines = split_lines(text)
+    line, col = _number(found["line"]), _number(found["col"])
+    if not 1 <= line <= len(lines):
+        raise BadInput(
+            f"Line {_digits(line)} is outside `{_shown(name)}`, which has lines 1 to {len(lines)}"
+        )
+    if not 1 <= col <= (n_cols := len(content(lines[line - 1])) + 1):
+        raise BadInput(
+            f"Column {_digits(col)} is outside line {line} of `{_shown(name)}`, "
+            f"which has columns 1 to {n_cols}"
+        )
+    uri = Path(name).absolute().as_uri()
+    return {"uri": uri, "languageId": "", "text": text, "line": line - 1, "col": col - 1}
+
+
+def _read(name: str, max_bytes: int) -> bytes:
+    """Looked at before it is opened: to open a pipe waits, to open a device may do something."""
+    try:
+        _check(name, os.stat(name), max_bytes)
+        with open(name, "rb", buffering=0, opener=_never_waits) as file:
+            _check(name, os.fstat(file.fileno()), max_bytes)
+            return _read_all(name, file.fileno(), max_bytes)
+    except OSError as error:
+        raise BadInput(
+            f"File `{_shown(name)}` cannot be read: {error.strerror}; give a text file"
+        ) from None
+    except ValueError:  # only a name with a NUL
+        raise BadInput(f"File `{_shown(name)}` cannot be read: no file has such a name") from None
+
+
+def _never_waits(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def _check(name: str, found: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "Path")
+        raise BadInput(f"{kind} `{_shown(name)}` is not a file; give a text file")
+    if found.st_size > max_bytes:
+        raise _too_big(name, found.st_size, max_bytes)
+
+
+def _read_all(name: str, descriptor: int, max_bytes: int) -> bytes:
+    """Bounded also where the size says nothing: a file that grows, one of /proc."""
+    data = bytearray()
+    while chunk := os.read(descriptor, CHUNK_BYTES):
+        data += chunk
+        if len(data) > max_bytes:
+            raise _too_big(name, len(data), max_bytes)
+    return bytes(data)
+
+
+def _too_big(name: str, n_bytes: int, max_bytes: int) -> BadInput:
+    return BadInput(
+        f"File `{_shown(name)}` has {_mb(n_bytes)} MB, llmd completes in files up to "
+        f"{_mb(max_bytes)} MB; raise `context.max_file_bytes` in `{paths.config_path()}`"
+    )
+
+
+def _mb(n_bytes: int) -> float:
+    """Rounded up, so that a file just over the limit does not look as if it were within."""
+    return math.ceil(10 * n_bytes / (1 << 20)) / 10
+
+
+def _text(name: str, data: bytes) -> str:
+    """Without the byte order mark, which no editor counts as a column."""
+    if (nul := data.find(0)) >= 0:
+        raise BadInput(f"File `{_shown(name)}` is binary (NUL at byte {nul}); give a text file")
+    try:
+        return data.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"File `{_shown(name)}` is not UTF-8 text (byte {error.start}); convert it to UTF-8"
+        ) from None
+
+
+def _number(digits: str) -> int:
+    return int(digits.lstrip("0")[:MAX_DIGITS] or "0")
+
+
+def _digits(number: int) -> str:
+    said = str(number)
+    return said if len(said) <= SHOWN_DIGITS else f"{said[:SHOWN_DIGITS]}…"
+
+
+def _shown(name: str) -> str:
+    """On one line, whatever bytes the name has: no escape sequence reaches the terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)

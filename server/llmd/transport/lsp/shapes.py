@@ -1,0 +1,49 @@
+"""LSP's shapes: what is offered, what an answer looks like, what a client said it can do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lsprotocol import types as t
+
+from llmd.document.text import content, split_lines
+
+# Where a popup client may ask although no word has been begun.
+TRIGGER_CHARACTERS = (".", "(", "=", " ")
+
+WORD_BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def popup(text: str, range_: t.Range) -> t.CompletionList:
+    lines = [content(line) for line in split_lines(text)]
+    item = t.CompletionItem(
+        label=next((line for line in lines if line), "↵"),
+        kind=t.CompletionItemKind.Text,
+        text_edit=t.TextEdit(range_, text),
+        filter_text=lines[0],
+        sort_text="0",
+    )
+    return t.CompletionList(is_incomplete=True, items=[item])
+
+
+def shows_inline(capabilities: t.ClientCapabilities) -> bool:
+    text_document = capabilities.text_document
+    return text_document is not None and text_document.inline_completion is not None
+
+
+def shows_progress(capabilities: t.ClientCapabilities) -> bool:
+    return bool(capabilities.window and capabilities.window.work_done_progress)
+
+
+def wants_partial(options: Any) -> bool:
+    ours = options.get("llmd") if isinstance(options, dict) else None
+    return isinstance(ours, dict) and ours.get("partial") is True
+
+
+def valid(text: str) -> str:
+    """JSON may spell half a surrogate pair, which is no text and can't be encoded."""
+    if text.isascii():
+        return text
+    return _SURROGATE.sub("\ufffd", text)

@@ -1,0 +1,82 @@
+"""What a bridge keeps so that a daemon which comes new can be told all: the editor's `initialize`
+and, for each open document, its text and the changes since. Standard library only; frames are
+kept as they came, and no edit is ever applied here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class _Document:
+    opened: bytes  # the body of a didOpen
+    language: str
+    changes: list[bytes] = field(default_factory=list)
+    n_dropped: int = 0  # changes since the daemon's didOpen that `opened` holds already
+
+
+class Replay:
+    def __init__(self) -> None:
+        self.initialize: bytes = b""
+        self.initialize_id: int | str | None = None
+        self._initialized: bytes = b""
+        self._documents: dict[str, _Document] = {}
+
+    def note(self, body: bytes, method: str, id_: int | str | None, params: Any) -> None:
+        """Keeps what a later daemon must be told of this message from the editor."""
+        if method == "initialize":
+            self.initialize, self.initialize_id = body, id_
+        elif method == "initialized":
+            self._initialized = body
+        elif method == "textDocument/didOpen":
+            item = _item(params)
+            self._documents[_uri(params)] = _Document(body, str(item.get("languageId", "")))
+        elif method == "textDocument/didChange":
+            if document := self._documents.get(_uri(params)):
+                document.changes.append(body)
+        elif method == "textDocument/didClose":
+            self._documents.pop(_uri(params), None)
+
+    def take_snapshot(self, params: Any) -> None:
+        """The daemon's text stands for the first `n_changes` changes since its didOpen."""
+        uri, n_changes = params.get("uri"), params.get("n_changes")
+        document = self._documents.get(uri) if isinstance(uri, str) else None
+        if document is None or not isinstance(n_changes, int):
+            return
+        n_new = n_changes - document.n_dropped
+        if not 0 <= n_new <= len(document.changes):
+            return  # of a document that was closed and opened again meanwhile
+        item = {"languageId": document.language}
+        item |= {key: params.get(key) for key in ("uri", "version", "text")}
+        document.opened = _message("textDocument/didOpen", {"textDocument": item})
+        del document.changes[:n_new]
+        document.n_dropped = n_changes
+
+    def bodies(self) -> Iterator[bytes]:
+        """What a new daemon is sent, in order. From then on it counts changes anew."""
+        if not self.initialize:
+            return
+        yield self.initialize
+        if self._initialized:
+            yield self._initialized
+        for document in self._documents.values():
+            document.n_dropped = 0
+            yield document.opened
+            yield from document.changes
+
+
+def _item(params: Any) -> dict[str, Any]:
+    item = params.get("textDocument") if isinstance(params, dict) else None
+    return item if isinstance(item, dict) else {}
+
+
+def _uri(params: Any) -> str:
+    return str(_item(params).get("uri", ""))
+
+
+def _message(method: str, params: dict[str, Any]) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode()

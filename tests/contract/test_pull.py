@@ -1,0 +1,462 @@
+"""`llmd pull` of the hub's files: the real client, in a process of its own, against a hub on this
+machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pty
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.support import gguf_bytes
+from tests.support.daemon import wait_until
+from tests.support.hub import COMMIT, Faults, Hub
+
+from llmd.models.catalog import CATALOG, HubFile
+from llmd.models.hub import CHUNK_BYTES
+from llmd.models.presence import PULL_LOCK_FILE
+
+REPO, FILE = "ann/Tiny-GGUF", "q8/tiny-q8_0.gguf"
+REF = f"hf:{REPO}/{FILE}"
+AGAIN = f"run `llmd pull {REF}` again"
+CONTENT = gguf_bytes.tiny().encode() + random.Random(7).randbytes(3 * CHUNK_BYTES)  # noqa: S311
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NO_MODEL = b"GIF89a" + bytes(1000)
+MAIN = "import sys; from llmd.cli import main; sys.exit(main(['pull', *sys.argv[1:]]))"
+
+
+class Puller:
+    def __init__(self, hub: Hub, folder: Path) -> None:
+        self.hub, self.models, self.hf_home = hub, folder / "models", folder / "hf_home"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        self.env = kept | {
+            "LLMD_MODELS_DIR": str(self.models),
+            "HF_HOME": str(self.hf_home),
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "*",
+        }
+
+    @property
+    def target(self) -> Path:
+        return self.models / "hf" / REPO / FILE
+
+    def place(self, file: HubFile) -> Path:
+        return self.models / "hf" / file.repo / file.file
+
+    def start(self, name: str = REF, before: str = "") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", before + MAIN, name],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def pull(self, name: str = REF, before: str = "") -> tuple[int, str, str]:
+        """Exit code, standard output, last line of standard error."""
+        pull = self.start(name, before)
+        out, err = pull.communicate(timeout=60)
+        assert "Traceback" not in err
+        return pull.returncode, out.strip(), err.strip().split("\n")[-1]
+
+    def refusal(self, name: str = REF, before: str = "") -> str:
+        code, out, last = self.pull(name, before)
+        assert (code, out) == (1, "")
+        assert last.startswith("llmd: ")
+        return last.removeprefix("llmd: ")
+
+    def left(self) -> set[str]:
+        """Files in the models folder, without their folders and the lock."""
+        return {path.name for path in self.models.rglob("*") if path.is_file()} - {PULL_LOCK_FILE}
+
+    def n_partial_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.models.rglob(".partial-*"))
+
+    def interrupt(self, with_signal: signal.Signals) -> int:
+        """Ends a pull after two thirds. The exit code."""
+        self.hub.faults = Faults(stall_after_bytes=2 * CHUNK_BYTES + 1000)
+        with self.start() as pull:
+            wait_until(self.hub.has_stalled.is_set, "the download stalls")
+            wait_until(lambda: self.n_partial_bytes() >= 2 * CHUNK_BYTES, "two chunks are written")
+            assert not self.target.exists()
+            pull.send_signal(with_signal)
+            self.hub.release.set()
+            pull.communicate(timeout=60)
+        return pull.returncode
+
+
+@pytest.fixture
+def puller(tmp_path: Path) -> Iterator[Puller]:
+    with Hub(files={f"{REPO}/{FILE}": CONTENT}) as hub:
+        yield Puller(hub, tmp_path)
+
+
+def test_a_file_is_brought_whole_and_nothing_else(puller: Puller) -> None:
+    code, out, last = puller.pull()
+    assert (code, out, last) == (0, str(puller.target), f"{REF}: checking 100 %")
+    assert puller.target.read_bytes() == CONTENT
+    assert puller.left() == {puller.target.name}
+    assert not puller.hf_home.exists()
+    assert puller.hub.downloads() == [""]
+
+
+def test_without_a_terminal_each_tenth_is_a_line(puller: Puller) -> None:
+    with puller.start() as pull:
+        _, err = pull.communicate(timeout=60)
+    lines = err.splitlines()
+    assert all(re.fullmatch(rf"{re.escape(REF)}: \w+( \d+0 %)?", line) for line in lines), lines
+    assert f"{REF}: downloading 100 %" in lines
+    assert len(lines) == len(set(lines)) >= 6
+
+
+def test_a_terminal_shows_a_bar_and_bytes(puller: Puller) -> None:
+    ours, theirs = pty.openpty()
+    env = puller.env | {"TERM": "xterm", "COLUMNS": "100"}
+    command = [sys.executable, "-c", MAIN, REF]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=theirs) as pull:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO, where the other end is closed
+            while chunk := os.read(ours, 1 << 16):
+                shown += chunk
+    os.close(ours)
+    assert pull.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert re.search(r"checking ━+ 3\.2/3\.2 MB", text)
+    assert "%" not in text
+
+
+def test_what_is_there_is_not_asked_for_again(puller: Puller) -> None:
+    for place in (puller.target, starcoder := puller.place(CATALOG["starcoder2-3b"].file)):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"what an earlier pull has checked")
+    assert puller.pull() == (0, str(puller.target), "")
+    assert puller.pull("starcoder2-3b") == (0, str(starcoder), "")
+    assert puller.hub.requests == []
+
+
+def test_a_line_that_breaks_off_is_taken_up_within_one_pull(puller: Puller) -> None:
+    puller.hub.faults = Faults(cut_after_bytes=CHUNK_BYTES + 1000)
+    with puller.start() as pull:
+        _, err = pull.communicate(timeout=60)
+    assert pull.returncode == 0
+    assert "http" not in err  # The hub's store signs its addresses.
+    assert puller.target.read_bytes() == CONTENT
+    assert puller.hub.downloads() == ["", f"bytes={CHUNK_BYTES}-"]
+
+
+def test_a_line_that_is_reset_is_told_and_taken_up_by_the_next_pull(puller: Puller) -> None:
+    puller.hub.faults = Faults(cut_after_bytes=CHUNK_BYTES + 1000, is_reset=True)
+    assert puller.refusal() == (
+        f"Hub `{puller.hub.endpoint}` was not reached or broke off (ReadError); check the network,"
+        f" then {AGAIN}, it goes on where this one ended"
+    )
+    assert not puller.target.exists()
+    assert puller.pull()[0] == 0
+    assert puller.target.read_bytes() == CONTENT
+    assert puller.hub.downloads() == ["", f"bytes={CHUNK_BYTES}-"]
+
+
+@pytest.mark.parametrize(
+    ("with_signal", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["ctrl-c", "terminated", "killed"],
+)
+def test_the_next_pull_goes_on_where_one_was_ended(
+    puller: Puller, with_signal: signal.Signals, code: int
+) -> None:
+    """As row 35 asks of a save: the old or the new, never a mixture."""
+    assert puller.interrupt(with_signal) == code
+    assert not puller.target.exists()
+    assert puller.pull()[0] == 0
+    assert puller.target.read_bytes() == CONTENT
+    assert puller.left() == {puller.target.name}
+    assert puller.hub.downloads() == ["", f"bytes={2 * CHUNK_BYTES}-"]
+
+
+def test_a_hub_that_gives_no_ranges_is_read_from_the_start(puller: Puller) -> None:
+    puller.interrupt(signal.SIGKILL)
+    puller.hub.faults = Faults(ignores_range=True)
+    assert puller.pull()[0] == 0
+    assert puller.target.read_bytes() == CONTENT
+
+
+def test_another_file_of_the_same_name_is_not_continued(puller: Puller) -> None:
+    puller.interrupt(signal.SIGKILL)
+    other = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+    puller.hub.files[f"{REPO}/{FILE}"] = other
+    assert puller.pull()[0] == 0
+    assert puller.target.read_bytes() == other
+    assert puller.left() == {puller.target.name}
+    assert puller.hub.downloads() == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: bytes(len(b))],
+    ids=["row 30, one bit", "row 30, all of it"],
+)
+def test_content_of_another_hash_is_refused_and_removed(puller: Puller, change: object) -> None:
+    assert callable(change)
+    served = change(CONTENT)
+    puller.hub.served[f"{REPO}/{FILE}"] = served
+    assert puller.refusal() == (
+        f"File `{FILE}` of `{REPO}` came with SHA-256 {hashlib.sha256(served).hexdigest()}, "
+        f"expected {SHA256}; it was removed, {AGAIN}"
+    )
+    assert puller.left() == set()
+
+
+def test_what_was_damaged_on_the_disk_is_brought_again(puller: Puller) -> None:
+    """Row 30."""
+    puller.interrupt(signal.SIGKILL)
+    (partial,) = puller.models.rglob(".partial-*")
+    partial.write_bytes(bytes(2 * CHUNK_BYTES))
+    assert "came with SHA-256" in puller.refusal()
+    assert puller.pull()[0] == 0
+    assert puller.target.read_bytes() == CONTENT
+
+
+def test_what_is_longer_than_the_file_is_begun_again(puller: Puller) -> None:
+    puller.interrupt(signal.SIGKILL)
+    (partial,) = puller.models.rglob(".partial-*")
+    partial.write_bytes(CONTENT + b"more")
+    assert puller.pull()[0] == 0
+    assert puller.target.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_no_model_is_refused_and_removed(puller: Puller) -> None:
+    puller.hub.files[f"{REPO}/{FILE}"] = NO_MODEL
+    assert puller.refusal().startswith(
+        f"File `{FILE}` of `{REPO}` is no model for llmd, and was removed: "
+    )
+    assert puller.left() == set()
+
+
+def test_a_catalog_file_that_the_hub_has_changed_is_not_downloaded(puller: Puller) -> None:
+    """Row 30."""
+    entry = CATALOG["qwen2.5-coder-0.5b"].file
+    puller.hub.files[f"{entry.repo}/{entry.file}"] = CONTENT
+    puller.hub.revisions.add(entry.revision)
+    assert puller.refusal(entry.name) == (
+        f"File `{entry.file}` of `{entry.repo}` has SHA-256 {SHA256} on the hub, expected "
+        f"{entry.sha256}; if you trust it all the same, run `llmd pull {entry.ref}`"
+    )
+    assert puller.hub.downloads() == []
+
+
+def test_a_name_of_the_catalog_is_brought_with_its_licence_told(puller: Puller) -> None:
+    entry = CATALOG["starcoder2-3b"].file
+    puller.hub.files[f"{entry.repo}/{entry.file}"] = CONTENT
+    with puller.start(entry.name) as pull:
+        out, err = pull.communicate(timeout=60)
+    place = puller.place(entry)
+    assert (pull.returncode, out) == (0, f"{place}\n")
+    assert err.startswith("starcoder2-3b: Q8_0, 3.2 GB, licence BigCode OpenRAIL-M\n")
+    assert place.read_bytes() == CONTENT
+
+
+def test_two_pulls_at_once_make_one(puller: Puller) -> None:
+    puller.hub.faults = Faults(stall_after_bytes=CHUNK_BYTES)
+    with puller.start() as one:
+        wait_until(puller.hub.has_stalled.is_set, "the download stalls")
+        with puller.start() as other:
+            assert other.stderr is not None
+            assert other.stderr.readline() == f"{REF}: waiting for another pull\n"
+            puller.hub.release.set()
+            outputs = one.communicate(timeout=60)[0], other.communicate(timeout=60)[0]
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert outputs == (f"{puller.target}\n",) * 2
+    assert puller.hub.downloads() == [""]
+
+
+def test_the_token_goes_to_the_hub_and_not_to_its_store(puller: Puller) -> None:
+    puller.hub.gated.add(REPO)
+    puller.env["HF_TOKEN"] = "hf_secret"  # noqa: S105
+    assert puller.pull()[0] == 0
+    seen = {(r.is_of_store, r.authorization) for r in puller.hub.requests}
+    assert seen == {(False, "Bearer hf_secret"), (True, "")}
+
+
+def test_the_hub_learns_only_versions(puller: Puller) -> None:
+    """Else it is told of torch, and of a tool that left its name in the environment."""
+    puller.env["AI_AGENT"] = "sometool"
+    puller.pull()
+    told = {re.sub(r"/[^;]*", "", request.user_agent) for request in puller.hub.requests}
+    assert told == {"unknown; hf_hub; python", "llmd; hf_hub; python"}
+
+
+@pytest.mark.parametrize(
+    ("name", "faults", "expected"),
+    [
+        (
+            "hf:ann/None-GGUF/x.gguf",
+            Faults(),
+            "Repository `ann/None-GGUF` is not on the hub, or is private; check its name, or set "
+            "HF_TOKEN",
+        ),
+        (
+            f"hf:{REPO}/none.gguf",
+            Faults(),
+            f"Repository `{REPO}` has no file `none.gguf`; look on the hub for those it has",
+        ),
+        (
+            "hf:ann/Gated-GGUF/x.gguf",
+            Faults(),
+            "Repository `ann/Gated-GGUF` is gated; accept its licence on the hub, set HF_TOKEN, "
+            "and run `llmd pull hf:ann/Gated-GGUF/x.gguf` again",
+        ),
+        (
+            REF,
+            Faults(status=503),
+            f"Hub answered 503 for `{FILE}` of `{REPO}`; wait, then {AGAIN}",
+        ),
+        (
+            REF,
+            Faults(status=403),
+            f"Hub answered 403 for `{FILE}` of `{REPO}`; check HF_TOKEN, then {AGAIN}",
+        ),
+        (
+            REF,
+            Faults(etag="0" * 40),
+            f"File `{FILE}` of `{REPO}` has no SHA-256 on the hub to check it by; name another "
+            "file",
+        ),
+        (
+            "qwen2.5-coder-3b",
+            Faults(),
+            "Repository `ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF` lost "
+            "9c1de162ae417c9c3aacde97c729c4128de047d8; run `llmd pull "
+            "hf:ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF/qwen2.5-coder-3b-q8_0.gguf` for its newest "
+            "file",
+        ),
+    ],
+    ids=["no repository", "no file", "gated", "down", "forbidden", "no hash", "no revision"],
+)
+def test_what_the_hub_refuses_is_one_sentence(
+    puller: Puller, name: str, faults: Faults, expected: str
+) -> None:
+    puller.hub.gated.add("ann/Gated-GGUF")
+    entry = CATALOG["qwen2.5-coder-3b"].file
+    puller.hub.files |= {"ann/Gated-GGUF/x.gguf": b"", f"{entry.repo}/{entry.file}": b""}
+    puller.hub.faults = faults
+    assert puller.refusal(name) == expected
+    assert puller.left() == set()
+
+
+def test_no_network_is_told(puller: Puller) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        puller.env["HF_ENDPOINT"] = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        assert puller.refusal() == (
+            f"Hub `{puller.env['HF_ENDPOINT']}` was not reached or broke off (ConnectError); "
+            f"check the network, then {AGAIN}, it goes on where this one ended"
+        )
+
+
+def test_an_endpoint_that_is_none_is_told(puller: Puller) -> None:
+    puller.env["HF_ENDPOINT"] = "http://["
+    expected = "llmd: HF_ENDPOINT is `http://[`, expected a hub's https:// address; or unset it"
+    assert puller.pull() == (2, "", expected)
+
+
+def test_a_host_that_does_not_exist_is_told(puller: Puller) -> None:
+    puller.env["HF_ENDPOINT"] = "http://a..b"
+    assert puller.refusal().startswith("Hub `http://a..b` was not reached or broke off (")
+
+
+def test_a_proxy_that_the_client_cannot_use_is_told(puller: Puller) -> None:
+    puller.env |= {"ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
+    assert puller.refusal() == (
+        f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set another, and {AGAIN}"
+    )
+
+
+def test_offline_mode_is_told_and_asks_nothing(puller: Puller) -> None:
+    puller.env["HF_HUB_OFFLINE"] = "1"
+    assert puller.refusal() == (
+        f"Model `{REF}` is not here and HF_HUB_OFFLINE is set; unset it, and {AGAIN}"
+    )
+    assert puller.hub.requests == []
+
+
+def test_a_disk_with_too_little_room_is_told_before_the_download(puller: Puller) -> None:
+    """Row 34."""
+    before = (
+        "import shutil, types\n"
+        "shutil.disk_usage = lambda _: types.SimpleNamespace(free=1_500_000)\n"
+    )
+    assert puller.refusal(before=before) == (
+        f"Model `{REF}` needs 3 MB in `{puller.target.parent}`, which has 2 MB free; free some, "
+        "or set LLMD_MODELS_DIR to a larger disk"
+    )
+    assert puller.hub.downloads() == []
+
+
+def test_room_for_what_is_still_missing_is_enough(puller: Puller) -> None:
+    puller.interrupt(signal.SIGKILL)
+    before = (
+        "import shutil, types\n"
+        f"shutil.disk_usage = lambda _: types.SimpleNamespace(free={CHUNK_BYTES + 40_000})\n"
+    )
+    assert puller.pull(before=before)[0] == 0
+
+
+def test_a_disk_that_fills_up_is_told_and_what_it_took_is_continued(puller: Puller) -> None:
+    """Row 34."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({CHUNK_BYTES},) * 2)\n"
+    assert puller.refusal(before=limit) == (
+        f"Model `{REF}` cannot be kept in `{puller.target.parent}`: File too large; it needs a "
+        f"folder that you may write, with room for it; {AGAIN}"
+    )
+    assert not puller.target.exists()
+    assert puller.pull()[0] == 0
+    assert puller.target.read_bytes() == CONTENT
+    assert puller.hub.downloads() == ["", f"bytes={CHUNK_BYTES}-"]
+
+
+def test_a_folder_that_refuses_is_told(puller: Puller) -> None:
+    """Row 36."""
+    puller.models.touch()
+    assert puller.refusal() == (
+        f"Model `{REF}` cannot be kept in `{puller.target.parent}`: Not a directory; it needs a "
+        f"folder that you may write, with room for it; {AGAIN}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("./m.gguf", "Model `./m.gguf` is a path, expected a name; run `llmd use ./m.gguf`"),
+        (
+            "qwen2.5-coder-1.5",
+            "Model `qwen2.5-coder-1.5` is not known, expected builtin, qwen2.5-coder-0.5b, "
+            "qwen2.5-coder-1.5b, qwen2.5-coder-3b, qwen2.5-coder-7b, starcoder2-3b or "
+            "hf:OWNER/REPO/FILE.gguf; did you mean `qwen2.5-coder-1.5b`",
+        ),
+        (
+            "hf:../../x.gguf",
+            "Model reference `hf:../../x.gguf` has `..`, which is no name of an owner or "
+            "repository; expected hf:OWNER/REPO/FILE.gguf",
+        ),
+    ],
+)
+def test_what_is_no_name_is_the_users_mistake(puller: Puller, name: str, expected: str) -> None:
+    assert puller.pull(name) == (2, "", f"llmd: {expected}")
+    assert puller.hub.requests == []
+
+
+def test_the_commit_is_fixed_while_a_file_is_brought(puller: Puller) -> None:
+    puller.pull()
+    paths = [r.path for r in puller.hub.requests if not r.is_of_store]
+    assert paths == [f"/{REPO}/resolve/{revision}/{FILE}" for revision in ("main", COMMIT)]

@@ -1,0 +1,132 @@
+"""Model files that are wrong, or go wrong while in use: the sentence, and a daemon that lives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import GREEDY, RunningDaemon, wait_until
+from tests.support.editor import Editor
+
+CODE = "def add(a, b):\n    return $0\n"
+
+
+def _nothing(path: Path) -> None:
+    pass
+
+
+def _text(path: Path) -> None:
+    path.write_text("<html>404</html>" * 100)
+
+
+def _empty(path: Path) -> None:
+    path.touch()
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _half(path: Path) -> None:
+    shutil.copy(_builtin(path), path)
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _builtin(path: Path) -> Path:
+    return path.with_name("builtin.gguf")
+
+
+WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
+    "missing": (_nothing, "Model file `{path}` does not exist; set `model` in {config} to a GGUF"),
+    "a folder": (Path.mkdir, "Model file `{path}` is not a file; set `model` in {config} to a"),
+    "row 29, a FIFO": (_fifo, "Model file `{path}` is not a file; set `model` in {config} to a"),
+    "empty": (_empty, "Model file `{path}` is empty; "),
+    "a page": (_text, "Model file `{path}` is "),
+    "row 21, cut": (_half, "Model file `{path}` is "),
+}
+
+
+@pytest.fixture(scope="module")
+def patient(
+    models_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningDaemon]:
+    """A daemon that gets one wrong model after the other."""
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "builtin.gguf").symlink_to(models_dir / "smollm2-135m-fim-Q8_0.gguf")
+    with RunningDaemon(models_dir, folder) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("make", "said"), WRONG.values(), ids=WRONG)
+def test_a_wrong_model_is_told_and_the_right_one_loads_after(
+    patient: RunningDaemon, make: Callable[[Path], None], said: str, request: pytest.FixtureRequest
+) -> None:
+    path = patient.folder / f"{request.node.callspec.id[-7:].strip()}.gguf"
+    make(path)
+    sentence = said.format(path=path, config=patient.folder / "config.toml")
+    editor = Editor(patient)
+    patient.edit_config(f'model = "{path}"\n{GREEDY}')
+    done = patient.llmd("restart")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"llmd: {sentence}")
+    assert done.stderr.count("\n") == 1
+    found = patient.status()
+    assert (found["state"], found["last_error"]["text"]) == ("failed", found["reason"])
+    assert found["reason"].startswith(sentence)
+    assert patient.complete(CODE)["trace"]["path"] == "failed"
+    editor.call("llmd/status")
+    shown = [n["params"]["message"] for n in editor.notifications if "Message" in n["method"]]
+    assert shown == [f"llmd: {found['reason']}"]
+    patient.edit_config(GREEDY)
+    assert patient.llmd("restart").returncode == 0
+    assert patient.complete(CODE)["text"]
+    editor.close()
+
+
+@pytest.fixture
+def on_copy(models_dir: Path, tmp_path: Path) -> Iterator[tuple[RunningDaemon, Path]]:
+    """A daemon on a copy of the built-in model that the test may spoil."""
+    path = tmp_path / "copy.gguf"
+    shutil.copy(models_dir / "smollm2-135m-fim-Q8_0.gguf", path)
+    with RunningDaemon(models_dir, tmp_path, f'model = "{path}"\n{GREEDY}') as running:
+        yield running, path
+
+
+def test_row_27_a_replaced_model_serves_until_restart(on_copy: tuple[RunningDaemon, Path]) -> None:
+    daemon, path = on_copy
+    text = daemon.complete(CODE)["text"]
+    shutil.copy(path, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+    assert daemon.complete(CODE)["text"] == text
+    assert daemon.status()["notice"] == (
+        f"Model file `{path}` has changed since it was loaded; `llmd restart` loads it as it is now"
+    )
+    assert daemon.llmd("restart").returncode == 0
+    assert daemon.status()["notice"] == ""
+
+
+def test_a_deleted_model_serves_until_restart(on_copy: tuple[RunningDaemon, Path]) -> None:
+    daemon, path = on_copy
+    path.unlink()
+    assert daemon.complete(CODE)["text"]
+    assert "has changed since it was loaded" in daemon.status()["notice"]
+    assert f"Model file `{path}` does not exist" in daemon.llmd("restart").stderr
+
+
+def test_row_28_a_model_cut_in_place_ends_in_a_sentence(
+    on_copy: tuple[RunningDaemon, Path],
+) -> None:
+    """The kernel kills the worker at the first page that is gone; the gate refuses the rest."""
+    daemon, path = on_copy
+    os.truncate(path, 1 << 20)
+    daemon.complete("import os\n" * 50 + CODE)
+    found = wait_until(
+        lambda: daemon.status()["state"] == "failed" and daemon.status(), "it is given up"
+    )
+    assert found["reason"].startswith(f"Model file `{path}` ends too early: ")
+    log = (daemon.folder / "state" / "llmd.log").read_text()
+    assert "The engine worker ended (SIGBUS, since its model file has changed)" in log

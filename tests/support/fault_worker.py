@@ -1,0 +1,117 @@
+"""An engine worker without an engine, and with a fault: `python -m tests.support.fault_worker
+MODE SOCKET_FD FLAGS_FD`. Speaks llmd.engine.frames. Each start adds a line to the file that
+FAULT_WORKER_STARTS names."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+from llmd.engine import frames
+from llmd.engine.frames import Done, FromWorker, Infer, Load, Loaded, LoadFailed, Loading
+from llmd.trace import Cost
+
+STARTS = "FAULT_WORKER_STARTS"
+TEXT = "answered"
+LAST_WORDS = "GGML_ASSERT: n_ctx is odd"
+LOAD_FAILED = "Model file is of clay"
+SLOW_LOAD_S = 0.5
+ABORT_EXIT_CODE = 3
+
+LOADED = Loaded(
+    "fault", "plain", "psm", "F16", "cpu", 512, 1, 0, "f16", "f16", False, 64, 1, 1 << 20, ""
+)
+
+
+class Link:
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.setblocking(True)
+
+    def send(self, frame: FromWorker) -> None:
+        self.write(frames.encode(frame))
+
+    def write(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def arrivals(self) -> Iterator[frames.ToWorker]:
+        """Until the daemon has gone."""
+        splitter = frames.Splitter()
+        while data := self._socket.recv(1 << 16):
+            yield from map(frames.decode_to_worker, splitter.feed(data))
+
+
+def garbage(seed: int) -> bytes:
+    """Bytes of four kinds: noise, a true length with noise, a broken frame, a wrong value."""
+    made = random.Random(seed)  # noqa: S311 - to be repeated
+    noise = made.randbytes(made.randint(8, 400))
+    done = bytearray(frames.encode(Done(1, TEXT, "eog", Cost(n_prompt=9))))
+    kind = seed % 4
+    if kind == 0:
+        return b"\xff\xff\xff\xff" + noise
+    if kind == 1:
+        return len(noise).to_bytes(4, "little") + noise
+    if kind == 2:
+        place = made.randrange(4, len(done))
+        done[place] ^= 1 << made.randrange(8)
+        return bytes(done)
+    body = made.choice([b"", b"\xc1", b"\x80", b"\x81\xa4type\xa4Nope", b"\xdd" + b"\xff" * 4])
+    return len(body).to_bytes(4, "little") + body
+
+
+def load(mode: str, link: Link) -> None:
+    if mode == "die_in_load":
+        link.send(Loading(0.5))
+        _die()
+    if mode == "load_failed":
+        link.send(LoadFailed(LOAD_FAILED))
+        sys.exit()
+    if mode == "slow_load":
+        for step in range(5):
+            link.send(Loading(step / 5))
+            time.sleep(SLOW_LOAD_S / 5)
+    link.send(LOADED)
+
+
+def answer(mode: str, seed: int, id_: int, link: Link) -> None:
+    if mode == "crash_at_infer":
+        _die()
+    if mode == "garbage_frame":
+        link.write(garbage(seed))
+    if mode in ("ok", "slow_load"):
+        link.send(Done(id_, TEXT, "eog", Cost()))
+
+
+def _die() -> NoReturn:
+    print(LAST_WORDS, file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise SystemExit
+
+
+def main() -> None:
+    """MODE may have a seed: `garbage_frame:7`."""
+    mode, _, seed = sys.argv[1].partition(":")
+    with open(os.environ[STARTS], "a") as starts:
+        starts.write(f"{os.getpid()}\n")
+    link = Link(int(sys.argv[2]))
+    if mode in ("crash_at_start", "exit_at_start"):
+        print("loading the library\n" + LAST_WORDS, file=sys.stderr, flush=True)
+        if mode == "crash_at_start":
+            os._exit(ABORT_EXIT_CODE)
+        sys.exit(ABORT_EXIT_CODE)  # Python's own end: the socket closes some time before
+    for frame in link.arrivals():
+        match frame:
+            case Load():
+                load(mode, link)
+            case Infer(id=id_):
+                answer(mode, int(seed or 0), id_, link)
+
+
+if __name__ == "__main__":
+    main()

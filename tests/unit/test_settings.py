@@ -1,0 +1,150 @@
+"""Where a setting comes from, what its change costs, and how the file is written and read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmd.config import Config
+from llmd.config_text import parse
+from llmd.errors import BadInput
+from llmd.settings import as_object, load_settings, needs_reload, set_key
+
+
+@pytest.fixture(autouse=True)
+def _no_model_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLMD_MODEL", raising=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def row(path: Path, key: str, *flags: str) -> tuple[Any, str]:
+    rows = as_object(load_settings(path, flags))["rows"]
+    (found,) = (row for row in rows if row["key"] == key)
+    return found["value"], found["source"]
+
+
+def test_no_file_means_the_defaults(path: Path) -> None:
+    assert load_settings(path).config == Config()
+    assert row(path, "model") == ("builtin", "default")
+
+
+def test_flag_over_environment_over_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text('model = "/a.gguf"\n[completion]\nmax_lines = 2\n')
+    assert row(path, "model") == ("/a.gguf", "file")
+    monkeypatch.setenv("LLMD_MODEL", "/b.gguf")
+    assert row(path, "model") == ("/b.gguf", "environment")
+    assert row(path, "model", "model=/c.gguf") == ("/c.gguf", "flag")
+    assert row(path, "completion.max_lines", "completion.max_lines=7") == (7, "flag")
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("model", "Setting `model` is not KEY=VALUE"),
+        ("modell=x", "Setting `modell=x`: `modell` is no key; did you mean `model`?"),
+        (
+            "engine.n_ctx=3",
+            "Setting `engine.n_ctx=3`: `engine.n_ctx` is 3, expected a whole number",
+        ),
+        ("engine=3", "Setting `engine=3`: `engine` is 3, expected a section"),
+    ],
+)
+def test_a_wrong_flag_is_told(path: Path, flag: str, told: str) -> None:
+    with pytest.raises(BadInput) as error:
+        load_settings(path, [flag])
+    assert str(error.value).startswith(told)
+
+
+RELOADS = {
+    "": False,
+    "[sampling]\ntemperature = 1.0": False,
+    "[completion]\nmax_lines = 1": False,
+    "[context]\nn_prefix = 100": False,
+    "background = 'off'": False,
+    "[engine]\nidle_unload_s = 5": False,
+    "model = 'x'": True,
+    "[engine]\nn_ctx = 512": True,
+    "[fim]\norder = 'psm'": True,
+}
+
+
+@pytest.mark.parametrize(("text", "reloads"), RELOADS.items(), ids=RELOADS)
+def test_a_change_costs_a_reload(text: str, reloads: bool) -> None:
+    assert needs_reload(Config(), parse(text, "a")) is reloads
+
+
+def _huge(path: Path) -> None:
+    path.write_bytes(b"#" * ((1 << 20) + 1))
+
+
+def _not_utf8(path: Path) -> None:
+    path.write_bytes(b"a\xff")
+
+
+FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a folder": (Path.mkdir, "is not a file; remove it"),
+    "a FIFO": (os.mkfifo, "is not a file; remove it"),
+    "huge": (_huge, "has 1048577 bytes, expected at most 1048576; it is something else"),
+    "not UTF-8": (_not_utf8, "is not UTF-8 text (byte 1); convert it"),
+}
+
+
+@pytest.mark.parametrize(("make", "told"), FILES.values(), ids=FILES)
+def test_a_file_that_is_none_is_told(path: Path, make: Callable[[Path], None], told: str) -> None:
+    make(path)
+    with pytest.raises(BadInput) as error:
+        load_settings(path)
+    assert str(error.value) == f"Config `{path}` {told}"
+
+
+def test_a_key_is_set_and_all_else_is_left(path: Path) -> None:
+    path.write_text("# mine\nmodel = 'a'  # the old one\n\n[engine]\n# little\nn_ctx = 512\n")
+    path.chmod(0o640)
+    set_key(path, "model", "/b.gguf")
+    set_key(path, "engine.threads", 3)
+    assert path.read_text() == (
+        '# mine\nmodel = "/b.gguf"  # the old one\n\n[engine]\n# little\nn_ctx = 512\nthreads = 3\n'
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [found.name for found in path.parent.iterdir()] == ["config.toml"]
+
+
+def test_a_new_file_is_private_and_in_a_new_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "config.toml"
+    set_key(path, "model", "x")
+    assert path.read_text() == 'model = "x"\n'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_new_key_stays_out_of_the_sections(path: Path) -> None:
+    path.write_text("[engine]\nn_ctx = 512\n")
+    set_key(path, "model", "x")
+    assert parse(path.read_text(), "a").model == "x"
+
+
+def test_a_link_stays_a_link(path: Path) -> None:
+    path.symlink_to(path.with_name("dotfiles.toml"))
+    set_key(path, "model", "x")
+    assert path.is_symlink()
+    assert path.read_text() == 'model = "x"\n'
+
+
+def test_a_broken_file_is_not_written_over(path: Path) -> None:
+    path.write_text("model = ")
+    with pytest.raises(BadInput, match="is no TOML"):
+        set_key(path, "model", "x")
+    assert path.read_text() == "model = "
+
+
+def test_a_folder_that_cannot_be_written_is_told() -> None:
+    with pytest.raises(BadInput, match=r"Config `/proc/x/config.toml` cannot be written: "):
+        set_key(Path("/proc/x/config.toml"), "model", "x")
