@@ -19,7 +19,8 @@ from llmd.context import window
 from llmd.document.store import Document
 from llmd.document.text import LineRange, Position, Text
 from llmd.engine.frames import Done, Loaded
-from llmd.engine.service import EngineService, Job
+from llmd.engine.job import Job
+from llmd.engine.service import EngineService
 from llmd.postprocess.stop import rule_for
 from llmd.postprocess.trim import trim
 from llmd.prompt.build import Piece, build

@@ -29,6 +29,10 @@ DISABLED_FILETYPES = (
 )  # fmt: skip
 
 
+# What a file's name can be made of, and what JSON can carry.
+PATH_CHARS = r"^[^\0\ud800-\udfff]+\Z"
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
@@ -138,7 +142,7 @@ class Engine(_Section, frozen=True):
 class Config(_Section, frozen=True):
     model: Annotated[
         str,
-        Meta(min_length=1),
+        Meta(pattern=PATH_CHARS),
         _about("`builtin`, a name that `llmd pull` knows, `hf:OWNER/REPO/FILE`, or a GGUF file"),
     ] = "builtin"
     background: Annotated[

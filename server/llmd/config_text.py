@@ -4,6 +4,7 @@ was expected, and the key that was meant. Pure."""
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -17,8 +18,14 @@ from llmd.config import Config
 from llmd.errors import BadInput
 
 _SHOWN_CHARS = 60
-_HEADER = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
-_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+# Strings and comments, whose line breaks and brackets are none of the statement's, then these.
+_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?"""+|\'{3}.*?\'{3,}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[][{}\n]''',
+    re.S,
+)
+_PART = r"""(?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[\w-]+)"""
+_HEAD = re.compile(rf"\s*(\[*)\s*({_PART}(?:\s*\.\s*{_PART})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,8 @@ def parse_with_keys(text: str, subject: str) -> tuple[Config, set[str]]:
     """And the names of the keys that the text sets."""
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        said = (
-            "is nested too deeply" if isinstance(error, RecursionError) else f"is no TOML: {error}"
-        )
-        raise BadInput(f"Config `{subject}` {said}; correct it") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"Config `{subject}` {_no_toml(error)}; correct it") from None
     named = set()
     for name, value in _leaves(data):
         if problem := problem_of(name, value):
@@ -77,12 +81,21 @@ def parse_with_keys(text: str, subject: str) -> tuple[Config, set[str]]:
     return msgspec.convert(data, Config), named
 
 
+def _no_toml(error: Exception) -> str:
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"is no TOML: {error}"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    return "has a number of over 4300 digits"  # int() speaks of a setting of Python
+
+
 def problem_of(name: str, value: Any) -> str:
     """What is wrong with a key and its value; empty where nothing is."""
     if name in sections():
         return f"`{name}` is {_shown(value)}, expected a section `[{name}]`"
     if name not in keys():
-        near = difflib.get_close_matches(name, [*keys(), *sections()], 1, 0.6)
+        known = [*keys()] if "." in name else [*keys(), *sections()]
+        near = difflib.get_close_matches(name, known, 1, 0.6)
         hint = f"did you mean `{near[0]}`?" if near else "docs/CONFIG.md has them all"
         return f"`{_cut(name)}` is no key; {hint}"
     section, _, leaf = name.rpartition(".")
@@ -97,22 +110,52 @@ def problem_of(name: str, value: Any) -> str:
 def _leaves(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in data.items():
         if isinstance(value, dict) and name in sections():
-            yield from ((f"{name}.{leaf}", inner) for leaf, inner in value.items())
+            yield from ((_dotted(name, leaf), inner) for leaf, inner in value.items())
         else:
-            yield name, value
+            yield _dotted(name), value
+
+
+def _dotted(*parts: str) -> str:
+    """A key's name as TOML has it: `"a.b"` is one part, `a.b` are two."""
+    bare = (part if _BARE.fullmatch(part) else json.dumps(part) for part in parts)
+    return ".".join(bare)
 
 
 def _line_of(name: str, text: str) -> str:
-    """`, line 3`; empty where the key is written in another way than one to a line."""
-    section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            section = f"{header[1]}."
-            if header[1] == name:
-                return f", line {number}"
-        elif (key := _KEY.match(line)) and section + key[1].replace('"', "") == name:
-            return f", line {number}"
-    return ""
+    """`, line 3`: where the key is written, else the inline table that it is written in."""
+    at = -1
+    for start, found in _statements(text):
+        if f"{found}.".startswith(f"{name}."):
+            at = start
+            break
+        if name.startswith(f"{found}."):
+            at = start
+    return f", line {text.count(chr(10), 0, at) + 1}" if at >= 0 else ""
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Where each key or header of good TOML is written, and its whole name."""
+    start = depth = 0
+    header: list[str] = []
+    for token in _TOKEN.finditer(text + "\n"):
+        depth += (token[0] in "[{") - (token[0] in "]}")
+        if token[0] != "\n" or depth:
+            continue
+        if head := _HEAD.match(text, start, token.start()):
+            path = _parts(head[2])
+            yield head.start(2), _dotted(*([] if head[1] else header), *path)
+            header = path if head[1] else header
+        start = token.end()
+
+
+def _parts(head: str) -> list[str]:
+    """`a."b.c"` to a, b.c."""
+    rest: Any = tomllib.loads(f"{head} = 0")
+    parts = []
+    while isinstance(rest, dict):
+        ((part, rest),) = rest.items()
+        parts.append(part)
+    return parts
 
 
 def _shown(value: Any) -> str:

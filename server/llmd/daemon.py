@@ -20,7 +20,7 @@ from llmd.completer import Completer
 from llmd.context.workspace import Workspaces
 from llmd.document.store import names_of
 from llmd.engine.service import EngineService
-from llmd.errors import BadInput, DaemonError
+from llmd.errors import DaemonError, LlmdError
 from llmd.logs import LastError
 from llmd.settings import Settings, as_object, load_settings, needs_reload
 from llmd.transport.listen import Listener
@@ -146,7 +146,7 @@ class Daemon:
         old = self._settings.config
         try:
             self._settings = load_settings(self._settings.path, self._flags)
-        except BadInput as error:
+        except LlmdError as error:
             self._config_problem = f"{error}; the old settings stay"
             _log.error("%s", error)
         else:

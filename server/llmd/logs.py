@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -41,9 +40,6 @@ class LastError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.text, self.at_s = record.getMessage(), record.created
-
-    def age_s(self) -> float:
-        return time.time() - self.at_s
 
 
 def start(path: Path, to_stderr: bool) -> LastError:

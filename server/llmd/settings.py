@@ -18,13 +18,14 @@ import msgspec
 
 from llmd import paths
 from llmd.config import Config
-from llmd.config_text import keys, parse, parse_with_keys, problem_of
+from llmd.config_text import keys, parse_with_keys, problem_of
 from llmd.errors import BadInput
 
 Source = Literal["default", "file", "environment", "flag"]
 
 MODEL_VARIABLE = "LLMD_MODEL"
 MAX_FILE_BYTES = 1 << 20
+MAX_SHOWN_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ def load_settings(path: Path | None = None, flags: Sequence[str] = ()) -> Settin
     config, named = parse_with_keys(_read(path), str(path))
     sources: dict[str, Source] = dict.fromkeys(named, "file")
     if model := os.environ.get(MODEL_VARIABLE):
+        if problem := problem_of("model", model):
+            raise BadInput(f"Environment variable {MODEL_VARIABLE}: {problem}")
         config = _with(config, "model", model)
         sources["model"] = "environment"
     for flag in flags:
@@ -80,20 +83,38 @@ def set_key(path: Path, key: str, value: Any) -> None:
     """Changes one key of the config file, and nothing else of it. The file is whole at any time.
 
     Raises:
-        BadInput: the file is wrong already, or it can't be written.
+        BadInput: key or value is wrong, the file is wrong already, or it can't be written.
     """
-    import tomlkit  # takes as long to import as a status to print
-
+    if problem := problem_of(key, value):
+        raise BadInput(f"Setting {problem}")
     text = _read(path)
-    parse(text, str(path))
-    document = tomlkit.parse(text)
-    section, _, leaf = key.rpartition(".")
-    table: Any = document.setdefault(section, tomlkit.table()) if section else document
-    table[leaf] = value
+    config, _ = parse_with_keys(text, str(path))
+    changed = _changed(text, key, value)
     try:
-        _replace(path.resolve(), tomlkit.dumps(document))
+        is_done = parse_with_keys(changed, str(path))[0] == _with(config, key, value)
+    except BadInput:
+        is_done = False
+    if not is_done:
+        raise BadInput(f"Config `{path}` is laid out so that `{key}` can't be set; set it by hand")
+    try:
+        _replace(path.resolve(), changed)
     except OSError as error:
         raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
+
+
+def _changed(text: str, key: str, value: Any) -> str:
+    """Empty where tomlkit can't."""
+    import tomlkit  # takes as long to import as a status to print
+    from tomlkit.exceptions import TOMLKitError
+
+    section, _, leaf = key.rpartition(".")
+    try:
+        document = tomlkit.parse(text)
+        table: Any = document.setdefault(section, tomlkit.table()) if section else document
+        table[leaf] = value
+        return tomlkit.dumps(document)
+    except (TOMLKitError, ValueError, RecursionError):
+        return ""
 
 
 def _read(path: Path) -> str:
@@ -130,7 +151,7 @@ def _replace(path: Path, text: str) -> None:
             with suppress(FileNotFoundError):
                 os.fchmod(new.fileno(), stat.S_IMODE(path.stat().st_mode))
             os.replace(new.name, path)
-        except OSError:
+        except BaseException:
             os.unlink(new.name)
             raise
 
@@ -143,11 +164,14 @@ def _parse_flag(flag: str) -> tuple[str, Any]:
     if not equals:
         raise BadInput(f"Setting `{flag}` is not KEY=VALUE, for example `completion.max_lines=4`")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        found = {}
+    value = found["value"] if found.keys() == {"value"} else text
     if problem := problem_of(key, value):
-        raise BadInput(f"Setting `{flag}`: {problem}")
+        if not problem_of(key, text):  # a model named `123`
+            return key, text
+        raise BadInput(f"Setting `{flag[:MAX_SHOWN_CHARS]}`: {problem}")
     return key, value
 
 

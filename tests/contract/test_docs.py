@@ -53,6 +53,8 @@ def test_a_command_of_the_docs_runs(daemon: RunningDaemon, tmp_path: Path, comma
         done_text = daemon.llmd(args[0], "--help")
     else:
         places = [arg.replace("main.py", str(tmp_path / "main.py")) for arg in args]
+        if args[0] == "why":
+            daemon.llmd("complete", f"{places[1]}:2:19")
         done_text = daemon.llmd(*places)
     assert done_text.returncode == 0, done_text.stderr
 

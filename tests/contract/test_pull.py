@@ -28,7 +28,7 @@ from llmd.models.presence import PULL_LOCK_FILE
 REPO, FILE = "ann/Tiny-GGUF", "q8/tiny-q8_0.gguf"
 REF = f"hf:{REPO}/{FILE}"
 AGAIN = f"run `llmd pull {REF}` again"
-CONTENT = gguf_bytes.tiny().encode() + random.Random(7).randbytes(3 * CHUNK_BYTES)  # noqa: S311
+CONTENT = gguf_bytes.tiny().encode() + random.Random(7).randbytes(3 * CHUNK_BYTES)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 NO_MODEL = b"GIF89a" + bytes(1000)
 MAIN = "import sys; from llmd.cli import main; sys.exit(main(['pull', *sys.argv[1:]]))"

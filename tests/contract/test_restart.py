@@ -259,7 +259,8 @@ def test_a_worker_that_dies_five_times_is_failed_until_restart(own_daemon: Runni
 
 def test_another_version_gets_one_sentence(daemon: RunningDaemon) -> None:
     """Row 47: an editor's bridge that was started before the update."""
-    code = "import llmd; llmd.__version__ = '0.0.1'; from llmd.cli import main; main(['lsp'])"
+    code = "import llmd; llmd.__version__ = '0.0.1'; from llmd.cli import main"
+    code += "; raise SystemExit(main(['lsp']))"
     old = subprocess.Popen(
         [sys.executable, "-c", code],
         env=daemon.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

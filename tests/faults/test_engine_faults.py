@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,11 +137,11 @@ async def test_a_killed_worker_is_replaced_and_the_next_request_served(tmp_path:
 
 async def test_requests_are_answered_when_the_worker_dies_in_its_load(tmp_path: Path) -> None:
     """Row 2: killed at random places of the load, which is tried again."""
-    places = random.Random(2)  # noqa: S311 - to be repeated
+    places = random.Random(2)
     async with running("slow_load", tmp_path) as engine:
         for n in range(N_KILLED_LOADS):
             engine.restart()  # forgets the deaths before
-            await until(lambda n=n: len(starts()) > n and engine.worker_pid, "a load has begun")
+            await until(partial(_has_begun, engine, n), "a load has begun")
             asked = Asked(engine)
             await asyncio.sleep(places.random() / 2)
             if engine.state == "loading" and engine.worker_pid:
@@ -148,6 +149,10 @@ async def test_requests_are_answered_when_the_worker_dies_in_its_load(tmp_path: 
             assert (await asked.answer()).reason in ("failed", "eog")
         await ready(engine)
         assert (await Asked(engine).answer()).text == TEXT
+
+
+def _has_begun(engine: EngineService, n_before: int) -> bool:
+    return len(starts()) > n_before and engine.worker_pid is not None
 
 
 @pytest.mark.parametrize(

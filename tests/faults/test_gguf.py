@@ -51,7 +51,7 @@ TAIL_BYTES = 24 << 10  # the last fields and the tensors of the built-in model's
 def mutations(seed: int, n_bytes: int, edge: int | None = None) -> dict[int, bytes]:
     """One to four places and what is written there. Half of them not between `edge` and the tail,
     where nearly all is the text of tokens."""
-    chance = random.Random(seed)  # noqa: S311 - a seed to be told
+    chance = random.Random(seed)
     found = {}
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(n_bytes)
@@ -65,7 +65,7 @@ def mutations(seed: int, n_bytes: int, edge: int | None = None) -> dict[int, byt
 
 def with_other_fields(seed: int) -> bytes:
     """A tiny model one or two of whose numbers are others, of the right type."""
-    chance = random.Random(seed)  # noqa: S311 - a seed to be told
+    chance = random.Random(seed)
     names = chance.sample(NUMBERS, chance.randint(1, 2))
     return tiny({f"llama.{name}": number(U32, chance.choice(COUNTS)) for name in names}).encode()
 

@@ -51,9 +51,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.fixture(scope="module")
-def patient(
-    models_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningDaemon]:
+def patient(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon that gets one wrong model after the other."""
     folder = tmp_path_factory.mktemp("wrong")
     (folder / "builtin.gguf").symlink_to(models_dir / "smollm2-135m-fim-Q8_0.gguf")

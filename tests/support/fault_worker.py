@@ -49,7 +49,7 @@ class Link:
 
 def garbage(seed: int) -> bytes:
     """Bytes of four kinds: noise, a true length with noise, a broken frame, a wrong value."""
-    made = random.Random(seed)  # noqa: S311 - to be repeated
+    made = random.Random(seed)
     noise = made.randbytes(made.randint(8, 400))
     done = bytearray(frames.encode(Done(1, TEXT, "eog", Cost(n_prompt=9))))
     kind = seed % 4

@@ -34,8 +34,8 @@ def new_uri() -> str:
 class RawLsp:
     def __init__(self, daemon: RunningDaemon, timeout_s: float = TIMEOUT_S) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(daemon.socket_path))  # waits where the queue is full
         self._socket.settimeout(timeout_s)
-        self._socket.connect(str(daemon.socket_path))
         self._splitter = FrameSplitter()
         self._ids = itertools.count(1)
         self.replies: defaultdict[Any, list[Message]] = defaultdict(list)
@@ -106,6 +106,11 @@ class RawLsp:
         self.reply(last)
         return {id_: len(found) for id_, found in self.replies.items() if found and id_ != last}
 
+    def forget(self) -> None:
+        """What has come so far: a client that lives long would itself grow."""
+        self.replies.clear()
+        self.others.clear()
+
     def rest(self) -> list[Message]:
         """All that comes until the daemon closes."""
         while self._read():
@@ -134,8 +139,9 @@ class RawLsp:
 
     # -- an editor that keeps the rules
 
-    def initialize(self) -> RawLsp:
-        self.call("initialize", processId=None, rootUri=None, capabilities=INLINE)
+    def initialize(self, encoding: str = "utf-16") -> RawLsp:
+        capabilities = INLINE | {"general": {"positionEncodings": [encoding]}}
+        self.call("initialize", processId=None, rootUri=None, capabilities=capabilities)
         self.note("initialized")
         return self
 

@@ -98,6 +98,16 @@ def test_a_third_party_package_is_known_to_one_module(file: str) -> None:
     assert {name for name in third_party if not file.startswith(ONLY_IN.get(name, "?"))} == set()
 
 
+def test_row_43_a_clock_that_jumps_is_only_ever_shown() -> None:
+    """What waits or measures reads the monotonic clock."""
+    walls = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        if "time.time()" in path.read_text() or "datetime.now" in path.read_text()
+    }
+    assert walls == {"stages.py"}
+
+
 def test_the_engine_worker_alone_runs_llama_cpp() -> None:
     code = "import llmd.daemon, sys; assert 'llama_cpp' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmd.config import Config
@@ -55,6 +56,10 @@ def test_flag_over_environment_over_file(path: Path, monkeypatch: pytest.MonkeyP
             "engine.n_ctx=3",
             "Setting `engine.n_ctx=3`: `engine.n_ctx` is 3, expected a whole number",
         ),
+        ("sampling.seed=1\nmodel='x'", "Setting `sampling.seed=1"),
+        ("completion.max_lines=" + "9" * 5000, "Setting `completion.max_lines=999"),
+        ("completion.max_lines=" + "[" * 9000, "Setting `completion.max_lines=[[["),
+        ("model=/\udcff", "Setting `model=/\udcff`: `model` is "),
         ("engine=3", "Setting `engine=3`: `engine` is 3, expected a section"),
     ],
 )
@@ -62,6 +67,20 @@ def test_a_wrong_flag_is_told(path: Path, flag: str, told: str) -> None:
     with pytest.raises(BadInput) as error:
         load_settings(path, [flag])
     assert str(error.value).startswith(told)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["123", "true", "/a b#c.gguf", "'quoted'"])
+def test_a_flag_may_leave_out_the_quotes(path: Path, name: str) -> None:
+    assert row(path, "model", f"model={name}") == (name.strip("'"), "flag")
+
+
+def test_an_environment_that_is_not_utf8_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMD_MODEL", "/\udcff.gguf")
+    with pytest.raises(BadInput, match=r"^Environment variable LLMD_MODEL: `model` is "):
+        load_settings(path)
 
 
 RELOADS = {
@@ -143,6 +162,52 @@ def test_a_broken_file_is_not_written_over(path: Path) -> None:
     with pytest.raises(BadInput, match="is no TOML"):
         set_key(path, "model", "x")
     assert path.read_text() == "model = "
+
+
+LAYOUTS = {
+    "inline": "engine = { n_ctx = 512 }\n",
+    "dotted": "engine.n_ctx = 512\nmodel = 'a'\n",
+    "scattered": "engine.n_ctx = 512\nfim.order = 'psm'\nengine.mmap = true\n",
+    "CRLF": "# mine\r\n[engine]\r\nn_ctx = 512\r\n",
+    "no end of line": "[engine]\nn_ctx = 512 # little",
+    "comment alone": "# mine\n",
+}
+
+
+@pytest.mark.parametrize("text", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_key_is_set_in_any_layout(path: Path, text: str) -> None:
+    path.write_text(text, newline="")
+    old = load_settings(path).config
+    set_key(path, "engine.threads", 3)
+    new = load_settings(path).config
+    assert new.engine.threads == 3
+    assert msgspec.structs.replace(new, engine=old.engine) == old
+    assert {line.strip() for line in text.split("\n") if "#" in line} <= {
+        line.strip() for line in path.read_bytes().decode().split("\n")
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("modell", "x"), ("engine.n_ctx", 3), ("model", "/\udcff")]
+)
+def test_a_wrong_key_or_value_is_not_written(path: Path, key: str, value: Any) -> None:
+    with pytest.raises(BadInput, match=rf"^Setting `{key}` is "):
+        set_key(path, key, value)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_interruption_leaves_the_old_file_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    path.write_text("model = 'a'\n")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        set_key(path, "model", "b")
+    assert [found.name for found in path.parent.iterdir()] == ["config.toml"]
+    assert path.read_text() == "model = 'a'\n"
 
 
 def test_a_folder_that_cannot_be_written_is_told() -> None:

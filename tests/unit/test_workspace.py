@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,10 @@ CASES = {
     "a folder": ('ignore = ["src/"]', "src/deep/a.py", "ignored"),
     "from the root of the file": ('ignore = ["/a.py"]', "src/a.py", ""),
     "taken back": ('ignore = ["*.py", "!a.py"]', "src/a.py", ""),
+    "a bad pattern beside": ('ignore = ["!", "a.py"]', "src/a.py", "ignored"),
+    "a long pattern beside": (f'ignore = ["{"x" * 300}", "a.py"]', "src/a.py", "ignored"),
+    "a wrong key beside": ('disabled = 1\nignore = ["a.py"]', "src/a.py", "ignored"),
+    "dots in texts": (f'ignore = ["{"a." * 30}", "a.py"] # {"a." * 30}', "src/a.py", "ignored"),
     "unknown keys beside": ('model = "/x"\nignore = ["a.py"]', "src/a.py", "ignored"),
 }
 
@@ -79,11 +84,83 @@ def test_a_change_is_seen_after_a_second_and_no_file_is_looked_at_before(tmp_pat
     assert workspaces.refuse(names, "") == ""
 
 
+def test_a_path_too_costly_to_judge_is_ignored(tmp_path: Path) -> None:
+    """Else `*a*a*a*a*a*a*b` and a long name would stop the daemon for hours."""
+    text = f'ignore = ["{"*a" * 6}*b"]'
+    assert refuse(tmp_path, text, "a" * 200) == "ignored"
+    assert refuse(tmp_path, text, "c.py") == ""
+
+
+def test_a_usual_list_is_never_too_costly(tmp_path: Path) -> None:
+    patterns = ["**/*test*/**", "*_pb2*.py*", "vendor/", "*.gen.*", "docs/**/*.md"] * 20
+    name = "services/frontend/source/components/deeply/nested/some_quite_long_file_name.spec.tsx"
+    assert refuse(tmp_path, f"ignore = {patterns}", name) == ""
+
+
+def test_only_so_many_patterns_are_used(tmp_path: Path) -> None:
+    patterns = [f"{idx}.py" for idx in range(501)]
+    assert refuse(tmp_path, f"ignore = {patterns}", "499.py") == "ignored"
+    assert refuse(tmp_path, f"ignore = {patterns}", "500.py") == ""
+
+
+def test_a_deep_path_is_looked_at_in_part_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    workspaces = Workspaces(Clock())
+    monkeypatch.setattr("llmd.context.workspace._mark", looked.append)
+    for _ in range(2):
+        assert workspaces.refuse(("/a" * 2000 + "/a.py", "/b" * 2000 + "/a.py"), "") == ""
+    assert len(looked) == 2 * 128
+
+
+def test_nothing_above_the_home_folder_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home" / "x").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    (tmp_path / FILE_NAME).write_text("disabled = true")
+    monkeypatch.setenv("HOME", str(tmp_path / "link"))
+    names = (str(tmp_path / "link" / "x" / "a.py"), str(tmp_path / "home" / "x" / "a.py"))
+    assert Workspaces().refuse(names, "") == ""
+    (tmp_path / "home" / FILE_NAME).write_text("disabled = true")
+    assert Workspaces().refuse(names, "") == "disabled"
+
+
+ODD = {
+    "none": (),
+    "NUL": ("/a\0/b.py",),
+    "not UTF-8": ("/a\udcff/b.py",),
+    "too long": ("/" + "a" * 5000,),
+    "unsaved, from the working folder": ("Untitled-1", os.path.abspath("Untitled-1")),
+}
+
+
+@pytest.mark.parametrize("names", ODD.values(), ids=ODD)
+def test_an_odd_name_is_not_refused(names: tuple[str, ...]) -> None:
+    assert Workspaces().refuse(names, "python") == ""
+
+
+PART = {
+    "not a truth": ("disabled = 1", "has a `disabled` that is not true or false"),
+    "not a list": ('ignore = "a"', "has a `ignore` that is not a list of texts"),
+    "not texts": ("ignore = [1]", "has a `ignore` that is not a list of texts"),
+    "no pattern": ('ignore = ["!"]', "has 1 patterns in `ignore` that are not used"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), PART.values(), ids=PART)
+def test_a_wrong_key_is_warned_of_and_takes_nothing(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text)
+    workspaces = Workspaces()
+    assert workspaces.refuse((str(tmp_path / "a.py"),), "") == ""
+    assert workspaces.take_warnings() == [f"Workspace file `{tmp_path / FILE_NAME}` {told}"]
+
+
+DOTS = ".a" * 20000
 WRONG = {
     "no TOML": "disabled",
-    "not a truth": "disabled = 1",
-    "not a list": 'ignore = "a"',
-    "not texts": "ignore = [1]",
+    "a key of many parts": f"a{DOTS} = 1",
+    "a key of many parts, inside": f"a = {{ b = '''c'd''', a{DOTS} = 1, e = '' }}",
+    "many digits": "a = " + "9" * 5000,
     "too large": "#" * (65 << 10),
     "deep": "x = " + "[" * 5000,
 }
@@ -102,10 +179,19 @@ def test_a_wrong_file_is_warned_of_once_and_takes_nothing(tmp_path: Path, text: 
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_no_file_does_not_hang(tmp_path: Path, make: object) -> None:
-    assert callable(make)
+def test_what_is_no_file_is_warned_of_and_does_not_hang(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
     make(tmp_path / FILE_NAME)
-    assert Workspaces().refuse((str(tmp_path / "a.py"),), "") == ""
+    workspaces = Workspaces()
+    before = os.open("/", os.O_RDONLY)
+    assert workspaces.refuse((str(tmp_path / "a.py"),), "") == ""
+    after = os.open("/", os.O_RDONLY)
+    assert after == before + 1  # nothing was left open
+    os.close(before)
+    os.close(after)
+    (warning,) = workspaces.take_warnings()
+    assert warning.endswith("takes nothing away: it is not a file")
 
 
 def test_row_68_more_than_taking_away_is_warned_of(tmp_path: Path) -> None:

@@ -2,37 +2,71 @@
 
 Whatever else it says is ignored, and warned of once. The files of all folders above a document
 apply together, up to the home folder or the root. The only importer of pathspec.
+
+The file is a stranger's: what it costs to read and to judge by is bounded here.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 import tomllib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from math import comb, prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pathspec import GitIgnoreSpec
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 FILE_NAME = ".llmd.toml"
 MAX_FILE_BYTES = 64 << 10
 MAX_FOLDERS = 1024
+MAX_FOLDERS_ABOVE = 128  # of one path, so that two names fit into MAX_FOLDERS
+MAX_JUDGED = 256  # paths of which a file's verdict is remembered
+MAX_PATTERNS = 500
+MAX_PATTERN_CHARS = 256
+MAX_STEPS = 30_000_000  # of matching one path, at worst a tenth of a second
 LOOK_AGAIN_S = 1.0  # a change is seen so late, and a key costs no system call before
+
+# tomllib takes a time of the cube of a dotted key's parts. A number has one dot.
+_QUOTED = re.compile(
+    r'"""(?:\\.|[^\\])*?"""+|\'{3}.*?\'{3,}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*', re.S
+)
+_MANY_DOTS = re.compile(r"(?:\.[^.\n]*){9}")
 
 _Mark = tuple[int, int, int]  # of a file's state: time, size, inode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """What one file takes away."""
 
     is_disabled: bool = False
     filetypes: frozenset[str] = frozenset()
-    ignored: GitIgnoreSpec | None = None
+    patterns: tuple[str, ...] = ()
+    _judged: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
+
+    def ignores(self, path: str) -> bool:
+        """`path` is relative to the file's folder. One too costly to judge counts as ignored."""
+        if path not in self._judged:
+            if len(self._judged) >= MAX_JUDGED:
+                self._judged.clear()
+            is_costly = _n_steps(self.patterns, path) > MAX_STEPS
+            self._judged[path] = is_costly or self._spec.match_file(path)
+        return self._judged[path]
+
+    @cached_property
+    def _spec(self) -> GitIgnoreSpec:
+        from pathspec import GitIgnoreSpec
+
+        return GitIgnoreSpec.from_lines(self.patterns)
 
 
 @dataclass(slots=True)
@@ -52,13 +86,14 @@ class Workspaces:
         self._clock = clock
         self._folders: OrderedDict[Path, _Folder] = OrderedDict()
         self._warnings: list[str] = []
+        home = os.path.expanduser("~")
+        self._homes = {Path(home), Path(os.path.realpath(home))}
 
     def refuse(self, names: tuple[str, ...], language: str) -> str:
         """Why a document, by its paths and language, gets no completion: `disabled`, `ignored`,
-        or empty."""
-        for name in names:
-            path = Path(name)
-            for folder in _above(path) if path.is_absolute() else ():
+        or empty. A document without a file is not refused."""
+        for path in map(Path, names if names and os.path.isabs(names[0]) else ()):
+            for folder in islice(self._above(path), MAX_FOLDERS_ABOVE):
                 if reason := _reason(self._rules(folder), path, folder, language):
                     return reason
         return ""
@@ -67,6 +102,12 @@ class Workspaces:
         """Those since the last call, one for each state of a file."""
         taken, self._warnings = self._warnings, []
         return taken
+
+    def _above(self, path: Path) -> Iterator[Path]:
+        for folder in path.parents:
+            yield folder
+            if folder in self._homes:
+                return
 
     def _rules(self, folder: Path) -> Rules:
         now_s = self._clock()
@@ -86,14 +127,13 @@ class Workspaces:
         if mark is None:
             return _NOTHING
         try:
-            rules, unknown = parse_rules(_text(path))
+            rules, problems = parse_rules(_text(path))
         except (OSError, ValueError, RecursionError) as error:
             said = getattr(error, "strerror", None) or error
             self._warn(path, f"cannot be read and takes nothing away: {said}")
             return _NOTHING
-        if unknown:
-            names = ", ".join(f"`{name[:40]}`" for name in unknown[:5])
-            self._warn(path, f"can ignore files and disable completion, and not set {names}")
+        if problems:
+            self._warn(path, "; ".join(problems))
         return rules
 
     def _warn(self, path: Path, said: str) -> None:
@@ -101,39 +141,76 @@ class Workspaces:
 
 
 def parse_rules(text: str) -> tuple[Rules, list[str]]:
-    """The rules, and the names of what is not theirs to say.
+    """The rules, and what of the text is none.
 
     Raises:
-        ValueError: no TOML, or a pattern that is none.
+        ValueError, RecursionError: no TOML, or TOML that takes too long.
     """
-    data: dict[str, Any] = tomllib.loads(text)
-    disabled = data.pop("disabled", False)
-    filetypes = data.pop("disabled_filetypes", [])
-    patterns = data.pop("ignore", [])
-    if not isinstance(disabled, bool):
-        raise ValueError("`disabled` is not true or false")
-    for name, value in (("disabled_filetypes", filetypes), ("ignore", patterns)):
-        if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-            raise ValueError(f"`{name}` is not a list of texts")
-    ignored = GitIgnoreSpec.from_lines(patterns) if patterns else None
-    return Rules(disabled, frozenset(filetypes), ignored), sorted(data)
+    if _MANY_DOTS.search(_QUOTED.sub("", text)):
+        raise ValueError("it has a key of too many parts")
+    try:
+        data: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # int() speaks of a setting of Python
+        raise ValueError("it has a number of over 4300 digits") from None
+    problems: list[str] = []
+    is_disabled = data.pop("disabled", False)
+    if not isinstance(is_disabled, bool):
+        problems.append("has a `disabled` that is not true or false")
+        is_disabled = False
+    filetypes = _texts(data, "disabled_filetypes", problems)
+    patterns = _texts(data, "ignore", problems)
+    good = tuple(islice(filter(_is_pattern, patterns), MAX_PATTERNS))
+    if len(good) < len(patterns):
+        problems.append(f"has {len(patterns) - len(good)} patterns in `ignore` that are not used")
+    if data:
+        names = ", ".join(f"`{name[:40]}`" for name in sorted(data)[:5])
+        problems.append(f"can ignore files and disable completion, and not set {names}")
+    return Rules(is_disabled, frozenset(filetypes), good), problems
+
+
+def _texts(data: dict[str, Any], name: str, problems: list[str]) -> list[str]:
+    found = data.pop(name, [])
+    if isinstance(found, list) and all(isinstance(item, str) for item in found):
+        return found
+    problems.append(f"has a `{name}` that is not a list of texts")
+    return []
+
+
+def _is_pattern(text: str) -> bool:
+    from pathspec import GitIgnoreSpec
+
+    if len(text) > MAX_PATTERN_CHARS:
+        return False
+    try:
+        GitIgnoreSpec.from_lines([text])
+    except ValueError:  # GitIgnorePatternError is one
+        return False
+    return True
+
+
+def _n_steps(patterns: tuple[str, ...], path: str) -> int:
+    """At most so many ways to match: pathspec's regular expressions try each, and a path of one
+    letter against `*a*a*a*a*b` would take all day."""
+    parts = path.split("/")
+    n_chars = max(map(len, parts))
+    return sum(
+        len(parts)  # a pattern without a slash is looked for in each folder
+        * prod(
+            len(parts) if part == "**" else comb(n_chars + part.count("*"), part.count("*"))
+            for part in pattern.split("/")
+        )
+        for pattern in patterns
+    )
 
 
 def _reason(rules: Rules, path: Path, folder: Path, language: str) -> str:
     if rules.is_disabled or {language, path.suffix[1:].lower()} & rules.filetypes:
         return "disabled"
-    if rules.ignored and rules.ignored.match_file(path.relative_to(folder)):
+    if rules.patterns and rules.ignores(str(path.relative_to(folder))):
         return "ignored"
     return ""
-
-
-def _above(path: Path) -> Iterator[Path]:
-    """The folders above, up to the home folder or the root."""
-    home = Path(os.path.expanduser("~"))
-    for folder in path.parents:
-        yield folder
-        if folder == home:
-            return
 
 
 def _mark(path: Path) -> _Mark | None:
@@ -149,10 +226,13 @@ def _text(path: Path) -> str:
     Raises:
         OSError, ValueError: it is no file, too large, or no text.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("it is not a file")
-        data = file.read(MAX_FILE_BYTES + 1)
+        data = os.read(descriptor, MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")
     return data.decode()

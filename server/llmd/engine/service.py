@@ -11,35 +11,36 @@ import asyncio
 import itertools
 import logging
 import math
-import mmap
 import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from llmd.config import Config, Sampling
 from llmd.engine import frames
-from llmd.engine.frames import FLAG_BYTES, N_FLAGS, Done, Loaded
+from llmd.engine.frames import Loaded
+from llmd.engine.job import CancelFlags, Job, failed
 from llmd.engine.last_words import LastWords
 from llmd.errors import EngineError, ModelError
 from llmd.models.presence import Fingerprint, fingerprint, is_being_pulled
 from llmd.models.store import model_path
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
-from llmd.trace import Cost
 
 State = Literal["loading", "ready", "unloaded", "failed"]
 # Why a worker ends although it is well.
 Intent = Literal["", "restart", "unload", "stuck"]
 
 WORKER = (sys.executable, "-m", "llmd.engine.worker")
+
+# Else ggml runs a debugger when it aborts, which takes seconds and stops the process meanwhile.
+QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
 # A worker that dies this often within the time is not started again by itself.
 MAX_DEATHS = 5
@@ -55,46 +56,6 @@ LOAD_STUCK_S = 600  # a model that is read from a slow disk says nothing for min
 PULL_POLL_S = 1.0
 
 _log = logging.getLogger("llmd.engine")
-
-
-class Job:
-    """One request to the engine.
-
-    `answered` is done when the asker may go on, `finished` when the engine has stopped working.
-    """
-
-    def __init__(
-        self,
-        id_: int,
-        flags: mmap.mmap,
-        make: Callable[[Loaded], frames.Infer],
-        on_partial: Callable[[str], None] | None,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self.id = id_
-        self.make = make
-        self.answered: asyncio.Future[Done] = loop.create_future()
-        self.finished: asyncio.Future[Done] = loop.create_future()
-        self._flags = flags
-        self._on_partial = on_partial
-        self._flag_at = id_ % N_FLAGS * FLAG_BYTES
-        flags[self._flag_at] = 0
-
-    def cancel(self, reason: frames.StopReason = "cancelled") -> None:
-        """Answers now; the engine sees the flag within one decode step."""
-        if not self.finished.done():
-            self._flags[self._flag_at] = 1
-        if not self.answered.done():
-            self.answered.set_result(Done(self.id, "", reason, Cost()))
-
-    def show(self, text: str) -> None:
-        if self._on_partial and not self.answered.done():
-            self._on_partial(text)
-
-    def finish(self, done: Done) -> None:
-        for future in (self.answered, self.finished):
-            if not future.done():
-                future.set_result(done)
 
 
 class EngineService:
@@ -127,9 +88,7 @@ class EngineService:
         self._n_silent_s = 0
         self._used_s = time.monotonic()
         self._moved = asyncio.Event()  # wakes `_tick`
-        self._flags_file = _shared_file()
-        self._flags_file.truncate(N_FLAGS * FLAG_BYTES + mmap.PAGESIZE)
-        self._flags = mmap.mmap(self._flags_file.fileno(), 0)
+        self._flags = CancelFlags()
 
     @property
     def notice(self) -> str:
@@ -220,7 +179,7 @@ class EngineService:
         elif self.state == "loading":
             self._unsent.append(job)
         else:
-            job.finish(_failed(job.id, self.reason))
+            job.finish(failed(job.id, self.reason))
 
     def _forget_unsent(self, job: Job) -> None:
         if job in self._unsent:
@@ -265,7 +224,7 @@ class EngineService:
     async def _end_as_wanted(self) -> None:
         """Requests that came while the old worker ended wait for the new one."""
         for job in [job for job in self._jobs.values() if job not in self._unsent]:
-            job.finish(_failed(job.id, "The engine is restarting"))
+            job.finish(failed(job.id, "The engine is restarting"))
         await self._while_in("unloaded")
 
     async def _fail(self, reason: str) -> None:
@@ -307,9 +266,10 @@ class EngineService:
         self._last_words = LastWords()
         ours, theirs = socket.socketpair()
         with theirs:
-            fds = (theirs.fileno(), self._flags_file.fileno())
+            fds = (theirs.fileno(), self._flags.fileno())
             worker = await asyncio.create_subprocess_exec(
                 *self._command, *map(str, fds), pass_fds=fds,
+                env={**os.environ, **QUIET_ABORT},
                 stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
         self.worker_pid = worker.pid
@@ -414,7 +374,7 @@ class EngineService:
     def _answer_all(self, reason: str) -> None:
         self._unsent.clear()
         for job in list(self._jobs.values()):
-            job.finish(_failed(job.id, reason))
+            job.finish(failed(job.id, reason))
 
     def _end_worker(self, intent: Intent) -> None:
         self._intent = intent
@@ -424,15 +384,3 @@ class EngineService:
         if self.worker_pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.worker_pid, signal.SIGKILL)
-
-
-def _shared_file() -> IO[bytes]:
-    """A file for the worker to map; in memory where that can be, since writing to the map of a
-    file on a full disk is SIGBUS."""
-    if sys.platform == "linux":
-        return os.fdopen(os.memfd_create("llmd-flags"), "w+b")
-    return tempfile.TemporaryFile()
-
-
-def _failed(id_: int, reason: str) -> Done:
-    return Done(id_, "", "failed", Cost(), reason)
