@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmd import paths, report
-from llmd.errors import BadInput, DaemonError
+from llmd.errors import BadInput, DaemonError, ModelError
 from llmd.transport import control
 
 if TYPE_CHECKING:
@@ -102,8 +102,11 @@ def use(args: argparse.Namespace) -> None:
     from llmd.models.store import model_path
     from llmd.settings import set_key
 
-    path = model_path(args.model)
-    check_model(path)
+    try:
+        path = model_path(args.model)
+        check_model(path)
+    except ModelError as error:  # here it is what the user typed
+        raise BadInput(str(error)) from None
     is_name = Path(args.model) != path and not Path(args.model).exists()
     set_key(paths.config_path(), "model", args.model if is_name else str(path.absolute()))
     if override := os.environ.get("LLMD_MODEL"):

@@ -12,6 +12,7 @@ from watchfiles import awatch
 STEP_MS = 500
 
 _log = logging.getLogger("llmd.watch")
+logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it logs every change
 
 
 async def changes(path: Path) -> AsyncIterator[None]:

@@ -13,6 +13,8 @@ from tests.support.daemon import RunningDaemon
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 BLOCK = re.compile(r"^```(sh|console|toml|lua)\n(.*?)^```$", re.M | re.S)
+# Other tests run these to their end.
+RUN_ELSEWHERE = ("serve", "lsp", "demo", "stop", "restart", "purge", "use")
 SAMPLE = "def area(radius):\n    return 3.14 * \n"
 
 
@@ -41,21 +43,13 @@ def test_a_command_of_the_docs_runs(daemon: RunningDaemon, tmp_path: Path, comma
         assert done.returncode == 0
         return
     assert program == "llmd"
-    if args[0] in (
-        "serve",
-        "lsp",
-        "demo",
-        "stop",
-        "restart",
-        "purge",
-        "use",
-    ):  # other tests run these to their end
+    if args[0] in RUN_ELSEWHERE:
         done_text = daemon.llmd(args[0], "--help")
     else:
-        places = [arg.replace("main.py", str(tmp_path / "main.py")) for arg in args]
-        if args[0] == "why":
-            daemon.llmd("complete", f"{places[1]}:2:19")
-        done_text = daemon.llmd(*places)
+        sample = str(tmp_path / "main.py")
+        if args[0] == "why":  # somebody must have asked before
+            daemon.llmd("complete", f"{sample}:2:19")
+        done_text = daemon.llmd(*(arg.replace("main.py", sample) for arg in args))
     assert done_text.returncode == 0, done_text.stderr
 
 

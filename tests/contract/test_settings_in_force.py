@@ -78,7 +78,7 @@ def test_use_sets_and_loads_a_model(own_daemon: RunningDaemon, models_dir: Path)
     assert in_force(own_daemon)["model"] == (str(path), "file")
     before = config.read_text()
     missing = own_daemon.llmd("use", str(path) + ".no")
-    assert (missing.returncode, config.read_text()) == (1, before)
+    assert (missing.returncode, config.read_text()) == (2, before)
     assert f"Model file `{path}.no` does not exist" in missing.stderr
 
 

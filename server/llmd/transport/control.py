@@ -15,7 +15,7 @@ import time
 from typing import IO, Any
 
 from llmd import paths
-from llmd.errors import DaemonError
+from llmd.errors import BadInput, DaemonError
 from llmd.transport.framing import FrameSplitter, frame
 
 START_TIMEOUT_S = 20.0
@@ -62,7 +62,7 @@ def ensure_daemon() -> socket.socket:
     """A connection, to a daemon that is started if none runs.
 
     Raises:
-        DaemonError: it does not start, with its last words.
+        DaemonError, BadInput: it does not start, with its last words.
     """
     if peer := connect():
         return peer
@@ -82,8 +82,9 @@ def ensure_daemon() -> socket.socket:
                 " end that process and run `llmd start`"
             )
         words.seek(0)
-        said = words.read().decode(errors="replace").strip().splitlines()
-    raise DaemonError(f"The daemon does not start: {said[-1] if said else 'it said nothing'}")
+        said = words.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    reason = f"The daemon does not start: {said[-1].removeprefix('llmd: ')}"
+    raise BadInput(reason) if child.poll() == BadInput.exit_code else DaemonError(reason)
 
 
 def _spawn(words: IO[bytes]) -> subprocess.Popen[bytes]:
