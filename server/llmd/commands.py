@@ -190,7 +190,8 @@ def _stop_daemon(daemon: control.Control, is_restart: bool) -> None:
         os.kill(pid, signal.SIGKILL)
         print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)
     end_s = time.monotonic() + STOP_TIMEOUT_S
-    while control.is_running():
+    # A bridge may start the next one at once: then the lock is held again, by another pid.
+    while control.is_running() and control.locked().get("pid") == pid:
         if time.monotonic() > end_s:
             raise DaemonError(f"The daemon, pid {pid}, does not stop; `kill -9 {pid}` ends it")
         time.sleep(POLL_S)

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from llmd import __version__, logs, machine, paths, status
 from llmd.completer import Completer
+from llmd.config import Config
 from llmd.context.workspace import Workspaces
 from llmd.document.store import names_of
 from llmd.engine.service import EngineService
@@ -165,10 +166,14 @@ class Daemon:
             await asyncio.sleep(BATTERY_LOOK_S)
 
     def _set_debounce(self) -> None:
-        config = self._settings.config
-        saves = config.background == "mains" and bool(machine.on_battery())
-        wanted_ms = config.completion.debounce_ms
-        self.completer.debounce_ms = max(wanted_ms, BATTERY_DEBOUNCE_MS if saves else 0)
+        on_battery = bool(machine.on_battery())
+        self.completer.debounce_ms = debounce_ms(self._settings.config, on_battery)
+
+
+def debounce_ms(config: Config, on_battery: bool) -> int:
+    """The pause in the typing before the model is asked."""
+    saves = config.background == "mains" and on_battery
+    return max(config.completion.debounce_ms, BATTERY_DEBOUNCE_MS if saves else 0)
 
 
 async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:

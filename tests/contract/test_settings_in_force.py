@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import GREEDY, RunningDaemon, wait_until
-from tests.support.editor import Editor
+from tests.support.editor import Editor, text_of
 
 CODE = "def add(a, b):\n    return $0\n"
 
@@ -26,6 +26,21 @@ def test_a_change_of_sampling_or_limits_costs_no_reload(own_daemon: RunningDaemo
     wait_until(lambda: in_force(own_daemon)["completion.max_tokens"] == (1, "file"), "it is read")
     assert own_daemon.complete(CODE)["trace"]["n_decoded"] == 1
     assert own_daemon.status()["worker_pid"] == worker_pid
+
+
+def test_a_debounce_asks_the_model_for_the_last_of_the_keys(own_daemon: RunningDaemon) -> None:
+    own_daemon.edit_config(GREEDY + "[completion]\ndebounce_ms = 300\n")
+    wait_until(lambda: own_daemon.status()["debounce_ms"] == 300, "it is read")
+    editor = Editor(own_daemon)
+    editor.open("def area(radius):\n    return ")
+    asked = [editor.ask_inline(1, 11, invoked=False) for _ in range(4)]
+    texts = [text_of(editor.answer(id_)) for id_ in asked]
+    assert texts[:3] == ["", "", ""]
+    assert texts[3]
+    counts = own_daemon.counts()
+    assert counts["by_path"] == {"superseded": 3, "cold": 1}
+    assert counts["n_prompt"] == own_daemon.llmd_json("why")["trace"]["n_prompt"]
+    editor.close()
 
 
 def test_a_change_of_the_engine_loads_the_model_anew(own_daemon: RunningDaemon) -> None:

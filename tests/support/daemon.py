@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -127,6 +128,9 @@ class RunningDaemon:
         return subprocess.run(
             command, env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False
         )
+
+    def llmd_json(self, *args: str) -> Any:
+        return json.loads(self.llmd(*args, "--json").stdout)
 
     def counts(self) -> dict[str, Any]:
         found: dict[str, Any] = self.status()["counts"]

@@ -66,6 +66,16 @@ def test_only_the_engines_answers_count_as_latency(path: Path, p50: float) -> No
     assert latency["ttft_ms"] == latency["total_ms"] == {"p50": p50, "p95": p50}
 
 
+def test_speed_is_tokens_over_the_engines_own_time() -> None:
+    costs = [
+        Cost(n_prefill=100, prefill_ms=200, n_decoded=10, decode_ms=100),
+        Cost(n_prefill=0, prefill_ms=50, n_decoded=5, decode_ms=50),
+    ]
+    totals = totals_of([of_cost(cost, "warm", 1.0) for cost in costs])
+    assert totals.speed() == {"prefill_tokens_per_s": 400.0, "decode_tokens_per_s": 100.0}
+    assert totals_of([]).speed() == {"prefill_tokens_per_s": 0.0, "decode_tokens_per_s": 0.0}
+
+
 def test_quantiles_are_of_the_latest() -> None:
     n_old = Totals.KEPT_LATENCIES
     traces = [of_cost(Cost(), "warm", ms) for ms in [9999.0] * n_old + [*range(1, n_old + 1)]]

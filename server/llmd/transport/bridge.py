@@ -129,7 +129,8 @@ class Bridge:
                     self._daemon.sendall(frame(body))
         if is_request and not is_sent and method != "initialize":
             self._write(_null_reply(id_))
-        self._editor_spoke.set()
+        if method != "shutdown":  # to say goodbye is no reason to start a daemon
+            self._editor_spoke.set()
 
     # -- daemon to editor
 

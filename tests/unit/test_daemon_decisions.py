@@ -1,0 +1,36 @@
+"""Decisions of the daemon that need neither a battery nor a small machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmd.config_text import parse
+from llmd.daemon import BATTERY_DEBOUNCE_MS, debounce_ms
+from llmd.errors import ModelError
+from llmd.models.fit import check_memory
+
+SET = "[completion]\ndebounce_ms = {}\n"
+CASES = {
+    "mains": ("", False, 0),
+    "battery": ("", True, BATTERY_DEBOUNCE_MS),
+    "battery does not matter": ('background = "on"\n', True, 0),
+    "nor when nothing runs ahead": ('background = "off"\n', True, 0),
+    "the user's own is longer": (SET.format(500), True, 500),
+    "the user's own is shorter": (SET.format(10), True, BATTERY_DEBOUNCE_MS),
+    "the user's own on mains": (SET.format(10), False, 10),
+}
+
+
+@pytest.mark.parametrize(("text", "on_battery", "expected"), CASES.values(), ids=CASES)
+def test_the_pause_before_the_model_is_asked(text: str, on_battery: bool, expected: int) -> None:
+    assert debounce_ms(parse(text, "a"), on_battery) == expected
+
+
+def test_weights_that_the_machine_cannot_hold_are_told() -> None:
+    with pytest.raises(ModelError) as error:
+        check_memory("big.gguf", 131 << 30, 64 << 30)
+    assert str(error.value) == (
+        "Model file `big.gguf` needs more than 131.0 GiB of memory, this machine has 64.0 GiB;"
+        " choose a smaller model or quantisation"
+    )
+    check_memory("small.gguf", 4 << 30, 64 << 30)

@@ -1,0 +1,131 @@
+"""What the command line prints: on one screen, whatever the daemon is at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmd.report import span, status_text, why_text
+from llmd.stages import MAX_DOCUMENTS, Journal, Stages, Window
+from llmd.trace import Totals, Trace
+
+QUANTILES = {"p50": 12.4, "p95": 99.6}
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    """A daemon that loads: nothing of the model is known."""
+    keys = ("name", "family", "order", "quantisation", "backend", "n_ctx", "n_layers", "threads")
+    return {
+        "version": "1",
+        "state": "loading",
+        "reason": "",
+        "notice": "",
+        "loaded_share": 0.5,
+        "pid": 1,
+        "worker_pid": None,
+        "uptime_s": 75,
+        "model": {"path": "/m.gguf", **dict.fromkeys(keys)},
+        "slots": [],
+        "counts": Totals().counts(),
+        "suppressed": {},
+        "latency": {"ttft_ms": QUANTILES, "total_ms": QUANTILES},
+        "speed": Totals().speed(),
+        "memory": {"daemon_bytes": 1 << 20, "worker_bytes": 0, "kv_bytes": 0},
+        "clients": [],
+        "config": {"path": "/c.toml", "problem": ""},
+        "last_error": {"text": "", "at": ""},
+        **changes,
+    }
+
+
+def rows(text: str) -> dict[str, str]:
+    parts = (line.partition("  ") for line in text.splitlines())
+    return {name: told.strip() for name, _, told in parts}
+
+
+def test_a_loading_daemon_is_told_without_its_model() -> None:
+    found = rows(status_text(status()))
+    assert found["state"] == "loading, 50 %"
+    assert found["worker"] == "none"
+    assert found["daemon"] == "llmd 1, pid 1, up 1 min"
+    assert "engine" not in found
+
+
+def test_everything_at_once_fits_a_screen() -> None:
+    clients = [{"name": "nvim", "editor": "nvim 0.11"}, {"name": "vim", "editor": ""}]
+    text = status_text(
+        status(
+            state="failed",
+            reason="It ended",
+            notice="A notice",
+            clients=clients,
+            suppressed={"secret": 2, "size": 1},
+            slots=[{"id": 0, "n_cells": 7, "n_ctx": 2048}],
+            config={"path": "/c.toml", "problem": "Bad"},
+            last_error={"text": "It ended", "at": "2026-01-01T00:00:00+00:00"},
+        )
+    )
+    found = rows(text)
+    assert len(text.splitlines()) <= 24
+    assert found["state"] == "failed: It ended"
+    assert found["clients"] == "nvim 0.11, vim"
+    assert found["suppressed"] == "3: 2 secret, 1 size"
+    assert found["slots"] == "0: 7 of 2048 cells"
+    assert found["config"] == "Bad"
+    assert found["last error"] == "2026-01-01T00:00:00+00:00 It ended"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (183_600, "2 d 3 h")],
+)
+def test_a_span_is_as_a_person_says_it(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def stages(file: str, gate: str = "", path: Any = "warm") -> Stages:
+    trace = Trace(path=path, reason=gate or "lines", n_cached=20, n_prefill=3, n_prompt=23)
+    return Stages(file, 3, 5, False, gate, Window(1, 9, 40, 20), trace, "lines", 12, 0)
+
+
+def test_why_tells_every_stage_that_was_reached() -> None:
+    journal = Journal()
+    journal.add(stages("/a.py"))
+    found = journal.last("/a.py")
+    assert found
+    assert rows(why_text(found) + "\n") == {
+        "file": "/a.py:3:5",
+        "asked": "while typing",
+        "gate": "passed",
+        "window": "lines 1 to 9, 40 characters before the cursor, 20 after",
+        "plan": "20 tokens cached, 3 evaluated",
+        "decode": "0 tokens, stopped by: lines",
+        "trim": "12 characters, 0 shown",
+        "answer": "nothing, warm",
+        "times": "queue 0.0, prefill 0.0, first token 0.0, decode 0.0, total 0.0 ms",
+    }
+
+
+def test_why_ends_at_the_gate() -> None:
+    journal = Journal()
+    journal.add(stages("/a.py", "line_suffix", "suppressed"))
+    found = journal.last()
+    assert found
+    assert rows(why_text(found))["gate"] == "refused: line_suffix"
+    assert rows(why_text(found))["answer"] == "nothing, suppressed: line_suffix"
+    assert "plan" not in rows(why_text(found))
+
+
+def test_the_journal_keeps_the_latest_request_of_the_latest_files() -> None:
+    journal = Journal()
+    for number in range(MAX_DOCUMENTS + 1):
+        journal.add(stages(f"/{number}.py"))
+    assert journal.last("/0.py") is None
+    latest = journal.last()
+    assert latest
+    assert latest["file"] == f"/{MAX_DOCUMENTS}.py"
+    journal.add(stages("/1.py", "secret", "suppressed"))
+    again = journal.last("/1.py")
+    assert again
+    assert again["gate"] == "secret"
