@@ -47,7 +47,8 @@ def place_params(place: str, max_bytes: int) -> dict[str, Any]:
         raise BadInput(
             f"Line {_digits(line)} is outside `{_shown(name)}`, which has lines 1 to {len(lines)}"
         )
-    if not 1 <= col <= (n_cols := len(content(lines[line - 1])) + 1):
+    n_cols = len(content(lines[line - 1])) + 1
+    if not 1 <= col <= n_cols:
         raise BadInput(
             f"Column {_digits(col)} is outside line {line} of `{_shown(name)}`, "
             f"which has columns 1 to {n_cols}"

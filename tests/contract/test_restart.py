@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -124,8 +125,9 @@ def test_a_stopped_daemon_stays_stopped_and_a_started_one_is_found(
     editor.open(CODE)
     assert editor.inline(4, 4)
     assert own_daemon.llmd("stop").returncode == 0
-    for _ in range(5):
+    for _ in range(15):  # long enough for a daemon to start
         assert editor.inline(4, 4) == ""
+        time.sleep(0.1)
     assert own_daemon.llmd("status").returncode == 1
     assert own_daemon.llmd("start").returncode == 0
     wait_until(lambda: editor.inline(4, 4), "the editor is served again")

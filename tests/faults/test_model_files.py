@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import GREEDY, RunningDaemon, wait_until
 from tests.support.editor import Editor
+from tests.support.gguf_bytes import U16, Tensor, number, tiny
+
+from llmd.models.builtin import ADAPTER
 
 CODE = "def add(a, b):\n    return $0\n"
 
@@ -40,13 +44,47 @@ def _builtin(path: Path) -> Path:
     return path.with_name("builtin.gguf")
 
 
+def _adapter(path: Path) -> None:
+    path.symlink_to(ADAPTER)
+
+
+def _liar(path: Path) -> None:
+    path.write_bytes(tiny(n_kv=1 << 40).encode())
+
+
+def _part(path: Path) -> None:
+    parts = {"split.count": number(U16, 3), "split.no": number(U16, 0)}
+    path.write_bytes(tiny(parts).encode())
+
+
+def _larger_than_any_machine(path: Path) -> None:
+    """A file with a hole in it: 4 TiB by its header, some kilobytes on the disk."""
+    small = tiny()
+    huge = Tensor("blk.0.extra.weight", (32, 1 << 35), len(small.data))
+    path.write_bytes(replace(small, tensors=[*small.tensors, huge]).encode())
+    os.truncate(path, path.stat().st_size + (1 << 42))
+
+
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (_nothing, "Model file `{path}` does not exist; set `model` in {config} to a GGUF"),
     "a folder": (Path.mkdir, "Model file `{path}` is not a file; set `model` in {config} to a"),
     "row 29, a FIFO": (_fifo, "Model file `{path}` is not a file; set `model` in {config} to a"),
     "empty": (_empty, "Model file `{path}` is empty; "),
-    "a page": (_text, "Model file `{path}` is "),
+    "a page": (_text, "Model file `{path}` is a web page, expected GGUF; download the file itself"),
     "row 21, cut": (_half, "Model file `{path}` is "),
+    "an adapter": (_adapter, "Model file `{path}` is no language model that completes text: "),
+    "row 22, a lie": (
+        _liar,
+        "Model file `{path}` is damaged: its number of fields, before byte 24, is",
+    ),
+    "a lost part": (
+        _part,
+        "Model file `{path}` is part 1 of 3; name it `…-00001-of-00003.gguf` again",
+    ),
+    "no memory": (
+        _larger_than_any_machine,
+        "Model file `{name}` needs more than 4096.0 GiB of memory, this",
+    ),
 }
 
 
@@ -65,7 +103,7 @@ def test_a_wrong_model_is_told_and_the_right_one_loads_after(
 ) -> None:
     path = patient.folder / f"{request.node.callspec.id[-7:].strip()}.gguf"
     make(path)
-    sentence = said.format(path=path, config=patient.folder / "config.toml")
+    sentence = said.format(path=path, name=path.name, config=patient.folder / "config.toml")
     editor = Editor(patient)
     patient.edit_config(f'model = "{path}"\n{GREEDY}')
     done = patient.llmd("restart")

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 from struct import pack
 from typing import NoReturn
@@ -37,7 +38,7 @@ from tests.support.gguf_bytes import (
 )
 
 from llmd.errors import ModelError
-from llmd.models import header
+from llmd.models import gguf_format, gguf_reader, header
 from llmd.models.header import check_model, read_header
 from llmd.prompt import families
 
@@ -135,6 +136,9 @@ BROKEN = {
     "more_tensors_than_bytes": Gguf(n_tensors=3, data=bytes(80)),
     "long_array": Gguf([("k", array(U64, [1], 9))]),
     "long_string_array": Gguf([("k", array(STRING, ["a"], 9))]),
+    "string_array_cut_in_a_length": Gguf(
+        [("k", Raw(ARRAY, pack("<IQ", STRING, 2) + text("12345678") + bytes(3)))]
+    ),
     "absurd_array": Gguf([("k", array(U8, [1], 1 << 40))]),
     "absurd_string_in_an_array": Gguf([("k", Raw(ARRAY, pack("<IQQ", STRING, 1, 1 << 62)))]),
     "nested_array": Gguf([("k", DEEP)]),
@@ -215,6 +219,11 @@ UNFIT: dict[str, dict[str, Raw | None]] = {
         "llama.attention.head_count": number(U32, 4),
         "llama.attention.head_count_kv": array(I32, [3]),
     },
+    "heads_of_one_layer_that_do_not_share": {
+        "llama.block_count": number(U32, 2),
+        "llama.attention.head_count": array(I32, [4, 3]),
+        "llama.attention.head_count_kv": number(U32, 2),
+    },
     "values_of_another_length": {"llama.attention.value_length": number(U32, 8)},
     "half_rotated": {"llama.rope.dimension_count": number(U32, 8)},
     "line_break": {"general.architecture": string("ll\nama")},
@@ -227,6 +236,8 @@ UNFIT: dict[str, dict[str, Raw | None]] = {
         "llama.expert_used_count": number(U32, 2),
         "llama.expert_group_count": number(U32, 3),
     },
+    "expert_groups_absurd": {"llama.expert_group_count": number(U32, 1 << 20)},
+    "expert_groups_of_none": {"llama.expert_group_count": number(U32, 1)},
     "rope_scaling": {"llama.rope.scaling.type": string("magic")},
     "embeds_fewer": {
         "tokenizer.ggml.tokens": array(STRING, [*TOKENS, "zz"]),
@@ -367,6 +378,9 @@ SAID = {
     ),
     "long_string_array": (
         "ends too early: field `k`, at byte 49, needs 72 bytes, 9 are left; download it again"
+    ),
+    "string_array_cut_in_a_length": (
+        "ends too early: field `k`, at byte 65, needs 8 bytes, 3 are left; download it again"
     ),
     "absurd_array": (
         "is damaged: field `k`, before byte 49, has 1099511627776 items, expected at most "
@@ -562,6 +576,9 @@ SAID = {
     "heads_that_do_not_share": (
         "shares 3 key heads among 4 heads, expected a divisor; choose another model"
     ),
+    "heads_of_one_layer_that_do_not_share": (
+        "shares 2 key heads among 3 heads, expected a divisor; choose another model"
+    ),
     "values_of_another_length": (
         "has keys of 16, values of 8 and rotates 16, expected one length; choose another model"
     ),
@@ -580,6 +597,12 @@ SAID = {
         "uses 2 of 0 experts, 0 of 0 groups, which cannot be; choose another model"
     ),
     "expert_groups": "uses 2 of 8 experts, 0 of 3 groups, which cannot be; choose another model",
+    "expert_groups_absurd": (
+        "uses 0 of 0 experts, 0 of 1048576 groups, which cannot be; choose another model"
+    ),
+    "expert_groups_of_none": (
+        "uses 0 of 0 experts, 0 of 1 groups, which cannot be; choose another model"
+    ),
     "rope_scaling": (
         "scales its positions by `magic`, expected none, linear, yarn, longrope; "
         "choose another model"
@@ -630,7 +653,7 @@ def test_what_is_sound_is_read(
     """The files that llama.cpp's own test takes (row 22)."""
     found = read_header(write(tmp_path, made.encode()))
     assert (found.n_kv, found.n_tensors, found.tensor_bytes) == (n_kv, n_tensors, tensor_bytes)
-    assert (found.architecture, found.has_vocabulary, found.split_count) == ("", False, 1)
+    assert (found.architecture, found.n_vocab, found.split_count) == ("", 0, 1)
 
 
 def test_every_value_type_is_passed_over_by_its_size(tmp_path: Path) -> None:
@@ -664,6 +687,18 @@ def test_the_greatest_of_counts_that_differ_between_layers(tmp_path: Path) -> No
     assert (found.head_count, found.head_count_kv, found.key_length) == (4, 4, 8)
 
 
+def test_heads_are_shared_layer_by_layer(tmp_path: Path) -> None:
+    made = tiny(
+        {
+            "llama.block_count": number(U32, 2),
+            "llama.attention.head_count": array(I32, [4, 2]),
+            "llama.attention.head_count_kv": array(I32, [4, 1]),
+            "llama.rope.dimension_count": number(U32, 8),
+        }
+    )
+    assert check_model(write(tmp_path, made.encode())).head_count_kv == 4
+
+
 @pytest.mark.parametrize("percent", range(100))
 def test_a_cut_file_is_refused(percent: int, tmp_path: Path) -> None:
     """Row 21."""
@@ -693,10 +728,10 @@ def test_a_chat_template_is_not_rendered(tmp_path: Path) -> None:
 def test_long_texts_and_arrays_are_not_kept(tmp_path: Path) -> None:
     many = array(STRING, ["merge"] * 100_000)
     made = tiny({"tokenizer.ggml.merges": many, "general.license": string("x" * 100_000)})
-    content = header._read(write(tmp_path, made.encode()))
-    assert content.fields["tokenizer.ggml.merges"].value is None
-    assert content.fields["tokenizer.ggml.merges"].n_items == 100_000
-    assert content.fields["general.license"].value is None
+    _, fields = header._read(write(tmp_path, made.encode()))
+    assert fields.by_key["tokenizer.ggml.merges"].value is None
+    assert fields.by_key["tokenizer.ggml.merges"].n_items == 100_000
+    assert fields.by_key["general.license"].value is None
 
 
 @pytest.mark.parametrize(
@@ -711,10 +746,18 @@ def test_long_texts_and_arrays_are_not_kept(tmp_path: Path) -> None:
 def test_a_header_without_end_is_refused(
     value: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(header, "MAX_HEADER_BYTES", 4096)
+    monkeypatch.setattr(gguf_reader, "MAX_HEADER_BYTES", 4096)
     path = write(tmp_path, Gguf([("k", value)]).encode())
     os.truncate(path, 1 << 30)
     with pytest.raises(ModelError, match="makes the header longer than 4096 bytes; download"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("lie", ["n_tensors", "n_kv"])
+def test_a_file_of_any_size_has_a_bounded_number_of_items(lie: str, tmp_path: Path) -> None:
+    path = write(tmp_path, replace(Gguf(), **{lie: (1 << 16) + 1}).encode())
+    os.truncate(path, 1 << 30)
+    with pytest.raises(ModelError, match="is 65537, expected at most 65536 in a file"):
         read_header(path)
 
 
@@ -854,7 +897,7 @@ def test_the_built_in_model(models_dir: Path) -> None:
     assert (found.architecture, found.n_layers, found.n_vocab) == ("llama", 30, 49152)
     assert (found.head_count, found.head_count_kv, found.key_length) == (9, 3, 64)
     assert found.fim_token_ids == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
-    assert found.file_bytes - found.tensor_bytes < header.MAX_HEADER_BYTES
+    assert found.file_bytes - found.tensor_bytes < gguf_reader.MAX_HEADER_BYTES
 
 
 def test_the_adapter_of_the_built_in_model_is_read_and_is_no_model() -> None:
@@ -868,4 +911,4 @@ def test_the_adapter_of_the_built_in_model_is_read_and_is_no_model() -> None:
 def test_tensor_types_are_ggml_s() -> None:
     known = {int(kind): sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()}
     # Q2_0 is younger than the gguf package: ggml-common.h, block_q2_0.
-    assert {**known, 42: (64, 18)} == header.TENSOR_TYPES
+    assert {**known, 42: (64, 18)} == gguf_format.TENSOR_TYPES

@@ -110,6 +110,10 @@ def test_a_snapshot_takes_the_place_of_the_changes() -> None:
         "initialize", "initialized", "textDocument/didOpen", "textDocument/didChange",
     ]  # fmt: skip
     assert editor.daemon.texts == {URI: "abbbbbc"}
+    editor.append(URI, "d")  # the new daemon counts from its own didOpen
+    editor.replay.take_snapshot(editor.daemon.snapshot(URI))
+    editor.restart_daemon()
+    assert editor.daemon.methods == ["initialize", "initialized", "textDocument/didOpen"]
 
 
 def test_nothing_is_replayed_before_the_editor_has_begun() -> None:

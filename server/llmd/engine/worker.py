@@ -100,10 +100,12 @@ class Worker:
             raise SystemExit("Worker ends: the first frame is not Load")
         try:
             engine, loaded = self._load(frame)
+        except LlmdError as error:
+            self._link.send(frames.LoadFailed(str(error)))
+            return
         except Exception as error:  # the daemon must be told, whatever it was
             traceback.print_exc()
-            said = str(error) if isinstance(error, LlmdError) else _kind(error, "loading")
-            self._link.send(frames.LoadFailed(said))
+            self._link.send(frames.LoadFailed(_kind(error, "loading")))
             return
         self._link.send(loaded)
         while True:

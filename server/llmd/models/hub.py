@@ -7,7 +7,6 @@ next pull continues. `hf_hub_download` would begin again, and fills caches in ot
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -25,6 +24,7 @@ from llmd import __version__, paths
 from llmd.errors import ModelError
 from llmd.models import store
 from llmd.models.catalog import HubFile, check_endpoint
+from llmd.models.landing import PARTIAL_PREFIX, move_durably, only_pull
 from llmd.models.presence import PULL_LOCK_FILE
 
 Report = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0: there are none)
@@ -52,10 +52,11 @@ def pull_hub(file: HubFile, report: Report) -> Path:
             catalog says; it is no model; the network or the disk refuses.
     """
     target = store.hub_path(file)
+    lock = paths.models_dir() / PULL_LOCK_FILE
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.is_file():
-            with _lock(paths.models_dir(), report):
+            with only_pull(lock, lambda stage: report(stage, 0, 0)):
                 if not target.is_file():
                     _bring(file, target, report)
     except OSError as error:
@@ -64,18 +65,6 @@ def pull_hub(file: HubFile, report: Report) -> Path:
             f"it needs a folder that you may write, with room for it; {_again(file)}"
         ) from error
     return target
-
-
-@contextmanager
-def _lock(folder: Path, report: Report) -> Iterator[None]:
-    """Holds the only pull. The kernel frees the lock of a process that dies."""
-    with (folder / PULL_LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("waiting for another pull", 0, 0)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _bring(file: HubFile, target: Path, report: Report) -> None:
@@ -89,7 +78,7 @@ def _bring(file: HubFile, target: Path, report: Report) -> None:
         _download(remote, partial, n_here, report)
     _check_sha256(file, partial, remote, report)
     _check_model(file, partial)
-    _move_durably(partial, target)
+    move_durably(partial, target)
 
 
 def _prepare_client() -> None:
@@ -124,8 +113,8 @@ def _partial(target: Path, remote: _Remote) -> Path:
     Invariants: the caller holds the lock, so nobody writes any of them; no file of the hub is
     called so, since `parse_ref` allows none that begins with a dot.
     """
-    partial = target.with_name(f".partial-{remote.sha256[:12]}-{target.name}")
-    for found in target.parent.glob(f".partial-{'?' * 12}-{escape(target.name)}"):
+    partial = target.with_name(f"{PARTIAL_PREFIX}{remote.sha256[:12]}-{target.name}")
+    for found in target.parent.glob(f"{PARTIAL_PREFIX}{'?' * 12}-{escape(target.name)}"):
         if found != partial or found.stat().st_size > remote.n_bytes:
             found.unlink()
     return partial
@@ -191,18 +180,6 @@ def _check_model(file: HubFile, partial: Path) -> None:
     except ModelError as error:
         partial.unlink()
         raise ModelError(f"File {file} is no model for llmd, and was removed: {error}") from error
-
-
-def _move_durably(partial: Path, target: Path) -> None:
-    """After a power cut there is the whole file or none."""
-    with partial.open("rb") as content:
-        os.fsync(content.fileno())
-    os.replace(partial, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextmanager

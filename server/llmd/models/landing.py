@@ -1,0 +1,61 @@
+"""How a model's file appears whole or not at all: one pull at a time makes it beside its place,
+and moves it there at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+PARTIAL_PREFIX = ".partial-"
+
+
+@contextmanager
+def only_pull(lock_file: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Holds the only pull. The kernel frees the lock of a process that dies."""
+    with lock_file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("waiting for another pull")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def sigterm_unwinds(exit_code: int) -> Iterator[None]:
+    """Turns SIGTERM into SystemExit, so that temporary files go. A program with a handler of its
+    own keeps it, and only the main thread may set one."""
+    is_ours = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not is_ours:
+        yield
+        return
+
+    def unwind(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # A second one must not stop the cleaning.
+        raise SystemExit(exit_code)
+
+    signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def move_durably(made: Path, target: Path) -> None:
+    """After a power cut there is the whole file or none."""
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(made, target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
