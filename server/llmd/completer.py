@@ -118,8 +118,6 @@ class Completer:
             return self._record(place, "", Cost(), "suppressed", place.refusal)
         if self.debounce_ms and not place.invoked:
             await asyncio.sleep(self.debounce_ms / 1e3)
-            if ticket.is_superseded:
-                return self._record(place, "", Cost(), "superseded", "debounce")
         job = self._ask(place, on_partial)
         ticket.end_with(job.cancel)
         try:

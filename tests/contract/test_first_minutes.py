@@ -18,13 +18,13 @@ FILE = "smollm2-135m-fim-Q8_0.gguf"
 
 
 def shown(editor: Editor) -> list[str]:
-    """Messages, and the kinds of a progress with neighbours that are the same left out."""
+    """Messages, and the kinds of a progress; of many reports in a row one."""
     editor.call("llmd/status")
     said: list[str] = []
     for note in editor.notifications:
         params: dict[str, Any] = note.get("params", {})
         word = params.get("message") or params.get("value", {}).get("kind")
-        if word and said[-1:] != [word]:
+        if word and not (word == "report" == said[-1]):
             said.append(word)
     return said
 
