@@ -16,6 +16,8 @@ Run = Callable[[argparse.Namespace], int | None]
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return int(args.run(args) or 0)
     except LlmdError as error:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.02
+WAIT_S = 0.1
 FOLLOW_S = 0.2
 
 
@@ -31,19 +33,24 @@ def serve(args: argparse.Namespace) -> int:
 
 def start(_: argparse.Namespace) -> None:
     """A daemon that runs but does not answer is no success."""
-    control.Control(control.ensure_daemon()).request("llmd/status", {})
+    found = control.Control(control.ensure_daemon()).request("llmd/status", {})
+    if found["state"] == "failed":
+        print(f"llmd: The daemon runs without a model: {found['reason']}", file=sys.stderr)
 
 
 def stop(_: argparse.Namespace) -> None:
-    _stop_daemon(_daemon(), is_restart=False)
+    _stop_daemon(is_restart=False)
 
 
 def restart(args: argparse.Namespace) -> None:
-    daemon = _daemon()
     if args.daemon:
-        _stop_daemon(daemon, is_restart=True)
+        from llmd.settings import load_settings
+
+        load_settings()  # a config that stops the start must not end the daemon that runs
+        _stop_daemon(is_restart=True)
         daemon = control.Control(control.ensure_daemon())
     else:
+        daemon = _daemon()
         daemon.request("llmd/restart", {})
     print(_wait_for_model(daemon))
 
@@ -70,7 +77,9 @@ def logs(args: argparse.Namespace) -> None:
     try:
         log = path.open(errors="replace")
     except OSError as error:
-        raise DaemonError(f"Log `{path}` cannot be read: {error.strerror}") from None
+        raise DaemonError(
+            f"Log `{path}` cannot be read: {error.strerror}; `llmd start` begins one"
+        ) from None
     print(log.read(), end="", flush=True)
     while args.follow:
         time.sleep(FOLLOW_S)
@@ -87,8 +96,8 @@ def complete(args: argparse.Namespace) -> None:
     daemon = control.Control(control.ensure_daemon())
     answer = daemon.request("llmd/complete", params, timeout_s=60)
     print(json.dumps(answer) if args.json else answer["text"])
-    if answer["trace"]["path"] in ("failed", "suppressed") and not args.json:
-        raise DaemonError(f"No completion: {answer['trace']['reason']}")
+    if answer["trace"]["path"] in ("failed", "suppressed", "late") and not args.json:
+        raise DaemonError(f"No completion: {answer['trace']['reason'] or 'late'}")
 
 
 def pull(args: argparse.Namespace) -> None:
@@ -108,12 +117,19 @@ def use(args: argparse.Namespace) -> None:
     except ModelError as error:  # here it is what the user typed
         raise BadInput(str(error)) from None
     is_name = Path(args.model) != path and not Path(args.model).exists()
-    set_key(paths.config_path(), "model", args.model if is_name else str(path.absolute()))
-    if override := os.environ.get("LLMD_MODEL"):
-        raise BadInput(f"The model is set, but LLMD_MODEL={override} comes before it; unset it")
+    value = args.model if is_name else str(path.absolute())
+    set_key(paths.config_path(), "model", value)
     daemon = control.Control(control.ensure_daemon())
     daemon.request("llmd/restart", {})
-    print(_wait_for_model(daemon))
+    loaded = _wait_for_model(daemon)
+    rows = daemon.request("llmd/config", {})["rows"]
+    (row,) = (row for row in rows if row["key"] == "model")
+    if row["source"] != "file" or row["value"] != value:
+        raise BadInput(
+            f"The model is set in `{paths.config_path()}`, but the running daemon takes"
+            f" `{row['value']}` from its {row['source']}; `llmd restart --daemon` from this shell"
+        )
+    print(loaded)
 
 
 def config(args: argparse.Namespace) -> None:
@@ -152,19 +168,27 @@ def purge(args: argparse.Namespace) -> int:
         return 0
     for place in found:
         print(f"{place.n_bytes / (1 << 20):8.1f} MiB  {place.path}")
-    if not args.yes and input("Remove all of this? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not (args.yes or _agrees("Remove all of this?")):
         print("Nothing was removed")
         return 1
     if control.is_running():
-        _stop_daemon(_daemon(), is_restart=False)
-    job.remove(found)
+        _stop_daemon(is_restart=False)
+    job.remove(job.kept())
     return 0
+
+
+def _agrees(question: str) -> bool:
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to ask
+        print()
+        return False
 
 
 def lsp(_: argparse.Namespace) -> int:
     from llmd.transport import bridge
 
-    return bridge.run(control.ensure_daemon, control.connect)
+    return bridge.run(control.ensure_daemon, control.connect, control.was_stopped)
 
 
 def demo(_: argparse.Namespace) -> int:
@@ -179,22 +203,29 @@ def _daemon() -> control.Control:
     raise DaemonError("No daemon runs; `llmd start` starts one")
 
 
-def _stop_daemon(daemon: control.Control, is_restart: bool) -> None:
+def _stop_daemon(is_restart: bool) -> None:
     """Returns when it has gone. One that does not answer is killed."""
     pid = control.locked().get("pid")
     try:
-        daemon.request("llmd/stop", {"restart": is_restart})
+        _daemon().request("llmd/stop", {"restart": is_restart})
     except DaemonError:
         if not (control.is_running() and isinstance(pid, int)):
             raise
-        os.kill(pid, signal.SIGKILL)
-        print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)
+        _kill(pid, is_restart)
     end_s = time.monotonic() + STOP_TIMEOUT_S
     # A bridge may start the next one at once: then the lock is held again, by another pid.
     while control.is_running() and control.locked().get("pid") == pid:
         if time.monotonic() > end_s:
             raise DaemonError(f"The daemon, pid {pid}, does not stop; `kill -9 {pid}` ends it")
         time.sleep(POLL_S)
+
+
+def _kill(pid: int, is_restart: bool) -> None:
+    if not is_restart:
+        control.mark_stopped()
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)
 
 
 def _wait_for_model(daemon: control.Control) -> str:
@@ -204,7 +235,9 @@ def _wait_for_model(daemon: control.Control) -> str:
         DaemonError: it can't be loaded.
     """
     while (found := daemon.request("llmd/status", {}))["state"] == "loading":
-        time.sleep(POLL_S)
+        time.sleep(WAIT_S)
+    if problem := found["config"]["problem"]:
+        raise BadInput(problem)
     if found["state"] == "failed":
         raise DaemonError(found["reason"])
     model = found["model"]

@@ -93,7 +93,7 @@ class Completer:
             file=document.names[-1],
             cursor=cursor,
             invoked=invoked,
-            file_name=PurePosixPath(document.names[0]).name,
+            file_name=PurePosixPath(document.names[0]).name.encode(errors="replace").decode(),
             deadline_ms=limits.deadline_ms * factor,
             arrived_s=time.monotonic(),
         )

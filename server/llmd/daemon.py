@@ -121,9 +121,11 @@ class Daemon:
 
     def _view(self) -> EngineView:
         engine = self.engine
-        reason = engine.reason if engine.state == "failed" else ""
-        problems = (reason, engine.notice, self._config_problem)
-        return EngineView(engine.state, engine.loaded_share, tuple(filter(None, problems)))
+        is_failed = engine.state == "failed"
+        problems = (engine.reason if is_failed else "", engine.notice, self._config_problem)
+        doing = "" if is_failed else engine.reason
+        share = engine.loaded_share
+        return EngineView(engine.state, share, doing, tuple(filter(None, problems)))
 
     def _tell_clients(self) -> None:
         view = self._view()
@@ -155,7 +157,8 @@ class Daemon:
         config = self._settings.config
         self.completer.config = config
         self._set_debounce()
-        self.engine.configure(config, force or needs_reload(old, config))
+        is_worth_a_try = self.engine.state == "failed" and config != old
+        self.engine.configure(config, force or is_worth_a_try or needs_reload(old, config))
         self._tell_clients()
 
     async def _watch_battery(self) -> None:

@@ -46,7 +46,7 @@ def start(path: Path, to_stderr: bool) -> LastError:
     """Logs to `path`, and to standard error."""
     logging.raiseExceptions = False  # a full disk costs lines of the log, nothing else
     last_error = LastError()
-    handlers: list[logging.Handler] = [last_error]
+    handlers: list[logging.Handler] = []
     if to_stderr:
         handlers.append(logging.StreamHandler())
     try:
@@ -56,4 +56,5 @@ def start(path: Path, to_stderr: bool) -> LastError:
     for handler in handlers:
         handler.setFormatter(_OneLine(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    logging.getLogger("llmd").addHandler(last_error)  # and not a library's templates
     return last_error

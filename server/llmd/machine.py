@@ -39,7 +39,11 @@ def memory_bytes() -> int:
 
 
 def n_open_files() -> int:
-    return int(psutil.Process().num_fds())
+    """0 where it cannot be told: to count them takes one."""
+    try:
+        return int(psutil.Process().num_fds())
+    except (psutil.Error, OSError):
+        return 0
 
 
 def rss_bytes(pid: int | None) -> int:
@@ -48,5 +52,5 @@ def rss_bytes(pid: int | None) -> int:
         return 0
     try:
         return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return 0

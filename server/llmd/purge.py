@@ -1,4 +1,7 @@
-"""All that llmd keeps on a machine: what it is, how much, and its removal."""
+"""All that llmd keeps on a machine: what it is, how much, and its removal.
+
+Only what has a name of ours: a folder that an environment variable names may hold anything.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from llmd import paths
 from llmd.errors import DaemonError, LlmdError
+from llmd.logs import N_KEPT
 from llmd.models import store
 from llmd.models.presence import PULL_LOCK_FILE
 
@@ -21,15 +25,15 @@ class Kept:
 
 
 def kept() -> list[Kept]:
-    """What is there of our own places; a folder of models may hold the user's own besides."""
-    ours = (store.BUILTIN_FILE, store.HUB_FOLDER, PULL_LOCK_FILE)
-    places = [paths.models_dir() / name for name in ours]
-    places += [paths.state_dir(), paths.config_path()]
+    """What is there of our own files, and of the folders that are ours alone."""
+    models, log = paths.models_dir(), paths.log_path()
+    places = [models / name for name in (store.BUILTIN_FILE, store.HUB_FOLDER, PULL_LOCK_FILE)]
+    places += [log, *(log.with_name(f"{log.name}.{no + 1}") for no in range(N_KEPT))]
+    places += [paths.lock_path(), paths.config_path()]
     with suppress(LlmdError):  # too long a path: nothing can be there
-        places.append(paths.socket_path().parent)
-    found = [place for place in dict.fromkeys(places) if place.exists() or place.is_symlink()]
-    outer = [place for place in found if not any(other in place.parents for other in found)]
-    return [Kept(place, _n_bytes(place)) for place in outer]
+        places.append(paths.socket_path())
+    found = (place for place in places if place.exists() or place.is_symlink())
+    return [Kept(place, _n_bytes(place)) for place in found]
 
 
 def remove(found: list[Kept]) -> None:
@@ -45,13 +49,17 @@ def remove(found: list[Kept]) -> None:
                 shutil.rmtree(place.path)
             else:
                 place.path.unlink()
+        except FileNotFoundError:
+            pass  # the daemon removed its socket as it ended
         except OSError as error:
             failed.append(f"`{place.path}`: {error.strerror}")
-    for folder in (paths.models_dir(), paths.config_path().parent):
+    for folder in (
+        paths.models_dir(), paths.runtime_dir(), paths.state_dir(), paths.config_path().parent,
+    ):  # fmt: skip
         with suppress(OSError):  # the user's own files are in it, or it never was
             folder.rmdir()
     if failed:
-        raise DaemonError(f"Not all could be removed: {', '.join(failed)}")
+        raise DaemonError(f"Not all could be removed: {', '.join(failed)}; remove it by hand")
 
 
 def _n_bytes(place: Path) -> int:

@@ -47,7 +47,12 @@ def status_text(found: dict[str, Any]) -> str:
 def table(rows: Sequence[tuple[str, str]]) -> str:
     """Names and texts in two columns; empty texts are left out."""
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:{width}}  {text}" for name, text in rows if text)
+    return "\n".join(f"{name:{width}}  {printable(text)}" for name, text in rows if text)
+
+
+def printable(text: str) -> str:
+    """On one line, and without a terminal's escape sequences, whatever a file's name holds."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def why_text(found: dict[str, Any]) -> str:
@@ -84,7 +89,7 @@ def span(seconds: float) -> str:
 
 
 def _state(found: dict[str, Any]) -> str:
-    if found["state"] == "loading":
+    if found["state"] == "loading" and not found["reason"]:
         return f"loading, {100 * found['loaded_share']:.0f} %"
     return f"{found['state']}: {found['reason']}".removesuffix(": ")
 

@@ -123,6 +123,7 @@ def test_path_prints_the_places(alone: RunningDaemon) -> None:
 def test_purge_shows_and_removes_all(own_daemon: RunningDaemon, tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
+    (tmp_path / "state" / "mine.txt").touch()  # a folder that a variable names may hold anything
     (models / "smollm2-135m-fim-Q8_0.gguf").write_bytes(b"x" * (3 << 20))
     own_daemon.env["LLMD_MODELS_DIR"] = str(models)
     asked = subprocess.run(
@@ -134,8 +135,9 @@ def test_purge_shows_and_removes_all(own_daemon: RunningDaemon, tmp_path: Path) 
     assert asked.stdout.rstrip().endswith("Nothing was removed")
     assert own_daemon.status()["state"] == "ready"
     assert own_daemon.llmd("purge", "--yes").returncode == 0
-    left = [models, tmp_path / "state", tmp_path / "config.toml", own_daemon.socket_path]
+    left = [models, tmp_path / "config.toml", own_daemon.socket_path]
     assert not any(path.exists() for path in left)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["mine.txt"]
     assert own_daemon.llmd("purge").stdout == "llmd keeps nothing on this machine\n"
 
 

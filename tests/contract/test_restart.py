@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -193,6 +194,8 @@ def test_a_stopped_process_is_told_and_not_robbed(own_daemon: RunningDaemon) -> 
 
 
 def test_stop_ends_a_daemon_that_does_not_answer(own_daemon: RunningDaemon) -> None:
+    """And its editors' bridges do not bring it back."""
+    editor = Editor(own_daemon)
     pid = own_daemon.status()["pid"]
     psutil.Process(pid).suspend()
     done = own_daemon.llmd("stop")
@@ -200,6 +203,40 @@ def test_stop_ends_a_daemon_that_does_not_answer(own_daemon: RunningDaemon) -> N
         0,
         f"llmd: the daemon, pid {pid}, did not answer and was killed\n",
     )
+    for _ in range(15):
+        editor.call("llmd/status")
+        time.sleep(0.1)
+    assert own_daemon.llmd("status").returncode == 1
+    editor.close()
+
+
+def test_a_daemon_that_takes_no_more_connections_is_told(own_daemon: RunningDaemon) -> None:
+    pid = own_daemon.status()["pid"]
+    psutil.Process(pid).suspend()
+    waiting = []
+    for _ in range(200):  # more than may wait to be accepted
+        peer = socket.socket(socket.AF_UNIX)
+        peer.setblocking(False)
+        waiting.append(peer)
+        if peer.connect_ex(str(own_daemon.socket_path)):
+            break
+    assert "does not answer within 5 s" in own_daemon.llmd("status").stderr
+    assert "did not answer and was killed" in own_daemon.llmd("stop").stderr
+    for peer in waiting:
+        peer.close()
+
+
+def test_a_bad_config_does_not_end_the_daemon_that_was_to_restart(
+    own_daemon: RunningDaemon,
+) -> None:
+    pid = own_daemon.status()["pid"]
+    own_daemon.edit_config("modell = 'x'\n")
+    for args in (("restart",), ("restart", "--daemon")):
+        done = own_daemon.llmd(*args)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "line 1: `modell` is no key; did you mean `model`?" in done.stderr
+    assert own_daemon.status()["pid"] == pid
+    assert own_daemon.complete("def add(a, b):\n    return $0\n")["text"]
 
 
 def test_an_idle_worker_is_unloaded_and_loads_when_a_buffer_is_opened(
@@ -277,7 +314,9 @@ def test_another_version_gets_one_sentence(daemon: RunningDaemon) -> None:
     assert old.wait(20) == 1
     said, on_stderr = old.communicate()
     sentence = (
-        "llmd: This llmd is version 0.0.1, the running daemon is 0.1.0; run `llmd restart --daemon`"
+        "llmd: This editor's llmd is version 0.0.1, the running daemon is 0.1.0; restart the"
+        " language server in the editor, or, if the daemon is the older one, run"
+        " `llmd restart --daemon`"
     )
     (reply, *_) = (json.loads(body) for body in FrameSplitter().feed(said))
     assert reply["error"]["message"] == sentence

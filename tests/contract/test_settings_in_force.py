@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,14 @@ def test_a_change_of_the_engine_loads_the_model_anew(own_daemon: RunningDaemon) 
     own_daemon.edit_config("[engine]\nn_ctx = 512\n")
     wait_until(lambda: own_daemon.status()["model"]["n_ctx"] == 512, "it is loaded anew")
     assert own_daemon.status()["worker_pid"] != worker_pid
+
+
+def test_a_file_that_the_watch_cannot_read_does_not_end_it(own_daemon: RunningDaemon) -> None:
+    """A name that is no text, and a folder that was made anew."""
+    (own_daemon.folder / os.fsdecode(b"\xff")).touch()
+    time.sleep(2)
+    own_daemon.edit_config("[completion]\nmax_lines = 3\n")
+    wait_until(lambda: in_force(own_daemon)["completion.max_lines"] == (3, "file"), "it is read")
 
 
 def test_row_45_a_bad_file_keeps_the_old_values_and_is_told_once(own_daemon: RunningDaemon) -> None:

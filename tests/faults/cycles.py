@@ -18,6 +18,8 @@ MB = 1 << 20
 # the end of the warm-up.
 N_WARM_UP = 50
 MAX_GROWTH_BYTES = 8 * MB
+# The engine's clock is two tasks while it waits for work, and one in the second after some.
+N_SPARE_TASKS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,12 @@ class Result:
     def problems(self) -> list[str]:
         """What has grown; empty when nothing has."""
         last = self.after[-1]
-        counts = ("n_tasks", "n_daemon_fds", "n_worker_fds", "n_documents", "n_clients")
+        counts = ("n_daemon_fds", "n_worker_fds", "n_documents", "n_clients")
+        spare = dict.fromkeys(counts, 0) | {"n_tasks": N_SPARE_TASKS}
         found = [
             f"{name} grew from {getattr(self.before, name)} to {getattr(last, name)}"
-            for name in counts
-            if getattr(last, name) > getattr(self.before, name)
+            for name, n_spare in spare.items()
+            if getattr(last, name) > getattr(self.before, name) + n_spare
         ]
         grown_bytes = last.daemon_bytes - self.before.daemon_bytes
         if grown_bytes > MAX_GROWTH_BYTES:
@@ -121,7 +124,7 @@ def _cycle(made: random.Random, client: RawLsp) -> int:
             textDocument={"uri": uri, "version": version},
             contentChanges=[{"range": edit, "text": "y" * made.randrange(9)}],
         )
-        ids.append(client.ask_inline(uri, 2, 11))
+        ids.append(client.ask_inline(uri, 2, 11, invoked=False))
         if made.random() < 0.3:
             client.note("$/cancelRequest", id=ids[-1])
     if made.random() < 0.9:  # else the next document comes while this one is asked about

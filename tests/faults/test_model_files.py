@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from llmd.models.builtin import ADAPTER
 from tests.support.daemon import GREEDY, RunningDaemon, wait_until
 from tests.support.editor import Editor
 from tests.support.gguf_bytes import U16, Tensor, number, tiny
-
-from llmd.models.builtin import ADAPTER
 
 CODE = "def add(a, b):\n    return $0\n"
 
@@ -149,7 +150,9 @@ def test_a_deleted_model_serves_until_restart(on_copy: tuple[RunningDaemon, Path
     daemon, path = on_copy
     path.unlink()
     assert daemon.complete(CODE)["text"]
-    assert "has changed since it was loaded" in daemon.status()["notice"]
+    assert daemon.status()["notice"] == (
+        f"Model file `{path}` is gone; what was loaded goes on, a restart could not load it"
+    )
     assert f"Model file `{path}` does not exist" in daemon.llmd("restart").stderr
 
 
@@ -166,3 +169,22 @@ def test_row_28_a_model_cut_in_place_ends_in_a_sentence(
     assert found["reason"].startswith(f"Model file `{path}` ends too early: ")
     log = (daemon.folder / "state" / "llmd.log").read_text()
     assert "The engine worker ended (SIGBUS, since its model file has changed)" in log
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(own_daemon: RunningDaemon) -> None:
+    """No descriptor is left for a process; later there are."""
+    pid = own_daemon.status()["pid"]
+    worker_pid = own_daemon.status()["worker_pid"]
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    control = own_daemon.control()
+    control.request("llmd/status", {})  # it has been accepted
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, before[1]))
+    os.kill(worker_pid, signal.SIGKILL)
+
+    def last_error() -> str:
+        return str(control.request("llmd/status", {})["last_error"]["text"])
+
+    wait_until(lambda: "cannot be started: Too many open files" in last_error(), "it is told")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    wait_until(lambda: own_daemon.status()["state"] == "ready", "it was started")
+    assert own_daemon.complete(CODE)["text"]

@@ -21,7 +21,10 @@ Message = dict[str, Any]
 
 CODE = "def add(a, b):\n    return "
 CODE_END = (1, 11)
+INLINE_METHOD = "textDocument/inlineCompletion"
+HEAD = b"Content-Length: "
 TIMEOUT_S = 60.0
+MB = 1 << 20
 
 _uris = (f"file:///t/raw_{n}.py" for n in itertools.count())
 
@@ -151,18 +154,27 @@ class RawLsp:
         self.note("textDocument/didOpen", textDocument=item)
         return uri
 
-    def ask_inline(self, uri: str, line: int = CODE_END[0], col: int = CODE_END[1]) -> int:
-        return self.ask("textDocument/inlineCompletion", **inline_params(uri, line, col))
+    def ask_inline(
+        self, uri: str, line: int = CODE_END[0], col: int = CODE_END[1], invoked: bool = True
+    ) -> int:
+        return self.ask(INLINE_METHOD, **inline_params(uri, line, col, invoked))
 
     def inline(self, uri: str, line: int = CODE_END[0], col: int = CODE_END[1]) -> str:
         return text_of(self.reply(self.ask_inline(uri, line, col)))
 
 
-def inline_params(uri: str, line: int = CODE_END[0], col: int = CODE_END[1]) -> Message:
+def request(**message: Any) -> bytes:
+    """A request with the id `q`, unless the message says otherwise."""
+    return json.dumps({"jsonrpc": "2.0", "id": "q", **message}).encode()
+
+
+def inline_params(
+    uri: str, line: int = CODE_END[0], col: int = CODE_END[1], invoked: bool = True
+) -> Message:
     return {
         "textDocument": {"uri": uri},
         "position": {"line": line, "character": col},
-        "context": {"triggerKind": 1},
+        "context": {"triggerKind": 1 if invoked else 2},
     }
 
 
@@ -171,10 +183,11 @@ def assert_serves(daemon: RunningDaemon, pid: int | None = None) -> None:
     assert daemon.process
     assert daemon.process.poll() is None, daemon.log_path.read_text()[-2000:]
     found = daemon.status()
-    assert found["state"] == "ready"
+    assert found["state"] == "ready", found["reason"]
     assert pid in (None, found["worker_pid"]), "the worker was replaced"
     with RawLsp(daemon).initialize() as fresh:
-        assert fresh.inline(fresh.open())
+        uri = fresh.open()
+        assert fresh.inline(uri), daemon.ask("llmd/why", uri=uri)
 
 
 def rss_bytes(daemon: RunningDaemon) -> int:

@@ -16,7 +16,7 @@ UNTRAINED = "Model `x` has no FIM tokens"
 def view(
     state: Literal["loading", "ready", "unloaded", "failed"], share: float = 0.0, *problems: str
 ) -> EngineView:
-    return EngineView(state, share, problems)
+    return EngineView(state, share, "", problems)
 
 
 class Screen:

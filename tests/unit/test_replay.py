@@ -4,6 +4,7 @@ that starts anew ends with the editor's text."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from hypothesis import given
@@ -15,9 +16,11 @@ URI = "file:///w/a.py"
 
 
 class Daemon:
-    """Applies frames; a change appends its text. Counts changes since the open, as llmd does."""
+    """Applies frames; a change appends its text. Counts changes since the open, and opens, as
+    llmd does."""
 
     def __init__(self) -> None:
+        self.n_opens: Counter[str] = Counter()
         self.texts: dict[str, str] = {}
         self.n_changes: dict[str, int] = {}
         self.methods: list[str] = []
@@ -29,6 +32,7 @@ class Daemon:
         if message["method"] == "textDocument/didOpen":
             self.texts[item["uri"]] = item["text"]
             self.n_changes[item["uri"]] = 0
+            self.n_opens[item["uri"]] += 1
         elif message["method"] == "textDocument/didChange":
             self.texts[item["uri"]] += message["params"]["contentChanges"][0]["text"]
             self.n_changes[item["uri"]] += 1
@@ -37,7 +41,8 @@ class Daemon:
 
     def snapshot(self, uri: str) -> dict[str, Any]:
         text, n_changes = self.texts[uri], self.n_changes[uri]
-        return {"uri": uri, "version": 1, "text": text, "n_changes": n_changes}
+        counts = {"n_changes": n_changes, "n_opens": self.n_opens[uri]}
+        return {"uri": uri, "version": 1, "text": text, **counts}
 
 
 class Editor:
@@ -70,28 +75,31 @@ class Editor:
             self.daemon.take(body)
 
 
-STEPS = st.lists(st.sampled_from(["type", "snapshot", "late snapshot", "restart", "reopen"]))
+STEPS = st.lists(
+    st.sampled_from(["type", "snapshot is made", "snapshot arrives", "restart", "reopen"])
+)
 
 
 @given(STEPS)
 def test_a_new_daemon_ends_with_the_editors_text(steps: list[str]) -> None:
-    editor, text, late = Editor(), "", None
+    editor, text = Editor(), ""
+    on_its_way: list[dict[str, Any]] = []
     editor.open(URI, text)
     for n_step, step in enumerate(steps):
         if step == "type":
             text += f"{n_step} "
             editor.append(URI, f"{n_step} ")
-        elif step == "snapshot":
-            editor.replay.take_snapshot(editor.daemon.snapshot(URI))
-        elif step == "late snapshot":  # on its way while one types on
-            late, text = editor.daemon.snapshot(URI), text + "x"
-            editor.append(URI, "x")
-            editor.replay.take_snapshot(late)
+        elif step == "snapshot is made":
+            on_its_way.append(editor.daemon.snapshot(URI))
+        elif step == "snapshot arrives":  # while one typed on, or closed and opened again
+            if on_its_way:
+                editor.replay.take_snapshot(on_its_way.pop(0))
         elif step == "reopen":
             text = "new"
             editor.close(URI)
             editor.open(URI, text)
         else:
+            on_its_way.clear()  # with the connection
             editor.restart_daemon()
         assert editor.daemon.texts[URI] == text
     editor.restart_daemon()

@@ -34,7 +34,7 @@ def open_document(uri: str, language: str, version: int, text: str) -> Document:
 
 def names_of(uri: str) -> tuple[str, ...]:
     """The paths that a URI stands for: as written, and where its links lead."""
-    path = unquote(urlsplit(uri).path)
+    path = unquote(urlsplit(uri).path, errors="surrogateescape")
     try:
         return tuple(dict.fromkeys((path, os.path.realpath(path))))
     except (OSError, ValueError):  # a NUL in the path, a loop of links

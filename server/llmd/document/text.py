@@ -64,6 +64,8 @@ class Text:
 
     def clamp(self, position: Position) -> Position:
         """The nearest position that exists: a column past the end is the line's end."""
+        if position.line < 0:
+            return Position(0, 0)
         if position.line >= len(self.lines):
             return Position(len(self.lines) - 1, len(content(self.lines[-1])))
         n_cols = len(content(self.lines[position.line]))

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -54,6 +55,9 @@ STUCK_S = 10
 LOAD_STUCK_S = 600  # a model that is read from a slow disk says nothing for minutes
 
 PULL_POLL_S = 1.0
+SPAWN_PAUSE_S = 1.0
+LAST_WORDS_S = 1.0
+TRY_AGAIN = "`llmd restart` tries again"
 
 _log = logging.getLogger("llmd.engine")
 
@@ -95,12 +99,12 @@ class EngineService:
         """One sentence about the model in use, or empty."""
         if self.info is None:
             return ""
-        if self._has_changed():
-            return (
-                f"Model file `{self._file and self._file.path}` has changed since it was loaded;"
-                " `llmd restart` loads it as it is now"
-            )
-        return self.info.notice
+        if not self._has_changed():
+            return self.info.notice
+        subject = f"Model file `{self._file and self._file.path}`"
+        if self._file and not self._file.path.exists():
+            return f"{subject} is gone; what was loaded goes on, a restart could not load it"
+        return f"{subject} has changed since it was loaded; `llmd restart` loads it as it is now"
 
     def _has_changed(self) -> bool:
         return self._file is not None and fingerprint(self._file.path) != self._file
@@ -138,7 +142,8 @@ class EngineService:
     def wake(self) -> None:
         """Somebody is about to ask: an unloaded model is loaded, a missing one looked for."""
         self._used_s = time.monotonic()
-        has_come = self.state == "failed" and self._is_missing and self._can_find_model()
+        is_missing = self.state == "failed" and self._is_missing
+        has_come = is_missing and (self._can_find_model() or is_being_pulled())
         if self.state == "unloaded" or has_come:
             self._become("loading")
         self._wake.set()
@@ -162,7 +167,13 @@ class EngineService:
         ticking = asyncio.create_task(self._tick())
         try:
             while True:
-                await self._live_once()
+                try:
+                    await self._live_once()
+                except Exception as error:  # what must not happen is told, and ends nothing else
+                    _log.error(
+                        "The engine failed at %s", traceback.extract_tb(error.__traceback__)[-1]
+                    )
+                    await self._fail(f"The engine failed ({type(error).__name__}); {TRY_AGAIN}")
         finally:
             ticking.cancel()
             self._answer_all("The daemon is stopping")
@@ -190,6 +201,7 @@ class EngineService:
         """One worker from its start to its death, and what follows from it."""
         self._intent = ""
         self._wake.clear()
+        self.loaded_share = 0.0
         self._become("loading")
         try:
             path = model_path(self._config.model)
@@ -200,6 +212,9 @@ class EngineService:
             reason = await self._worker_life(path)
         except EngineError as error:
             reason = str(error)
+        except OSError as error:  # no descriptors, no processes, no interpreter any more
+            reason = f"The engine worker cannot be started: {error.strerror}"
+            await asyncio.sleep(SPAWN_PAUSE_S)
         except ModelError as error:
             reason, is_final = str(error), True
         if self._intent in ("restart", "unload"):
@@ -208,10 +223,7 @@ class EngineService:
         self._answer_all(reason)
         self._deaths_s.append(time.monotonic())
         if self._died_too_often():
-            reason += (
-                f"; it ended {MAX_DEATHS} times within {DEATHS_WITHIN_S:.0f} s,"
-                " `llmd restart` tries again"
-            )
+            reason += f"; it ended {MAX_DEATHS} times within {DEATHS_WITHIN_S:.0f} s, {TRY_AGAIN}"
             is_final = True
         if is_final:
             await self._fail(reason)
@@ -273,13 +285,19 @@ class EngineService:
                 stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
         self.worker_pid = worker.pid
+        self._n_silent_s = 0
         self._moved.set()
+        if self._intent:  # it came while the process was being made, and found none to end
+            self._kill_worker()
         reader, self._writer = await asyncio.open_connection(sock=ours)
         listening = asyncio.create_task(self._last_words.read(worker.stderr))
         try:
             load = frames.Load(str(path), self._config.fim.order, self._config.engine)
             self._writer.write(frames.encode(load))
             await self._read(reader)
+            with suppress(TimeoutError):  # its own end, which says more than ours
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await worker.wait()
         finally:
             self.info = None
             self._writer.close()
@@ -350,7 +368,7 @@ class EngineService:
             limit_s = LOAD_STUCK_S if self.state == "loading" else STUCK_S
             if self._n_silent_s >= limit_s:
                 self._end_worker("stuck")
-            elif self.state == "ready" and self._idle_left_s() == 0:
+            elif self.state == "ready" and not self._jobs and self._idle_left_s() == 0:
                 self._become("unloaded")
                 self._end_worker("unload")
 
@@ -360,7 +378,7 @@ class EngineService:
 
     def _is_overdue(self) -> bool:
         """A request counts once it has been answered without the worker."""
-        asked = any(job.answered.done() for job in self._jobs.values())
+        asked = any(job.answered.done() and not job.finished.done() for job in self._jobs.values())
         return self._owes_a_word() and (self.state == "loading" or asked)
 
     def _idle_left_s(self) -> float | None:

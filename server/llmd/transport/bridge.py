@@ -42,20 +42,30 @@ REPLAY_TIMEOUT_S = 20.0
 
 Connect = Callable[[], socket.socket]
 Find = Callable[[], socket.socket | None]
+WasStopped = Callable[[], bool]
 
 
-def run(connect: Connect, find: Find, stdin_fd: int = 0, stdout_fd: int = 1) -> int:
+def run(connect: Connect, find: Find, was_stopped: WasStopped) -> int:
     """Bridges until the editor leaves or the daemon refuses. Exit code 0 or 1.
 
-    `connect` starts a daemon where none runs, `find` only looks for one.
+    `connect` starts a daemon where none runs, `find` only looks for one, `was_stopped` says
+    whether the user ended the last one that could not say so itself.
     """
-    return Bridge(connect, find, stdin_fd, stdout_fd).run()
+    return Bridge(connect, find, was_stopped).run()
 
 
 class Bridge:
-    def __init__(self, connect: Connect, find: Find, stdin_fd: int, stdout_fd: int) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        find: Find,
+        was_stopped: WasStopped,
+        stdin_fd: int = 0,
+        stdout_fd: int = 1,
+    ) -> None:
         self._connect = connect
         self._find = find
+        self._was_stopped = was_stopped
         self._stdin_fd = stdin_fd
         self._stdout_fd = stdout_fd
         self._lock = threading.Lock()
@@ -90,7 +100,10 @@ class Bridge:
         return 1
 
     def _guard(self, name: str, side: Callable[[], str | None]) -> None:
-        self._ends.put((name, side()))
+        try:
+            self._ends.put((name, side()))
+        except Exception as error:  # a thread that ends in silence leaves the editor waiting
+            self._ends.put((name, f"The bridge failed: {type(error).__name__}"))
 
     # -- editor to daemon
 
@@ -199,7 +212,7 @@ class Bridge:
         while chunk := _receive(daemon):
             for body in splitter.feed(chunk):
                 then = self._pass_down(body) or then
-        return then
+        return "stay" if self._was_stopped() else then
 
     def _pass_down(self, body: bytes) -> str:
         """Hands a frame to the editor, but for what the daemon says to us."""

@@ -5,8 +5,11 @@ Standard library only: every editor's bridge and every `llmd status` starts with
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -19,21 +22,46 @@ from llmd.errors import BadInput, DaemonError
 from llmd.transport.framing import FrameSplitter, frame
 
 START_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 5.0
 _RETRY_S = 0.02
 
 
 def connect() -> socket.socket | None:
-    """A connection to the running daemon; None where there is none."""
-    for path in (str(paths.socket_path()), str(locked().get("socket", ""))):
+    """A connection to the running daemon; None where there is none.
+
+    Raises:
+        DaemonError: there is one that takes no connection.
+    """
+    for path in dict.fromkeys((str(paths.socket_path()), str(locked().get("socket", "")))):
         if path:
             peer = socket.socket(socket.AF_UNIX)
             try:
-                peer.connect(path)
+                _connect(peer, path)
             except OSError:
                 peer.close()
             else:
                 return peer
     return None
+
+
+def _connect(peer: socket.socket, path: str) -> None:
+    """Waits its turn, and not for ever: where many wait already, the daemon must be stuck."""
+    peer.setblocking(False)
+    end_s = time.monotonic() + ANSWER_TIMEOUT_S
+    while (code := peer.connect_ex(path)) == errno.EAGAIN:
+        if time.monotonic() > end_s:
+            raise _silent(ANSWER_TIMEOUT_S)
+        time.sleep(_RETRY_S)
+    if code:
+        raise OSError(code, os.strerror(code))
+    peer.setblocking(True)
+
+
+def _silent(timeout_s: float) -> DaemonError:
+    return DaemonError(
+        f"The daemon ({_lock_words()}) runs but does not answer within {timeout_s:.0f} s;"
+        " `llmd stop` ends it, or `kill -9` its pid"
+    )
 
 
 def locked() -> dict[str, Any]:
@@ -44,6 +72,16 @@ def locked() -> dict[str, Any]:
     except ValueError:
         return {}
     return held if isinstance(held, dict) else {}
+
+
+def mark_stopped() -> None:
+    """Tells the bridges of a daemon that is about to be killed that nobody wants it back."""
+    with contextlib.suppress(OSError):
+        paths.lock_path().write_text(json.dumps({**locked(), "stopped": True}))
+
+
+def was_stopped() -> bool:
+    return locked().get("stopped") is True
 
 
 def is_running() -> bool:
@@ -66,6 +104,14 @@ def ensure_daemon() -> socket.socket:
     """
     if peer := connect():
         return peer
+    try:
+        return _start()
+    except OSError as error:
+        said = error.strerror or error
+        raise DaemonError(f"The daemon cannot be started: {said}; make room for it") from None
+
+
+def _start() -> socket.socket:
     with tempfile.TemporaryFile() as words:
         child = _spawn(words)
         end_s = time.monotonic() + START_TIMEOUT_S
@@ -110,7 +156,9 @@ class Control:
         self._splitter = FrameSplitter()
         self._id = 0
 
-    def request(self, method: str, params: dict[str, Any], timeout_s: float = 5.0) -> Any:
+    def request(
+        self, method: str, params: dict[str, Any], timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> Any:
         """
         Raises:
             DaemonError: no answer in time, an error, or the daemon went away.
@@ -122,10 +170,7 @@ class Control:
             self._peer.sendall(frame(json.dumps(body).encode()))
             answer = self._answer()
         except TimeoutError:
-            raise DaemonError(
-                f"The daemon ({_lock_words()}) runs but does not answer within {timeout_s:.0f} s;"
-                " `llmd stop` ends it, or `kill -9` its pid"
-            ) from None
+            raise _silent(timeout_s) from None
         except OSError as error:
             raise DaemonError(f"The daemon's connection broke: {error}") from None
         if "error" in answer:

@@ -6,6 +6,7 @@ kept as they came, and no edit is ever applied here.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ class Replay:
         self.initialize_id: int | str | None = None
         self._initialized: bytes = b""
         self._documents: dict[str, _Document] = {}
+        self._n_opens: Counter[str] = Counter()  # didOpens that the present daemon has had
 
     def note(self, body: bytes, method: str, id_: int | str | None, params: Any) -> None:
         """Keeps what a later daemon must be told of this message from the editor."""
@@ -33,8 +35,9 @@ class Replay:
         elif method == "initialized":
             self._initialized = body
         elif method == "textDocument/didOpen":
-            item = _item(params)
-            self._documents[_uri(params)] = _Document(body, str(item.get("languageId", "")))
+            item, uri = _item(params), _uri(params)
+            self._documents[uri] = _Document(body, str(item.get("languageId", "")))
+            self._n_opens[uri] += 1
         elif method == "textDocument/didChange":
             if document := self._documents.get(_uri(params)):
                 document.changes.append(body)
@@ -42,14 +45,13 @@ class Replay:
             self._documents.pop(_uri(params), None)
 
     def take_snapshot(self, params: Any) -> None:
-        """The daemon's text stands for the first `n_changes` changes since its didOpen."""
+        """The daemon's text stands for the first `n_changes` changes since its didOpen. One of a
+        document that was closed, or opened again meanwhile, comes too late."""
         uri, n_changes = params.get("uri"), params.get("n_changes")
         document = self._documents.get(uri) if isinstance(uri, str) else None
-        if document is None or not isinstance(n_changes, int):
+        if document is None or params.get("n_opens") != self._n_opens[uri]:
             return
         n_new = n_changes - document.n_dropped
-        if not 0 <= n_new <= len(document.changes):
-            return  # of a document that was closed and opened again meanwhile
         item = {"languageId": document.language}
         item |= {key: params.get(key) for key in ("uri", "version", "text")}
         document.opened = _message("textDocument/didOpen", {"textDocument": item})
@@ -63,6 +65,7 @@ class Replay:
         yield self.initialize
         if self._initialized:
             yield self._initialized
+        self._n_opens = Counter(dict.fromkeys(self._documents, 1))
         for document in self._documents.values():
             document.n_dropped = 0
             yield document.opened

@@ -32,6 +32,7 @@ class EngineView:
 
     state: Literal["loading", "ready", "unloaded", "failed"]
     share: float  # loaded, 0 to 1
+    doing: str  # why it takes time, where that is not the loading itself
     problems: tuple[str, ...]
 
 

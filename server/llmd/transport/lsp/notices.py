@@ -24,7 +24,7 @@ class Notices:
         self._told: set[str] = set()
         self._n_loads = 0
         self._token = ""
-        self._percentage = -1
+        self._shown = (-1, "")
 
     def begin(self) -> None:
         """The editor has sent `initialized`: before that LSP allows no request of ours."""
@@ -46,7 +46,7 @@ class Notices:
                 self._notify(t.WINDOW_SHOW_MESSAGE, t.ShowMessageParams(kind, f"llmd: {problem}"))
 
     def _show_load(self, view: EngineView) -> None:
-        percentage = round(100 * view.share)
+        percentage, message = round(100 * view.share), view.doing or MESSAGE
         if view.state != "loading":
             if self._token:
                 self._progress(t.WorkDoneProgressEnd(message=view.state))
@@ -56,10 +56,10 @@ class Notices:
             self._token = f"llmd-load-{self._n_loads}"
             create = t.WorkDoneProgressCreateParams(self._token)
             self._request(t.WINDOW_WORK_DONE_PROGRESS_CREATE, create)
-            self._progress(t.WorkDoneProgressBegin(TITLE, message=MESSAGE, percentage=percentage))
-        elif percentage != self._percentage:
-            self._progress(t.WorkDoneProgressReport(message=MESSAGE, percentage=percentage))
-        self._percentage = percentage
+            self._progress(t.WorkDoneProgressBegin(TITLE, message=message, percentage=percentage))
+        elif (percentage, message) != self._shown:
+            self._progress(t.WorkDoneProgressReport(message=message, percentage=percentage))
+        self._shown = (percentage, message)
 
     def _progress(self, value: Any) -> None:
         self._notify(t.PROGRESS, t.ProgressParams(self._token, value))

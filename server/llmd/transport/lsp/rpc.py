@@ -30,9 +30,12 @@ from pygls.protocol import (
     lsp_method,
 )
 
+from llmd.transport.lsp.shapes import is_change, is_notification
+
 # Vim's channel answers numeric ids only; these are never a client's own.
 FIRST_SERVER_ID = 1 << 30
 
+INTERNAL_ERROR = -32603
 PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS = -32700, -32600, -32602
 NOT_INITIALIZED = -32002
 
@@ -100,10 +103,16 @@ class Rpc(LanguageServerProtocol):
         if problem:
             self._refuse(None, INVALID_REQUEST, problem)
             return
-        is_request = "id" in data and "method" in data
-        if refusal := self._out_of_turn(data.get("method")):
+        method, is_request = data.get("method"), "id" in data and "method" in data
+        if is_request and is_notification(method):
+            self._refuse(data["id"], INVALID_REQUEST, "This method is a notification; it has no id")
+            return
+        if refusal := self._out_of_turn(method):
             if is_request:
                 self._refuse(data["id"], *refusal)
+            return
+        if method == t.TEXT_DOCUMENT_DID_CHANGE and not is_change(data.get("params")):
+            self.lose_change(data.get("params"))
             return
         try:
             message = self.structure_message(data)
@@ -115,10 +124,12 @@ class Rpc(LanguageServerProtocol):
 
     def _out_of_turn(self, method: str | None) -> tuple[int, str] | None:
         """Why the message can't be handled now. Questions of our own need no `initialize`."""
-        if method is None or method == t.EXIT or method.startswith("llmd/"):
+        if method is None or method == t.EXIT:
             return None
         if self._shutdown:
             return INVALID_REQUEST, "The connection was shut down; only `exit` may follow"
+        if method.startswith("llmd/"):
+            return None
         if method == t.INITIALIZE:
             twice = self.is_initialized
             return (INVALID_REQUEST, "`initialize` was sent twice") if twice else None
@@ -177,11 +188,23 @@ class Rpc(LanguageServerProtocol):
     def _handle_cancel_notification(self, msg_id: Any) -> None:
         """Cancels after the task's first step: one that never began would leave its engine
         request behind. The task's end is the one reply."""
-        future = self._request_futures.get(msg_id)
+        future = self._request_futures.get(msg_id) if isinstance(msg_id, int | str) else None
         if future is not None and cast(object, future) in self._tasks:
             asyncio.get_running_loop().call_soon(future.cancel)
 
+    def lose_change(self, params: Any) -> None:
+        """A change came that can't be read: the document is not what the editor has."""
+        raise NotImplementedError
+
     # -- pygls's own habits, undone
+
+    def _send_response(
+        self, msg_id: int | str, result: Any | None = None, error: Any | None = None
+    ) -> None:
+        """Upstream tells the exception and its traceback, which may hold the user's code."""
+        if error is not None and error.code == INTERNAL_ERROR:
+            error = type(error)(code=INTERNAL_ERROR, message="Internal error; `llmd logs` has more")
+        super()._send_response(msg_id, result, error)
 
     def get_message_type(self, method: str) -> type[Any] | None:  # type: ignore[override]
         """Upstream's cache on the method keeps every dead connection alive."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -66,6 +67,8 @@ class Session(Rpc):
         self.documents: dict[str, Document] = {}
         self.encoding: Encoding = "utf-16"
         self._journals: dict[str, Journal] = {}
+        self._n_opens: Counter[str] = Counter()
+        self._stale: set[str] = set()  # documents that miss a change, until they come whole
         self._client: Client | None = None
         self._is_bridge = False
         self._wants_partial = False
@@ -127,6 +130,8 @@ class Session(Rpc):
         self.documents[item.uri] = open_document(
             item.uri, str(item.language_id), item.version, valid(item.text)
         )
+        self._n_opens[item.uri] += 1
+        self._stale.discard(item.uri)
         self._journals[item.uri] = Journal()
         self._service.document_opened()
 
@@ -137,12 +142,13 @@ class Session(Rpc):
             return
         document.version = params.text_document.version
         for change in params.content_changes:
-            if isinstance(change, t.TextDocumentContentChangePartial):
+            if not isinstance(change, t.TextDocumentContentChangePartial):
+                document.set_text(valid(change.text))
+                self._stale.discard(document.uri)
+            elif document.uri not in self._stale:
                 start = self._from_client(document, change.range.start)
                 end = self._from_client(document, change.range.end)
                 document.edit(start, end, valid(change.text))
-            else:
-                document.set_text(valid(change.text))
         if self._is_bridge:
             self._shorten_journal(document)
 
@@ -151,15 +157,31 @@ class Session(Rpc):
         self.documents.pop(params.text_document.uri, None)
         self._journals.pop(params.text_document.uri, None)
 
+    def lose_change(self, params: Any) -> None:
+        """Nothing is said of the document until its whole text comes; of all, where the message
+        does not say which it is."""
+        document = params.get("textDocument") if isinstance(params, dict) else None
+        uri = document.get("uri") if isinstance(document, dict) else None
+        self._stale |= {uri} if isinstance(uri, str) else set(self.documents)
+        if isinstance(uri, str) and uri in self._journals:
+            self._journals[uri].n_changes += 1
+        _log.warning("A change of a document can't be read; its next whole text is waited for")
+
+    def _document(self, uri: str) -> Document | None:
+        """One whose text is the editor's."""
+        return None if uri in self._stale else self.documents.get(uri)
+
     def _shorten_journal(self, document: Document) -> None:
         """A bridge keeps every change in case we go away; now and then it gets the text instead."""
         journal = self._journals[document.uri]
         journal.n_changes += 1
         journal.n_bytes += self.n_body_bytes
-        if journal.n_bytes > max(JOURNAL_BYTES, document.text.n_chars):
+        is_long = journal.n_bytes > max(JOURNAL_BYTES, document.text.n_chars)
+        if is_long and document.uri not in self._stale:
             journal.n_bytes = 0
             snapshot = self._snapshot_of(document)
-            self.notify("llmd/snapshot", {**snapshot, "n_changes": journal.n_changes})
+            counts = {"n_changes": journal.n_changes, "n_opens": self._n_opens[document.uri]}
+            self.notify("llmd/snapshot", {**snapshot, **counts})
 
     def _snapshot_of(self, document: Document) -> dict[str, Any]:
         text = "".join(document.text.lines)
@@ -183,7 +205,7 @@ class Session(Rpc):
     def _inline_completion(
         self, params: t.InlineCompletionParams
     ) -> Coroutine[Any, Any, t.InlineCompletionList | None] | None:
-        document = self.documents.get(params.text_document.uri)
+        document = self._document(params.text_document.uri)
         if document is None:
             return None
         cursor = self._from_client(document, params.position)
@@ -207,7 +229,7 @@ class Session(Rpc):
         self, params: t.CompletionParams
     ) -> Coroutine[Any, Any, t.CompletionList | None] | None:
         """For editors without inline completion, in a form that their popups' filters keep."""
-        document = self.documents.get(params.text_document.uri)
+        document = self._document(params.text_document.uri)
         if document is None:
             return None
         cursor = self._from_client(document, params.position)
@@ -245,7 +267,7 @@ class Session(Rpc):
         return shape(answer.text) if self._is_current(document, version) else None
 
     def _is_current(self, document: Document, version: int) -> bool:
-        return self.documents.get(document.uri) is document and document.version == version
+        return self._document(document.uri) is document and document.version == version
 
     def _partial_sender(self, document: Document, head: str) -> Callable[[str], None] | None:
         if not self._wants_partial:
@@ -267,8 +289,9 @@ class Session(Rpc):
         if (theirs.get("protocol"), theirs.get("version")) == (PROTOCOL, __version__):
             return
         reason = (
-            f"This llmd is version {theirs.get('version')!s:.40}, the running daemon is "
-            f"{__version__}; run `llmd restart --daemon`"
+            f"This editor's llmd is version {theirs.get('version')!s:.40}, the running daemon is "
+            f"{__version__}; restart the language server in the editor, or, if the daemon is the "
+            "older one, run `llmd restart --daemon`"
         )
         self.notify("llmd/bye", {"reason": reason, "then": "leave"})
         self.closing = True

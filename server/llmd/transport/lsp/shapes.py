@@ -16,6 +16,47 @@ WORD_BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def is_notification(method: str | None) -> bool:
+    """Of LSP's own methods."""
+    return method in t.METHOD_TO_TYPES and t.METHOD_TO_TYPES[method][1] is None
+
+
+def is_change(params: Any) -> bool:
+    """Whether the params of a didChange are what LSP says; the converter is more lenient, and
+    makes a text of null."""
+    if not isinstance(params, dict):
+        return False
+    document, changes = params.get("textDocument"), params.get("contentChanges")
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("uri"), str)
+        and _is_count(document.get("version"), least=-(1 << 31))
+        and isinstance(changes, list)
+        and all(map(_is_content_change, changes))
+    )
+
+
+def _is_content_change(change: Any) -> bool:
+    if not (isinstance(change, dict) and isinstance(change.get("text"), str)):
+        return False
+    range_ = change.get("range")
+    return range_ is None or (
+        isinstance(range_, dict)
+        and _is_position(range_.get("start"))
+        and _is_position(range_.get("end"))
+    )
+
+
+def _is_position(position: Any) -> bool:
+    return isinstance(position, dict) and all(
+        _is_count(position.get(key)) for key in ("line", "character")
+    )
+
+
+def _is_count(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 31
+
+
 def popup(text: str, range_: t.Range) -> t.CompletionList:
     lines = [content(line) for line in split_lines(text)]
     item = t.CompletionItem(
