@@ -63,8 +63,11 @@ def test_a_pull_under_way_is_shown_and_waited_for(alone: RunningDaemon, models_d
         assert (found["state"], found["reason"]) == ("loading", "The model is being pulled")
         shutil.copy(models_dir / FILE, models / FILE)
     wait_until(lambda: alone.status()["state"] == "ready", "it loads by itself")
-    assert shown(editor)[0] == "The model is being pulled"
-    assert "loading the model" in shown(editor)
+    assert shown(editor)[-1] == "end"
+    values = [n["params"].get("value", {}) for n in editor.notifications]
+    told = [value["message"] for value in values if "message" in value]
+    assert "The model is being pulled" in told
+    assert told[-2:] == ["loading the model", "ready"]
     editor.close()
     alone.llmd("stop")
 
