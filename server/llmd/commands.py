@@ -90,14 +90,24 @@ def logs(args: argparse.Namespace) -> None:
 
 def complete(args: argparse.Namespace) -> None:
     from llmd.place import place_params
-    from llmd.settings import load_settings
 
-    params = place_params(args.place, load_settings().config.context.max_file_bytes)
+    params = place_params(args.place, _max_file_bytes())
     daemon = control.Control(control.ensure_daemon())
     answer = daemon.request("llmd/complete", params, timeout_s=60)
     print(json.dumps(answer) if args.json else answer["text"])
     if answer["trace"]["path"] in ("failed", "suppressed", "late") and not args.json:
         raise DaemonError(f"No completion: {answer['trace']['reason'] or 'late'}")
+
+
+def _max_file_bytes() -> int:
+    """A config that turned bad is no reason to refuse while the daemon serves with the old one."""
+    from llmd.config import Config
+    from llmd.settings import load_settings
+
+    try:
+        return load_settings().config.context.max_file_bytes
+    except BadInput:
+        return Config().context.max_file_bytes
 
 
 def pull(args: argparse.Namespace) -> None:

@@ -96,7 +96,7 @@ def problem_of(name: str, value: Any) -> str:
     if name not in keys():
         known = [*keys()] if "." in name else [*keys(), *sections()]
         near = difflib.get_close_matches(name, known, 1, 0.6)
-        hint = f"did you mean `{near[0]}`?" if near else "docs/CONFIG.md has them all"
+        hint = f"did you mean `{near[0]}`?" if near else "`llmd config` shows them all"
         return f"`{_cut(name)}` is no key; {hint}"
     section, _, leaf = name.rpartition(".")
     try:

@@ -199,7 +199,10 @@ def take_lock() -> IO[str]:
     try:
         lock = open(paths.lock_path(), "a+", opener=_private)  # noqa: SIM115 - held until the end
     except OSError as error:
-        raise DaemonError(f"Lock `{paths.lock_path()}` can't be made: {error.strerror}") from None
+        raise DaemonError(
+            f"Lock `{paths.lock_path()}` can't be made: {error.strerror};"
+            " make that folder one that you may write"
+        ) from None
     if not _lock(lock):
         lock.seek(0)
         raise DaemonError(f"llmd runs already ({lock.read().strip() or 'starting'})") from None

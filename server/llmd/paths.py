@@ -84,7 +84,10 @@ def private_dir(path: Path) -> Path:
     except FileExistsError:
         pass  # looked at below; it may be a file or a link that leads nowhere
     except OSError as error:
-        raise DaemonError(f"Folder `{path}` cannot be made: {error.strerror}") from None
+        raise DaemonError(
+            f"Folder `{path}` cannot be made: {error.strerror};"
+            " set LLMD_STATE_DIR and LLMD_RUNTIME_DIR to folders that you may write"
+        ) from None
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise DaemonError(f"Folder `{path}` is not a folder of its own; remove the link or file")

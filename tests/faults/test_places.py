@@ -63,7 +63,10 @@ def _occupied_socket(daemon: RunningDaemon) -> str:
 def _read_only_home(daemon: RunningDaemon) -> str:
     """/proc takes no folder, not even root's."""
     daemon.env["LLMD_STATE_DIR"] = "/proc/llmd"
-    return "Folder `/proc/llmd` cannot be made: No such file or directory"
+    return (
+        "Folder `/proc/llmd` cannot be made: No such file or directory;"
+        " set LLMD_STATE_DIR and LLMD_RUNTIME_DIR to folders that you may write"
+    )
 
 
 def _state_is_a_file(daemon: RunningDaemon) -> str:

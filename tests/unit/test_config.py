@@ -82,8 +82,8 @@ WRONG: dict[str, tuple[str, int | None, str]] = {
         2,
         MEANT.format("`engine.max_tokens`", "`completion.max_tokens`"),
     ),
-    "nothing near": ("xyzzy = 1", 1, "`xyzzy` is no key; docs/CONFIG.md has them all"),
-    "escape": ('"\\u001b[2J" = 1', 1, '`"\\u001b[2J"` is no key; docs/CONFIG.md has them all'),
+    "nothing near": ("xyzzy = 1", 1, "`xyzzy` is no key; `llmd config` shows them all"),
+    "escape": ('"\\u001b[2J" = 1', 1, '`"\\u001b[2J"` is no key; `llmd config` shows them all'),
     "a dot that is quoted": (
         '"sampling.seed" = 1', 1, MEANT.format('`"sampling.seed"`', "`sampling.seed`"),
     ),

@@ -118,7 +118,9 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
-    with pytest.raises(DaemonError, match=r"a/b` cannot be made: Not a directory$"):
+    with pytest.raises(
+        DaemonError, match=r"a/b` cannot be made: Not a directory; set LLMD_STATE_DIR"
+    ):
         paths.private_dir(tmp_path / "a" / "b")
 
 

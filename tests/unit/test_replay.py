@@ -4,7 +4,6 @@ that starts anew ends with the editor's text."""
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 from hypothesis import given
@@ -20,7 +19,8 @@ class Daemon:
     llmd does."""
 
     def __init__(self) -> None:
-        self.n_opens: Counter[str] = Counter()
+        self.n_opens = 0
+        self.n_open: dict[str, int] = {}
         self.texts: dict[str, str] = {}
         self.n_changes: dict[str, int] = {}
         self.methods: list[str] = []
@@ -32,7 +32,8 @@ class Daemon:
         if message["method"] == "textDocument/didOpen":
             self.texts[item["uri"]] = item["text"]
             self.n_changes[item["uri"]] = 0
-            self.n_opens[item["uri"]] += 1
+            self.n_opens += 1
+            self.n_open[item["uri"]] = self.n_opens
         elif message["method"] == "textDocument/didChange":
             self.texts[item["uri"]] += message["params"]["contentChanges"][0]["text"]
             self.n_changes[item["uri"]] += 1
@@ -41,7 +42,7 @@ class Daemon:
 
     def snapshot(self, uri: str) -> dict[str, Any]:
         text, n_changes = self.texts[uri], self.n_changes[uri]
-        counts = {"n_changes": n_changes, "n_opens": self.n_opens[uri]}
+        counts = {"n_changes": n_changes, "n_open": self.n_open[uri]}
         return {"uri": uri, "version": 1, "text": text, **counts}
 
 

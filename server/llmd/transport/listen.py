@@ -118,7 +118,10 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
         path.chmod(0o600)
     except OSError as error:
         listening.close()
-        raise DaemonError(f"Socket `{path}` can't be made: {error.strerror}") from error
+        raise DaemonError(
+            f"Socket `{path}` can't be made: {error.strerror}; set LLMD_RUNTIME_DIR to a folder"
+            " where it can"
+        ) from error
     finally:
         os.umask(umask)
     listening.listen(BACKLOG)

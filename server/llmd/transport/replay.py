@@ -6,7 +6,6 @@ kept as they came, and no edit is ever applied here.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 class _Document:
     opened: bytes  # the body of a didOpen
     language: str
+    n_open: int  # its number among the didOpens of the present daemon
     changes: list[bytes] = field(default_factory=list)
     n_dropped: int = 0  # changes since the daemon's didOpen that `opened` holds already
 
@@ -26,7 +26,7 @@ class Replay:
         self.initialize_id: int | str | None = None
         self._initialized: bytes = b""
         self._documents: dict[str, _Document] = {}
-        self._n_opens: Counter[str] = Counter()  # didOpens that the present daemon has had
+        self._n_opens = 0  # didOpens that the present daemon has had
 
     def note(self, body: bytes, method: str, id_: int | str | None, params: Any) -> None:
         """Keeps what a later daemon must be told of this message from the editor."""
@@ -35,9 +35,9 @@ class Replay:
         elif method == "initialized":
             self._initialized = body
         elif method == "textDocument/didOpen":
-            item, uri = _item(params), _uri(params)
-            self._documents[uri] = _Document(body, str(item.get("languageId", "")))
-            self._n_opens[uri] += 1
+            self._n_opens += 1
+            language = str(_item(params).get("languageId", ""))
+            self._documents[_uri(params)] = _Document(body, language, self._n_opens)
         elif method == "textDocument/didChange":
             if document := self._documents.get(_uri(params)):
                 document.changes.append(body)
@@ -49,7 +49,7 @@ class Replay:
         document that was closed, or opened again meanwhile, comes too late."""
         uri, n_changes = params.get("uri"), params.get("n_changes")
         document = self._documents.get(uri) if isinstance(uri, str) else None
-        if document is None or params.get("n_opens") != self._n_opens[uri]:
+        if document is None or params.get("n_open") != document.n_open:
             return
         n_new = n_changes - document.n_dropped
         item = {"languageId": document.language}
@@ -65,9 +65,9 @@ class Replay:
         yield self.initialize
         if self._initialized:
             yield self._initialized
-        self._n_opens = Counter(dict.fromkeys(self._documents, 1))
-        for document in self._documents.values():
-            document.n_dropped = 0
+        self._n_opens = len(self._documents)
+        for n_open, document in enumerate(self._documents.values(), 1):
+            document.n_open, document.n_dropped = n_open, 0
             yield document.opened
             yield from document.changes
 

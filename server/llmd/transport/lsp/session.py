@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -46,6 +45,7 @@ _log = logging.getLogger("llmd.lsp")
 class Journal:
     """What a bridge holds of one document's changes since it was opened or last sent whole."""
 
+    n_open: int  # its number among the didOpens of the connection
     n_changes: int = 0  # since it was opened
     n_bytes: int = 0  # since it was last sent
 
@@ -67,7 +67,7 @@ class Session(Rpc):
         self.documents: dict[str, Document] = {}
         self.encoding: Encoding = "utf-16"
         self._journals: dict[str, Journal] = {}
-        self._n_opens: Counter[str] = Counter()
+        self._n_opens = 0
         self._stale: set[str] = set()  # documents that miss a change, until they come whole
         self._client: Client | None = None
         self._is_bridge = False
@@ -130,9 +130,9 @@ class Session(Rpc):
         self.documents[item.uri] = open_document(
             item.uri, str(item.language_id), item.version, valid(item.text)
         )
-        self._n_opens[item.uri] += 1
+        self._n_opens += 1
         self._stale.discard(item.uri)
-        self._journals[item.uri] = Journal()
+        self._journals[item.uri] = Journal(self._n_opens)
         self._service.document_opened()
 
     @lsp_method(t.TEXT_DOCUMENT_DID_CHANGE)
@@ -156,13 +156,16 @@ class Session(Rpc):
     def lsp_text_document__did_close(self, params: t.DidCloseTextDocumentParams) -> None:
         self.documents.pop(params.text_document.uri, None)
         self._journals.pop(params.text_document.uri, None)
+        self._stale.discard(params.text_document.uri)
 
     def lose_change(self, params: Any) -> None:
         """Nothing is said of the document until its whole text comes; of all, where the message
         does not say which it is."""
         document = params.get("textDocument") if isinstance(params, dict) else None
         uri = document.get("uri") if isinstance(document, dict) else None
-        self._stale |= {uri} if isinstance(uri, str) else set(self.documents)
+        self._stale |= (
+            {uri} & self.documents.keys() if isinstance(uri, str) else set(self.documents)
+        )
         if isinstance(uri, str) and uri in self._journals:
             self._journals[uri].n_changes += 1
         _log.warning("A change of a document can't be read; its next whole text is waited for")
@@ -180,7 +183,7 @@ class Session(Rpc):
         if is_long and document.uri not in self._stale:
             journal.n_bytes = 0
             snapshot = self._snapshot_of(document)
-            counts = {"n_changes": journal.n_changes, "n_opens": self._n_opens[document.uri]}
+            counts = {"n_changes": journal.n_changes, "n_open": journal.n_open}
             self.notify("llmd/snapshot", {**snapshot, **counts})
 
     def _snapshot_of(self, document: Document) -> dict[str, Any]:
