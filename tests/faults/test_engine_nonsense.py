@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from llmd.config import Config
 from llmd.engine import frames, service
+from llmd.engine.process import read_frames
 from llmd.engine.service import EngineService
 from llmd.errors import EngineError, ModelError
 from tests.support.fault_engine import Asked, ready, running, starts
@@ -70,7 +71,7 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
         reader.feed_eof()
         said = ""
         try:
-            await engine._read(reader)
+            await read_frames(reader, engine._take)
         except (EngineError, ModelError) as error:
             said = str(error)
         except Exception as error:

@@ -11,9 +11,6 @@ import asyncio
 import itertools
 import logging
 import math
-import os
-import signal
-import socket
 import sys
 import time
 import traceback
@@ -27,9 +24,9 @@ from llmd.config import Config, Sampling
 from llmd.engine import frames
 from llmd.engine.frames import Loaded
 from llmd.engine.job import CancelFlags, Job, failed
-from llmd.engine.last_words import LastWords
+from llmd.engine.process import WorkerProcess
 from llmd.errors import EngineError, ModelError
-from llmd.models.presence import Fingerprint, fingerprint, is_being_pulled
+from llmd.models.presence import is_being_pulled
 from llmd.models.store import model_path
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
@@ -39,9 +36,6 @@ State = Literal["loading", "ready", "unloaded", "failed"]
 Intent = Literal["", "restart", "unload", "stuck"]
 
 WORKER = (sys.executable, "-m", "llmd.engine.worker")
-
-# Else ggml runs a debugger when it aborts, which takes seconds and stops the process meanwhile.
-QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
 # A worker that dies this often within the time is not started again by itself.
 MAX_DEATHS = 5
@@ -56,7 +50,6 @@ LOAD_STUCK_S = 600  # a model that is read from a slow disk says nothing for min
 
 PULL_POLL_S = 1.0
 SPAWN_PAUSE_S = 1.0
-LAST_WORDS_S = 1.0
 TRY_AGAIN = "`llmd restart` tries again"
 
 _log = logging.getLogger("llmd.engine")
@@ -73,7 +66,6 @@ class EngineService:
         self.state: State = "loading"
         self.reason = ""
         self.info: Loaded | None = None
-        self.worker_pid: int | None = None
         self.loaded_share = 0.0
         self._config = config
         self._command = command
@@ -84,30 +76,29 @@ class EngineService:
         self._deaths_s: deque[float] = deque(maxlen=MAX_DEATHS)
         self._intent: Intent = ""
         self._wake = asyncio.Event()
-        self._writer: asyncio.StreamWriter | None = None
-        self._file: Fingerprint | None = None
+        self._worker: WorkerProcess | None = None
         self._is_missing = False
         self._n_cells = 0
-        self._last_words = LastWords()
         self._n_silent_s = 0
         self._used_s = time.monotonic()
         self._moved = asyncio.Event()  # wakes `_tick`
         self._flags = CancelFlags()
 
     @property
+    def worker_pid(self) -> int | None:
+        return self._worker.pid if self._worker else None
+
+    @property
     def notice(self) -> str:
         """One sentence about the model in use, or empty."""
-        if self.info is None:
+        if self.info is None or self._worker is None:
             return ""
-        if not self._has_changed():
+        if not self._worker.file_has_changed():
             return self.info.notice
-        subject = f"Model file `{self._file and self._file.path}`"
-        if self._file and not self._file.path.exists():
+        subject = f"Model file `{self._worker.path}`"
+        if not self._worker.path.exists():
             return f"{subject} is gone; what was loaded goes on, a restart could not load it"
         return f"{subject} has changed since it was loaded; `llmd restart` loads it as it is now"
-
-    def _has_changed(self) -> bool:
-        return self._file is not None and fingerprint(self._file.path) != self._file
 
     def slots(self) -> list[dict[str, int]]:
         """The sequences of the KV cache and how full each was after the latest request."""
@@ -177,7 +168,6 @@ class EngineService:
         finally:
             ticking.cancel()
             self._answer_all("The daemon is stopping")
-            self._kill_worker()
 
     def _become(self, state: State, reason: str = "") -> None:
         self.state, self.reason = state, reason
@@ -185,8 +175,8 @@ class EngineService:
         self._on_change()
 
     def _send_or_keep(self, job: Job) -> None:
-        if self.state == "ready" and self.info and self._writer:
-            self._writer.write(frames.encode(job.make(self.info)))
+        if self.state == "ready" and self.info and self._worker:
+            self._worker.send(job.make(self.info))
         elif self.state == "loading":
             self._unsent.append(job)
         else:
@@ -268,70 +258,31 @@ class EngineService:
             return False
 
     async def _worker_life(self, path: Path) -> str:
-        """Returns why the worker ended.
+        """Returns how the worker ended.
 
         Raises:
             ModelError: the model could not be loaded.
             EngineError: the worker sent nonsense.
+            OSError: no process could be made.
         """
-        self._file = fingerprint(path)
-        self._last_words = LastWords()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            fds = (theirs.fileno(), self._flags.fileno())
-            worker = await asyncio.create_subprocess_exec(
-                *self._command, *map(str, fds), pass_fds=fds,
-                env={**os.environ, **QUIET_ABORT},
-                stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-        self.worker_pid = worker.pid
+        self._worker = WorkerProcess(self._command, self._flags, path)
         self._n_silent_s = 0
         self._moved.set()
-        if self._intent:  # it came while the process was being made, and found none to end
-            self._kill_worker()
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        listening = asyncio.create_task(self._last_words.read(worker.stderr))
         try:
             load = frames.Load(str(path), self._config.fim.order, self._config.engine)
-            self._writer.write(frames.encode(load))
-            await self._read(reader)
-            with suppress(TimeoutError):  # its own end, which says more than ours
-                async with asyncio.timeout(LAST_WORDS_S):
-                    await worker.wait()
+            how = await self._worker.live(load, self._take)
         finally:
-            self.info = None
-            self._writer.close()
-            self._kill_worker()
-            code = await worker.wait()
-            self.worker_pid = None
-            await listening
-        return self._why_it_ended(code)
-
-    def _why_it_ended(self, code: int) -> str:
+            self.info = self._worker = None
         if self._intent == "stuck":
             return f"The engine worker said nothing for {self._n_silent_s} s and was ended"
-        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        if code == -signal.SIGKILL:
-            how += ", as the kernel does when memory runs out"
-        if code == -signal.SIGBUS and self._has_changed():
-            how += ", since its model file has changed"
-        said = f": {self._last_words.last}" if self._last_words.last else ""
-        return f"The engine worker ended ({how}){said}"
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Until the worker's end of the socket closes."""
-        splitter = frames.Splitter()
-        try:
-            while data := await reader.read(1 << 16):
-                self._n_silent_s = 0
-                for body in splitter.feed(data):
-                    self._take(frames.decode_from_worker(body))
-        except ConnectionError:
-            return
-        except ValueError as error:  # also msgspec's: the worker speaks nonsense
-            raise EngineError(f"The engine worker sent an unreadable frame: {error}") from None
+        return how
 
     def _take(self, frame: frames.FromWorker) -> None:
+        """
+        Raises:
+            ModelError: the frame says that the model could not be loaded.
+        """
+        self._n_silent_s = 0
         match frame:
             case frames.Partial(id=id_, text=text):
                 if job := self._jobs.get(id_):
@@ -396,9 +347,5 @@ class EngineService:
 
     def _end_worker(self, intent: Intent) -> None:
         self._intent = intent
-        self._kill_worker()
-
-    def _kill_worker(self) -> None:
-        if self.worker_pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self.worker_pid, signal.SIGKILL)
+        if self._worker:
+            self._worker.end()

@@ -1,0 +1,119 @@
+"""One worker process: started, spoken to, ended, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from llmd.engine import frames
+from llmd.engine.job import CancelFlags
+from llmd.engine.last_words import LastWords
+from llmd.errors import EngineError
+from llmd.models.presence import fingerprint
+
+# How long a worker that closed its socket may take to end by itself.
+OWN_END_S = 1.0
+# Else ggml runs a debugger when it aborts, which takes seconds and stops the process meanwhile.
+QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
+
+Take = Callable[[frames.FromWorker], None]
+
+
+class WorkerProcess:
+    def __init__(self, command: Sequence[str], flags: CancelFlags, path: Path) -> None:
+        self.pid: int | None = None
+        self.path = path
+        self._command = command
+        self._flags = flags
+        self._file = fingerprint(path)
+        self._last_words = LastWords()
+        self._writer: asyncio.StreamWriter | None = None
+        self._must_end = False
+
+    async def live(self, load: frames.Load, take: Take) -> str:
+        """From its start to its end; `take` is given what it says. Returns how it ended.
+
+        Raises:
+            ModelError: what `take` raises.
+            EngineError: it sent nonsense.
+            OSError: no process could be made.
+        """
+        worker, ours = await self._start()
+        self.pid = worker.pid
+        if self._must_end:  # told while the process was being made
+            self.end()
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        listening = asyncio.create_task(self._last_words.read(worker.stderr))
+        try:
+            self.send(load)
+            await read_frames(reader, take)
+            with suppress(TimeoutError):  # its own end says more than ours
+                async with asyncio.timeout(OWN_END_S):
+                    await worker.wait()
+        finally:
+            self._writer.close()
+            self.end()
+            code = await worker.wait()
+            self.pid = None
+            await listening
+        return self._how_it_ended(code)
+
+    def send(self, frame: frames.ToWorker) -> None:
+        if self._writer:
+            self._writer.write(frames.encode(frame))
+
+    def end(self) -> None:
+        self._must_end = True
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def file_has_changed(self) -> bool:
+        """Whether the model's file is no longer the one that was given to it."""
+        return fingerprint(self.path) != self._file
+
+    async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                fds = (theirs.fileno(), self._flags.fileno())
+                worker = await asyncio.create_subprocess_exec(
+                    *self._command, *map(str, fds), pass_fds=fds,
+                    env={**os.environ, **QUIET_ABORT},
+                    stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+                )  # fmt: skip
+        except OSError:
+            ours.close()
+            raise
+        return worker, ours
+
+    def _how_it_ended(self, code: int) -> str:
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        if code == -signal.SIGKILL:
+            how += ", as the kernel does when memory runs out"
+        if code == -signal.SIGBUS and self.file_has_changed():
+            how += ", since its model file has changed"
+        said = f": {self._last_words.last}" if self._last_words.last else ""
+        return f"The engine worker ended ({how}){said}"
+
+
+async def read_frames(reader: asyncio.StreamReader, take: Take) -> None:
+    """Until the worker's end of the socket closes.
+
+    Raises:
+        EngineError: what came is no frame.
+    """
+    splitter = frames.Splitter()
+    try:
+        while data := await reader.read(1 << 16):
+            for body in splitter.feed(data):
+                take(frames.decode_from_worker(body))
+    except ConnectionError:
+        return
+    except ValueError as error:  # also msgspec's: the worker speaks nonsense
+        raise EngineError(f"The engine worker sent an unreadable frame: {error}") from None
