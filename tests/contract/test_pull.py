@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -89,9 +90,10 @@ class Puller:
             wait_until(self.hub.has_stalled.is_set, "the download stalls")
             wait_until(lambda: self.n_partial_bytes() >= 2 * CHUNK_BYTES, "two chunks are written")
             assert not self.target.exists()
+            time.sleep(0.3)  # it waits for the rest by now
             pull.send_signal(with_signal)
-            self.hub.release.set()
             pull.communicate(timeout=60)
+        self.hub.release.set()
         return pull.returncode
 
 
