@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from llmd.config import Config
-from llmd.errors import BadInput
+from llmd.errors import BadInput, printable
 
 _SHOWN_CHARS = 60
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -173,7 +173,7 @@ def _shown(value: Any) -> str:
 
 def _cut(text: str) -> str:
     shown = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
+    return printable(shown)
 
 
 def _key(name: str, field: dict[str, Any]) -> Key:

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import time
-import traceback
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from llmd.config import Config
 from llmd.context.workspace import Workspaces
 from llmd.document.store import names_of
 from llmd.engine.service import EngineService
-from llmd.errors import DaemonError, LlmdError
+from llmd.errors import DaemonError, LlmdError, place_of
 from llmd.logs import LastError
 from llmd.settings import Settings, as_object, load_settings, needs_reload
 from llmd.transport.listen import Listener
@@ -165,8 +164,8 @@ class Daemon:
         """Ends at once where there is none."""
         self._set_debounce()
         while machine.on_battery() is not None:
-            self._set_debounce()
             await asyncio.sleep(BATTERY_LOOK_S)
+            self._set_debounce()
 
     def _set_debounce(self) -> None:
         on_battery = bool(machine.on_battery())
@@ -184,9 +183,7 @@ async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception as error:
-        step = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(step.filename).name}:{step.lineno}"
-        _log.critical("%s ended by %s at %s", what, type(error).__name__, where)
+        _log.critical("%s ended by %s at %s", what, type(error).__name__, place_of(error))
 
 
 def take_lock() -> IO[str]:

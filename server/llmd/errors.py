@@ -9,6 +9,9 @@ LlmdError
 
 from __future__ import annotations
 
+import traceback
+from pathlib import PurePath
+
 
 class LlmdError(Exception):
     """A sentence for a person. It never carries buffer text."""
@@ -32,3 +35,14 @@ class EngineError(LlmdError):
 
 class DaemonError(LlmdError):
     """There is no daemon, or it does not answer."""
+
+
+def printable(text: str) -> str:
+    """On one line and without a terminal's escape sequences, whatever a file's name holds."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def place_of(error: BaseException) -> str:
+    """`file.py:12`, where it was raised. Its words are not told: they may hold what one wrote."""
+    steps = traceback.extract_tb(error.__traceback__)
+    return f"{PurePath(steps[-1].filename).name}:{steps[-1].lineno}" if steps else "?"

@@ -12,6 +12,8 @@ import os
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from llmd.errors import printable
+
 MAX_BYTES = 1 << 20
 N_KEPT = 2  # older files: llmd.log.1 and .2
 _FLAGS = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -26,8 +28,7 @@ class _PrivateFile(RotatingFileHandler):
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+        return printable(super().format(record))
 
 
 class LastError(logging.Handler):

@@ -11,7 +11,7 @@ from typing import Any
 
 from llmd import paths
 from llmd.document.text import content, split_lines
-from llmd.errors import BadInput
+from llmd.errors import BadInput, printable
 
 CHUNK_BYTES = 1 << 20
 # A line number with more digits is outside any file, and int() refuses thousands of them.
@@ -37,7 +37,7 @@ def place_params(place: str, max_bytes: int) -> dict[str, Any]:
     """
     found = _PLACE.fullmatch(place)
     if not found:
-        said = _shown(place[:SHOWN_CHARS])
+        said = printable(place[:SHOWN_CHARS])
         raise BadInput(f"Place `{said}` is not FILE:LINE:COL, for example `main.py:12:5`")
     name = found["file"]
     text = _text(name, _read(name, max_bytes))
@@ -45,12 +45,13 @@ def place_params(place: str, max_bytes: int) -> dict[str, Any]:
     line, col = _number(found["line"]), _number(found["col"])
     if not 1 <= line <= len(lines):
         raise BadInput(
-            f"Line {_digits(line)} is outside `{_shown(name)}`, which has lines 1 to {len(lines)}"
+            f"Line {_digits(line)} is outside `{printable(name)}`,"
+            f" which has lines 1 to {len(lines)}"
         )
     n_cols = len(content(lines[line - 1])) + 1
     if not 1 <= col <= n_cols:
         raise BadInput(
-            f"Column {_digits(col)} is outside line {line} of `{_shown(name)}`, "
+            f"Column {_digits(col)} is outside line {line} of `{printable(name)}`, "
             f"which has columns 1 to {n_cols}"
         )
     uri = Path(name).absolute().as_uri()
@@ -66,10 +67,12 @@ def _read(name: str, max_bytes: int) -> bytes:
             return _read_all(name, file.fileno(), max_bytes)
     except OSError as error:
         raise BadInput(
-            f"File `{_shown(name)}` cannot be read: {error.strerror}; give a text file"
+            f"File `{printable(name)}` cannot be read: {error.strerror}; give a text file"
         ) from None
     except ValueError:  # only a name with a NUL
-        raise BadInput(f"File `{_shown(name)}` cannot be read: no file has such a name") from None
+        raise BadInput(
+            f"File `{printable(name)}` cannot be read: no file has such a name"
+        ) from None
 
 
 def _never_waits(name: str, flags: int) -> int:
@@ -79,7 +82,7 @@ def _never_waits(name: str, flags: int) -> int:
 def _check(name: str, found: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "Path")
-        raise BadInput(f"{kind} `{_shown(name)}` is not a file; give a text file")
+        raise BadInput(f"{kind} `{printable(name)}` is not a file; give a text file")
     if found.st_size > max_bytes:
         raise _too_big(name, found.st_size, max_bytes)
 
@@ -96,7 +99,7 @@ def _read_all(name: str, descriptor: int, max_bytes: int) -> bytes:
 
 def _too_big(name: str, n_bytes: int, max_bytes: int) -> BadInput:
     return BadInput(
-        f"File `{_shown(name)}` has {_mb(n_bytes)} MB, llmd completes in files up to "
+        f"File `{printable(name)}` has {_mb(n_bytes)} MB, llmd completes in files up to "
         f"{_mb(max_bytes)} MB; raise `context.max_file_bytes` in `{paths.config_path()}`"
     )
 
@@ -109,12 +112,12 @@ def _mb(n_bytes: int) -> float:
 def _text(name: str, data: bytes) -> str:
     """Without the byte order mark, which no editor counts as a column."""
     if (nul := data.find(0)) >= 0:
-        raise BadInput(f"File `{_shown(name)}` is binary (NUL at byte {nul}); give a text file")
+        raise BadInput(f"File `{printable(name)}` is binary (NUL at byte {nul}); give a text file")
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise BadInput(
-            f"File `{_shown(name)}` is not UTF-8 text (byte {error.start}); convert it to UTF-8"
+            f"File `{printable(name)}` is not UTF-8 text (byte {error.start}); convert it to UTF-8"
         ) from None
 
 
@@ -125,8 +128,3 @@ def _number(digits: str) -> int:
 def _digits(number: int) -> str:
     said = str(number)
     return said if len(said) <= SHOWN_DIGITS else f"{said[:SHOWN_DIGITS]}…"
-
-
-def _shown(name: str) -> str:
-    """On one line, whatever bytes the name has: no escape sequence reaches the terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmd.errors import printable
+
 _MIB = 1 << 20
 
 
@@ -48,11 +50,6 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     """Names and texts in two columns; empty texts are left out."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {printable(text)}" for name, text in rows if text)
-
-
-def printable(text: str) -> str:
-    """On one line, and without a terminal's escape sequences, whatever a file's name holds."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def why_text(found: dict[str, Any]) -> str:

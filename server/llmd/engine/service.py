@@ -13,7 +13,6 @@ import logging
 import math
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ from llmd.engine import frames
 from llmd.engine.frames import Loaded
 from llmd.engine.job import CancelFlags, Job, failed
 from llmd.engine.process import WorkerProcess
-from llmd.errors import EngineError, ModelError
+from llmd.errors import EngineError, ModelError, place_of
 from llmd.models.presence import is_being_pulled
 from llmd.models.store import model_path
 from llmd.postprocess.stop import StopRule
@@ -161,9 +160,7 @@ class EngineService:
                 try:
                     await self._live_once()
                 except Exception as error:  # what must not happen is told, and ends nothing else
-                    _log.error(
-                        "The engine failed at %s", traceback.extract_tb(error.__traceback__)[-1]
-                    )
+                    _log.error("The engine failed at %s", place_of(error))
                     await self._fail(f"The engine failed ({type(error).__name__}); {TRY_AGAIN}")
         finally:
             ticking.cancel()

@@ -23,7 +23,7 @@ from llmd.engine import frames, llama
 from llmd.engine.cache import Cache
 from llmd.engine.decode import Engine, infer
 from llmd.engine.frames import FLAG_BYTES, N_FLAGS
-from llmd.errors import LlmdError
+from llmd.errors import LlmdError, place_of
 from llmd.machine import memory_bytes, n_cores
 from llmd.models import fit
 from llmd.models.header import check_model
@@ -155,7 +155,7 @@ class Worker:
             engine.cache.clear()
             said = str(error) if isinstance(error, LlmdError) else _kind(error, "a request")
             # No traceback: a foreign error's message may hold what the user wrote.
-            print(f"{said} {_place(error)}", file=sys.stderr, flush=True)
+            print(f"{said} at {place_of(error)}", file=sys.stderr, flush=True)
             return frames.Done(id_, "", "failed", Cost(), said)
         finally:
             engine.context.watch(self._flags.never)
@@ -206,11 +206,6 @@ def _notice(name: str) -> str:
 def _kind(error: Exception, doing: str) -> str:
     """Only the error's type: its message may hold what the user wrote."""
     return f"The engine failed while at {doing}: {type(error).__name__}"
-
-
-def _place(error: Exception) -> str:
-    steps = traceback.extract_tb(error.__traceback__)
-    return f"at {Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
 
 
 def _settle_in() -> None:
