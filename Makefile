@@ -2,7 +2,7 @@ VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint unit engine contract faults soak clean
+.PHONY: demo test lint unit engine contract faults soak train train-smoke clean
 
 demo: $(INSTALLED)
 	@$(VENV)/bin/llmd demo
@@ -20,6 +20,17 @@ unit engine contract faults: $(INSTALLED)
 # Ten thousand faults of each kind, and a machine that sleeps for a minute: some twenty minutes.
 soak: $(INSTALLED)
 	$(VENV)/bin/python -m tests.faults.soak
+
+# The built-in model's infill adapter, over again: PyTorch, and some hours of all cores.
+train: $(VENV)/.trainable
+	$(VENV)/bin/python -m training --out .training
+
+train-smoke: $(VENV)/.trainable
+	$(VENV)/bin/python -m training --out .training-smoke --steps 50
+
+$(VENV)/.trainable: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet -e '.[train]'
+	@touch $@
 
 $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml tools/install.py
 	@$(PYTHON) tools/install.py
