@@ -24,7 +24,7 @@ from llmd.engine.service import EngineService
 from llmd.postprocess.stop import rule_for
 from llmd.postprocess.trim import trim
 from llmd.prompt.build import Piece, build
-from llmd.prompt.families import by_name
+from llmd.prompt.families import by_name, typed_of
 from llmd.requests import LatestWins, Ticket
 from llmd.stages import Journal, Stages, Window
 from llmd.trace import WARM_MIN_CACHED, Cost, Path, Totals, Trace, of_cost
@@ -62,6 +62,7 @@ class Completer:
         self.debounce_ms = config.completion.debounce_ms
         self.totals = Totals()
         self.journal = Journal()
+        self.without: frozenset[str] = frozenset()  # rules of `postprocess.rules`, for `eval`
         self._engine = engine
         self._refuse = refuse
         self._latest = LatestWins()
@@ -74,17 +75,24 @@ class Completer:
         invoked: bool,
         selected: Selected | None = None,
         on_partial: Callable[[str], None] | None = None,
+        anchor: Position | None = None,
     ) -> Coroutine[Any, Any, Answer]:
         """Looks at the document and ends its older request now; the coroutine does the rest.
 
-        Cancelling the coroutine's task cancels the engine.
+        Cancelling the coroutine's task cancels the engine. `anchor` is where the typed text
+        begins; None: where `context.window` puts it.
         """
         ticket = self._latest.take(id(document))
-        place = self._look(document, cursor, invoked, selected)
+        place = self._look(document, cursor, invoked, selected, anchor)
         return self._answer(ticket, place, on_partial)
 
     def _look(
-        self, document: Document, cursor: Position, invoked: bool, selected: Selected | None
+        self,
+        document: Document,
+        cursor: Position,
+        invoked: bool,
+        selected: Selected | None,
+        anchor: Position | None,
     ) -> Place:
         limits = self.config.completion
         factor = INVOKED_DEADLINE_FACTOR if invoked else 1
@@ -109,7 +117,7 @@ class Completer:
         max_suffix = None if invoked else limits.max_line_suffix
         if refusal := gates.refuse_place(lines, chosen.first, chosen.end, cursor, max_suffix):
             return view(lines=chosen, refusal=refusal)
-        return view(lines=chosen, excerpt=window.excerpt(chosen, lines, cursor))
+        return view(lines=chosen, excerpt=window.excerpt(chosen, lines, cursor, anchor))
 
     async def _answer(
         self, ticket: Ticket, place: Place, on_partial: Callable[[str], None] | None
@@ -130,18 +138,30 @@ class Completer:
             self._count_when_finished(job, place, "")
             trace = of_cost(Cost(), "superseded", _since_ms(place.arrived_s))
             return Answer("", trace)
-        text = trim(done.text, place.excerpt)
+        return self._show(place, done)
+
+    def _show(self, place: Place, done: Done) -> Answer:
+        text = trim(done.text, place.excerpt, self.without)
+        floor = self.config.completion.min_logprob
+        if floor != "off" and text and done.cost.logprob_line < floor:
+            return self._record(place, "", done.cost, "suppressed", "confidence", done)
         reason = done.error or done.reason
-        return self._record(place, text, done.cost, _path(done), reason, len(done.text))
+        return self._record(place, text, done.cost, _path(done), reason, done)
 
     def _ask(self, place: Place, on_partial: Callable[[str], None] | None) -> Job:
-        limits = self.config.completion
-        rule = rule_for(place.excerpt, limits.max_tokens, limits.max_lines, place.deadline_ms)
+        limits, fim, without = self.config.completion, self.config.fim, self.without
+        rule = rule_for(
+            place.excerpt, limits.max_tokens, limits.max_lines, place.deadline_ms, without
+        )
 
         def pieces(model: Loaded) -> tuple[Piece, ...]:
-            return build(by_name(model.family), model.order, place.excerpt, place.file_name)
+            family = by_name(model.family)
+            typed = typed_of(family, model.order, fim.typed)
+            return build(family, model.order, place.excerpt, place.file_name, typed, fim.heal)
 
-        show = on_partial and (lambda text: on_partial(trim(text, place.excerpt)))
+        if limits.min_logprob != "off":  # what may yet be suppressed is not shown before
+            on_partial = None
+        show = on_partial and (lambda text: on_partial(trim(text, place.excerpt, without)))
         return self._engine.infer(pieces, rule, self.config.sampling, show)
 
     def _count_when_finished(self, job: Job, place: Place, reason: str) -> None:
@@ -153,11 +173,17 @@ class Completer:
         job.finished.add_done_callback(count)
 
     def _record(
-        self, place: Place, text: str, cost: Cost, path: Path, reason: str, n_generated: int = 0
+        self,
+        place: Place,
+        text: str,
+        cost: Cost,
+        path: Path,
+        reason: str,
+        done: Done | None = None,
     ) -> Answer:
         trace = of_cost(cost, path, _since_ms(place.arrived_s), reason)
         self.totals.add(trace)
-        self.journal.add(_stages(place, trace, n_generated, len(text)))
+        self.journal.add(_stages(place, trace, done, len(text)))
         return Answer(text, trace)
 
 
@@ -174,7 +200,7 @@ def _as_if_taken(
     return lines, Position(line, len(before))
 
 
-def _stages(place: Place, trace: Trace, n_generated: int, n_shown: int) -> Stages:
+def _stages(place: Place, trace: Trace, done: Done | None, n_shown: int) -> Stages:
     lines, excerpt = place.lines, place.excerpt
     n_prefix, n_suffix = len(excerpt.prefix), len(excerpt.suffix)
     return Stages(
@@ -185,8 +211,8 @@ def _stages(place: Place, trace: Trace, n_generated: int, n_shown: int) -> Stage
         gate=place.refusal,
         window=Window(lines.first + 1, lines.end, n_prefix, n_suffix) if lines else None,
         trace=trace,
-        stop=trace.reason,
-        n_chars_generated=n_generated,
+        stop=(done.error or done.reason) if done else trace.reason,
+        n_chars_generated=len(done.text) if done else 0,
         n_chars_shown=n_shown,
     )
 

@@ -81,6 +81,10 @@ class Completion(_Section, frozen=True):
         Meta(ge=0, le=2000),
         _about("a pause in the typing before the model is asked; on battery at least 75", "ms"),
     ] = 0
+    min_logprob: Annotated[
+        Annotated[float, Meta(ge=-100, le=0)] | Literal["off"],
+        _about("a first line less likely than this, by its mean token, is not shown", "nats"),
+    ] = "off"
     disabled_filetypes: Annotated[
         tuple[str, ...], _about("languages, or endings of file names, without completion")
     ] = DISABLED_FILETYPES
@@ -91,9 +95,16 @@ class Completion(_Section, frozen=True):
 
 class Fim(_Section, frozen=True):
     order: Annotated[
-        Literal["auto", "psm", "spm"],
+        Literal["auto", "psm", "spm", "spm2"],
         _about("prefix or suffix first; `auto` is what the model's family was trained for"),
     ] = "auto"
+    typed: Annotated[
+        Literal["auto", "after_mid", "prefix"],
+        _about("the cursor's line after the middle marker, where typing is cheapest, or before it"),
+    ] = "auto"
+    heal: Annotated[
+        bool, _about("a word begun is taken back and generated again, as the model knows it")
+    ] = True
 
 
 class Context(_Section, frozen=True):

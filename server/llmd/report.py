@@ -65,7 +65,8 @@ def why_text(found: dict[str, Any]) -> str:
     if not found["gate"]:
         rows += [
             ("plan", "{n_cached} tokens cached, {n_prefill} evaluated".format(**trace)),
-            ("decode", "{n_decoded} tokens, stopped by: {reason}".format(**trace)),
+            ("decode", _decode(trace, found["stop"])),
+            ("confidence", _confidence(trace) if found["n_chars_generated"] else ""),
             ("trim", "{n_chars_generated} characters, {n_chars_shown} shown".format(**found)),
         ]
     rows.append(("answer", _answer(found)))
@@ -117,6 +118,16 @@ def _share(counts: dict[str, Any]) -> str:
 def _window(window: dict[str, int]) -> str:
     text = "lines {first_line} to {end_line}, {n_prefix_chars} characters before the cursor, "
     return (text + "{n_suffix_chars} after").format(**window)
+
+
+def _decode(trace: dict[str, Any], stop: str) -> str:
+    healed = "{n_healed} tokens healed, ".format(**trace) if trace["n_healed"] else ""
+    return f"{healed}{trace['n_decoded']} tokens, stopped by: {stop}"
+
+
+def _confidence(trace: dict[str, Any]) -> str:
+    text = "log-probability of the first token {logprob_first:.2f}, mean of the first line "
+    return (text + "{logprob_line:.2f}").format(**trace)
 
 
 def _answer(found: dict[str, Any]) -> str:

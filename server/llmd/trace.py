@@ -17,7 +17,7 @@ WARM_MIN_CACHED = 16
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Tokens and times that the engine spent on one request."""
+    """Tokens and times that the engine spent on one request, and how sure the model was."""
 
     n_prompt: int = 0
     n_cached: int = 0
@@ -31,6 +31,10 @@ class Cost(msgspec.Struct, frozen=True):
     prefill_ms: float = 0.0
     ttft_ms: float = 0.0
     decode_ms: float = 0.0
+    # Log-probabilities at temperature 1, among the tokens that agree with owed bytes: of the first
+    # token shown, and the mean over the first line. 0: the model said nothing.
+    logprob_first: float = 0.0
+    logprob_line: float = 0.0
 
 
 TOKEN_COUNTS = tuple(name for name in Cost.__struct_fields__ if name.startswith("n_"))

@@ -8,7 +8,7 @@ import random
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,10 @@ from llmd.config import Sampling
 from llmd.context.window import Excerpt
 from llmd.engine import llama
 from llmd.engine.cache import Cache
-from llmd.engine.decode import Engine, infer, prompt_tokens
+from llmd.engine.decode import infer
 from llmd.engine.frames import Done, Infer
+from llmd.engine.heal import Table
+from llmd.engine.layout import Engine, lay_out
 from llmd.models.fit import Machine, plan_load
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build
@@ -43,6 +45,8 @@ class Loaded:
     context: llama.Context
     flag: ctypes.Array[ctypes.c_char]
 
+    heal: bool = True
+
     def ask(
         self,
         prefix: str,
@@ -53,7 +57,7 @@ class Loaded:
         deadline_ms: int = 60_000,
     ) -> Done:
         place = Excerpt(prefix, suffix, "", "", "")
-        pieces = build(self.match.family, self.match.order, place, "a.py")
+        pieces = build(self.match.family, self.match.order, place, "a.py", heal=self.heal)
         rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
         request = Infer(1, pieces, rule, GREEDY)
         return infer(self.engine, request, time.monotonic(), is_cancelled, emit)
@@ -72,7 +76,8 @@ def loaded() -> Loaded:
     context.watch(ctypes.addressof(flag))
     vocabulary = llama.Vocabulary(model)
     match = recognise(model.name, vocabulary.declared, vocabulary.find)
-    return Loaded(Engine(context, vocabulary, match, Cache(context)), match, context, flag)
+    table = Table(vocabulary.text_pieces())
+    return Loaded(Engine(context, vocabulary, match, Cache(context), table), match, context, flag)
 
 
 def places(n_places: int, n_chars: int = 600) -> Iterator[tuple[str, str]]:
@@ -179,6 +184,53 @@ def test_a_passed_deadline_ends_with_what_is_there(loaded: Loaded) -> None:
 def test_odd_text_goes_through(loaded: Loaded, odd: str) -> None:
     done = loaded.ask(odd + "def f(a, b):\n    return ", "\n")
     assert done.reason != "failed"
-    assert not any(
-        0 <= token <= 16 for token in prompt_tokens(loaded.engine, [Piece("prefix", odd)], 64)
-    )
+    prompt = lay_out(loaded.engine, [Piece("prefix", odd)], 64)
+    assert not any(0 <= token <= 16 for token in prompt.tokens)
+
+
+CODE = "def add(first, second):\n    total = first + second\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "owed"),
+    [
+        ("    retur", " retur"),
+        ("    return", " return"),
+        ("    ", "\n    "),
+        ("    name = 'é", "é"),
+        ("    mark = '🙂", "🙂"),
+    ],
+    ids=["inside", "after", "indent", "accent", "emoji"],
+)
+def test_what_was_taken_back_is_generated_again(loaded: Loaded, typed: str, owed: str) -> None:
+    """Cold, warm and after a key; the cells spell the text with what was generated for it."""
+    piece = loaded.engine.vocabulary.piece
+    for ask in (loaded.cold, loaded.ask):
+        done = ask(CODE + typed, "\n", max_tokens=3)
+        assert done.cost.n_healed >= 1
+        cells = b"".join(map(piece, loaded.engine.cache.cells)).decode(errors="replace")
+        assert CODE + typed in cells
+        assert done.cost.n_prompt == done.cost.n_cached + done.cost.n_prefill
+        assert not done.text.startswith(owed)
+
+
+def test_a_word_begun_is_finished(loaded: Loaded) -> None:
+    assert loaded.cold(CODE + "    retur", "\n").text.startswith("n ")
+
+
+def test_typing_in_a_word_evaluates_its_tokens_and_the_one_before(loaded: Loaded) -> None:
+    loaded.cold(CODE + "    retu", "\n", max_tokens=1)
+    cost = loaded.ask(CODE + "    retur", "\n", max_tokens=1).cost
+    assert cost.n_prefill <= 2 + 1 + 1, "mark, own tokens of the word, one more"
+
+
+def test_healing_can_be_switched_off(loaded: Loaded) -> None:
+    plain = replace(loaded, heal=False)
+    assert plain.cold(CODE + "    retur", "\n", max_tokens=2).cost.n_healed == 0
+
+
+def test_confidence_comes_with_the_text(loaded: Loaded) -> None:
+    sure = loaded.cold("a = 1\n" * 30 + "a =", "\n").cost
+    unsure = loaded.cold("zq = '", "\n").cost
+    assert -0.5 < sure.logprob_first <= 0
+    assert unsure.logprob_line < sure.logprob_line <= 0

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tests.support.vocabularies import NAMES, vocabulary_path
 
 from llmd.context.window import Excerpt
-from llmd.engine.decode import DROP_STEP, Engine, drops, prompt_tokens
+from llmd.engine.heal import Table, n_taken_back
+from llmd.engine.layout import DROP_STEP, MAX_TYPED, Engine, drops, lay_out
 from llmd.engine.llama import Model, Vocabulary
 from llmd.prompt.build import build
-from llmd.prompt.families import Match, recognise
+from llmd.prompt.families import Match, Order, recognise
 
 EXCERPT = Excerpt("def add(a, b):\n    ", "\n\nprint(add(1, 2))\n", "    ", "", "print(add(1, 2))")
 SPECIALS = (
@@ -58,7 +59,10 @@ def engine_of(model: Model, match: Match, n_ctx: int = 2048) -> Engine:
     return cast(
         Engine,
         SimpleNamespace(
-            context=SimpleNamespace(n_ctx=n_ctx), vocabulary=model.vocabulary, match=match
+            context=SimpleNamespace(n_ctx=n_ctx),
+            vocabulary=model.vocabulary,
+            match=match,
+            table=Table(model.vocabulary.text_pieces()),
         ),
     )
 
@@ -81,7 +85,8 @@ def test_a_prompt_is_laid_out_in_the_family_s_order(name: str) -> None:
     model, match = load(name)
     vocabulary = model.vocabulary
     engine = engine_of(model, match)
-    tokens = prompt_tokens(engine, build(match.family, match.order, EXCERPT, "add.py"), 64)
+    pieces = build(match.family, match.order, EXCERPT, "add.py")
+    tokens = list(lay_out(engine, pieces, 64).tokens)
     bos = (vocabulary.bos,) if vocabulary.add_bos else ()
     assert tokens == [
         *bos,
@@ -138,9 +143,8 @@ def test_a_prompt_too_long_loses_its_outer_ends() -> None:
     model, match = load("starcoder")
     tokenize = model.vocabulary.tokenize
     long = Excerpt("start\n" + "x = 1\n" * 1500, "y = 2\n" * 900 + "end\n", "", "", "")
-    tokens = prompt_tokens(
-        engine_of(model, match), build(match.family, match.order, long, "x.py"), 64
-    )
+    pieces = build(match.family, match.order, long, "x.py")
+    tokens = lay_out(engine_of(model, match), pieces, 64).tokens
     assert len(tokens) <= 2048 - 64
     suf = tokens.index(match.roles["suf"])
     assert tuple(tokens[suf - 30 : suf]) == tokenize(long.prefix)[-30:]
@@ -160,3 +164,100 @@ def test_drops_make_it_fit(n_prefix: int, n_suffix: int, room: int) -> None:
 def test_typing_moves_the_start_once_in_many_keys() -> None:
     cuts = [drops(1800 + n_typed, 100, 1900) for n_typed in range(DROP_STEP)]
     assert len(set(cuts)) <= 2
+
+
+def typed_prompt(name: str, prefix: str, n_typed: int, order: Order = "psm") -> tuple[str, ...]:
+    """Prefix, typed text and draft of a prompt as the text that their tokens spell."""
+    model, match = load(name)
+    place = Excerpt(prefix, "SUFFIX", "", "", "", n_typed)
+    pieces = build(match.family, order, place, "x.py", "after_mid", heal=True)
+    prompt = lay_out(engine_of(model, match), pieces, 64)
+    pre, suf, mid = (prompt.tokens.index(match.roles[role]) for role in ("pre", "suf", "mid"))
+    end = suf if pre < suf else mid
+    parts = (prompt.tokens[pre + 1 : end], prompt.tokens[mid + 1 :], prompt.draft)
+    assert b"".join(map(model.vocabulary.piece, prompt.draft)) == prompt.owed
+    return tuple(joined(model.vocabulary, part) for part in parts)
+
+
+FAMILY_NAMES = ("starcoder", "refact", "deepseek-coder")
+LINES = "def f(a):\n    x = 1\n"
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("order", ["psm", "spm"])
+@pytest.mark.parametrize(
+    ("typed", "kept", "owed"),
+    [
+        ("    retur", "\n   ", " retur"),
+        ("    return a + b", "\n    return a +", " b"),
+        ("    ", "", "\n    "),
+        ("    s = 'h\u00e9", "\n    s = '", "h\u00e9"),
+    ],
+)
+def test_typed_text_begins_before_its_newline_and_ends_before_its_last_word(
+    name: str, order: Order, typed: str, kept: str, owed: str
+) -> None:
+    assert typed_prompt(name, LINES + typed, len(typed), order) == (LINES[:-1], kept, owed)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_a_newline_just_typed_stands_after_the_anchor(name: str) -> None:
+    assert typed_prompt(name, LINES, 0) == (LINES[:-1], "", "\n")
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_a_word_that_grows_moves_nothing_before_it(name: str) -> None:
+    line = "    completer_configuration"
+    keys = [line[:n] for n in range(14, len(line) + 1)]
+    kept = {typed_prompt(name, LINES + key, len(key))[:2] for key in keys if key[-1] != "_"}
+    assert {prefix for prefix, _ in kept} == {LINES[:-1]}
+    assert len(kept) <= 2, "one for each part of the name"
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_the_anchor_stands_still_while_a_line_is_typed(name: str) -> None:
+    line = "\t\tif naïve(x):  # ok"
+    prefixes = {typed_prompt(name, LINES + line[:n], n)[0] for n in range(len(line) + 1)}
+    assert prefixes == {LINES[:-1]}
+
+
+def test_typed_text_is_bounded_in_steps() -> None:
+    sizes = []
+    model, match = load("starcoder")
+    engine = engine_of(model, match)
+    for n_words in range(100, 900, 7):
+        place = Excerpt("x\n" + "a b " * n_words, "", "", "", "", 4 * n_words)
+        prompt = lay_out(engine, build(match.family, "psm", place, "x", "after_mid", True), 64)
+        sizes.append(len(prompt.tokens) - prompt.tokens.index(match.roles["mid"]))
+    assert max(sizes) <= MAX_TYPED + 1
+    assert min(sizes[-50:]) >= MAX_TYPED // 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_holds_the_tokens_of_any_text_and_no_special_one(name: str) -> None:
+    vocabulary = Model(vocabulary_path(name), vocab_only=True).vocabulary
+    pieces = vocabulary.text_pieces()
+    ids = {token for _, token in pieces}
+    assert not ids & special_ids(vocabulary)
+    assert not any(map(vocabulary.is_eog, ids))
+    assert all(piece for piece, _ in pieces)
+    for text in TEXTS:
+        assert set(vocabulary.tokenize(text)) <= ids
+        assert Table(pieces).can_pay(text.encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["    self.append(", "\tcompleter_conf", "x = (selfish", "if a is not None:\n  retur",
+     "a.b.cde", "f('nameof", "s = 'naïveté 日本語", "\r\n\r\n  # 🙂👨‍👩‍👧 ok"],
+)  # fmt: skip
+def test_what_is_kept_of_a_text_only_grows_as_it_is_typed(
+    vocabulary: Vocabulary, line: str
+) -> None:
+    """So each key finds all the tokens before its word in the cache."""
+    table, before = Table(vocabulary.text_pieces()), ()
+    for n_chars in range(len(line) + 1):
+        tokens = vocabulary.tokenize("def f(a):\n" + line[:n_chars])
+        kept = tokens[: len(tokens) - n_taken_back(tokens, vocabulary.piece, table)]
+        assert kept[: len(before)] == before
+        before = kept

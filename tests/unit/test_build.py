@@ -6,7 +6,7 @@ import pytest
 
 from llmd.context.window import Excerpt
 from llmd.prompt.build import Piece, build
-from llmd.prompt.families import FAMILIES, Family, Order, by_name
+from llmd.prompt.families import FAMILIES, Family, Order, Typed, by_name
 
 PLACE = Excerpt("PREFIX", "SUFFIX", "head", "tail", "next")
 PRE_SUF = [("pre", ""), ("prefix", "PREFIX"), ("suf", ""), ("suffix", "SUFFIX")]
@@ -48,7 +48,7 @@ def test_the_other_families_differ_in_order_only(name: str) -> None:
     assert rendered(name) == rendered(name, by_name(name).order)
 
 
-@pytest.mark.parametrize("order", ["psm", "spm"])
+@pytest.mark.parametrize("order", ["psm", "spm", "spm2"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_no_sentinel_is_spelled_as_text(family: Family, order: Order) -> None:
     special = (*family.spellings, *family.stop, family.repo, family.file)
@@ -68,3 +68,36 @@ def test_a_sentinel_typed_by_the_user_stays_text() -> None:
     pieces = build(by_name("starcoder"), "psm", place, "a.py")
     assert pieces[1] == Piece("prefix", "<fim_middle>")
     assert pieces[3] == Piece("suffix", "<|endoftext|>")
+
+
+TYPED = Excerpt("PREFIX", "SUFFIX", "head", "tail", "next", 3)
+PRE_PART, TYPED_PART = ("prefix", "PRE"), ("typed", "FIX")
+
+
+@pytest.mark.parametrize(
+    ("order", "typed", "expected"),
+    [
+        ("psm", "prefix", [*PRE_SUF, *MID]),
+        ("psm", "after_mid", [PRE_SUF[0], PRE_PART, *PRE_SUF[2:], *MID, TYPED_PART]),
+        ("spm", "prefix", [*SUF_PRE, *MID]),
+        ("spm", "after_mid", [*SUF_PRE[:3], PRE_PART, *MID, TYPED_PART]),
+        ("spm2", "prefix", [("pre", ""), *SUF_PRE[:2], *MID, ("prefix", "PREFIX")]),
+        ("spm2", "after_mid", [("pre", ""), *SUF_PRE[:2], *MID, ("prefix", "PREFIX")]),
+    ],
+)
+@pytest.mark.parametrize("heal", [True, False])
+def test_where_typed_text_stands(
+    order: Order, typed: Typed, expected: list[tuple[str, str]], heal: bool
+) -> None:
+    pieces = build(by_name("starcoder"), order, TYPED, "a.py", typed, heal)
+    assert [(p.name, p.text) for p in pieces] == [*expected, *([("heal", "")] if heal else [])]
+
+
+def test_typed_text_stands_behind_what_closes_the_prompt() -> None:
+    pieces = build(by_name("codegeex4"), "spm", TYPED, "a.py", "after_mid")
+    assert [(p.name, p.text) for p in pieces[-2:]] == [("frame", "\n"), TYPED_PART]
+
+
+def test_without_sentinels_all_is_prefix() -> None:
+    pieces = build(by_name("plain"), "psm", TYPED, "a.py", "after_mid", True)
+    assert pieces == (Piece("prefix", "PREFIX"), Piece("heal"))

@@ -27,7 +27,7 @@ class Memory:
         self.codes = list(codes)
         self.can_cut = can_cut
 
-    def decode(self, tokens: Sequence[int], start: int, logits_last: bool) -> int:
+    def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:
         assert start == len(self.cells), "llama_decode refuses a gap or an overlap"
         self.cells += tokens
         return self.codes.pop(0) if self.codes else 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
 from llmd.context.window import Excerpt
 from llmd.prompt.build import build
-from llmd.prompt.families import FAMILIES, Family, Role, recognise
+from llmd.prompt.families import FAMILIES, Family, Order, Role, Typed, recognise, typed_of
 
 PLACE = Excerpt("PREFIX", "SUFFIX", "PREFIX", "SUFFIX", "")
 NAMES = {
@@ -120,3 +121,27 @@ def test_a_name_tells_look_alikes_apart(form: str, name: str, expected: str) -> 
 @pytest.mark.parametrize("name", NAMES.values())
 def test_a_name_alone_is_no_sign_of_fim(name: str) -> None:
     assert recognise(name, {}, lambda _: None).family.name == "plain"
+
+
+@pytest.mark.parametrize(
+    ("measured", "order", "wanted", "expected"),
+    [
+        (None, "psm", "auto", "after_mid"),
+        (None, "spm", "auto", "prefix"),
+        (None, "spm2", "auto", "prefix"),
+        ("after_mid", "spm", "auto", "after_mid"),
+        ("prefix", "psm", "auto", "after_mid"),
+        ("after_mid", "spm", "prefix", "prefix"),
+        (None, "spm", "after_mid", "after_mid"),
+    ],
+)
+def test_where_typed_text_stands(
+    measured: Typed | None, order: Order, wanted: Literal["auto"] | Typed, expected: Typed
+) -> None:
+    """What was measured is of the family's own order, which is `spm` here."""
+    assert typed_of(Family("f", order="spm", typed=measured), order, wanted) == expected
+
+
+@pytest.mark.parametrize("order", ["psm", "spm", "spm2"])
+def test_any_order_can_be_asked_for(order: Order) -> None:
+    assert recognise("SmolLM2-FIM", DECLARED, lambda _: None, order).order == order

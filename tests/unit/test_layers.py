@@ -34,15 +34,20 @@ MAY_IMPORT = {
     "daemon": {
         "completer", "context", "document", "engine", "settings", "status", "transport", "watch",
     },
+    "eval": {
+        "completer", "context", "document", "engine", "models", "postprocess", "prompt", "settings",
+        "terminal",
+    },
     "report": set(),
     "place": {"document"},
     "purge": {"models"},
     "terminal": {"models"},
     "demo": {"report", "terminal", "transport"},
     "commands": {
-        "daemon", "demo", "models", "place", "purge", "report", "settings", "terminal", "transport",
+        "daemon", "demo", "eval", "models", "place", "purge", "report", "settings", "terminal",
+        "transport",
     },
-    "cli": {"commands"},
+    "cli": {"commands", "eval"},
     "__main__": {"cli"},
 }  # fmt: skip
 
@@ -55,6 +60,7 @@ ONLY_IN = {
     "gguf": "models/builtin.py",
     "platformdirs": "paths.py",
     "psutil": "machine.py",
+    "leather": "eval/plot.py",
     "rich": "terminal.py",
     "huggingface_hub": "models/hub.py",
     "pathspec": "context/workspace.py",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.engine.cache import Cache
-from llmd.engine.plan import plan
+from llmd.engine.plan import batches, plan
 from llmd.errors import EngineError
 
 tokens = st.lists(st.integers(0, 3), max_size=24)
@@ -28,7 +28,7 @@ class FakeContext:
         self._codes = list(codes)
         self._can_cut = can_cut
 
-    def decode(self, tokens: Sequence[int], start: int, logits_last: bool) -> int:
+    def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:
         assert start == len(self.held)
         code = self._codes.pop(0) if self._codes else 0
         # An abort in the middle leaves some of the batch behind.
@@ -106,3 +106,22 @@ def test_an_error_clears() -> None:
     with pytest.raises(EngineError):
         cache.prefill(plan([], list(range(8))), never)
     assert cache.cells == []
+
+
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 12))
+def test_all_logits_are_of_one_batch(n_tokens: int, n_batch: int, n_logits: int) -> None:
+    n_logits = min(n_logits, n_batch, n_tokens)
+    sizes = batches(n_tokens, n_batch, n_logits)
+    assert sum(sizes) == n_tokens
+    assert all(1 <= size <= n_batch for size in sizes)
+    assert sizes[-1] >= n_logits
+    assert len(sizes) == -(-n_tokens // n_batch), "no batch more than without"
+
+
+@given(tokens, prompts, st.integers(1, 9))
+def test_tokens_whose_logits_are_wanted_are_evaluated(
+    cells: list[int], wanted: list[int], n_logits: int
+) -> None:
+    todo = plan(cells, wanted, n_logits)
+    assert len(todo.evaluate) >= min(n_logits, len(wanted))
+    assert [*cells[: todo.n_keep], *todo.evaluate] == wanted

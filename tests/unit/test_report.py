@@ -101,10 +101,25 @@ def test_why_tells_every_stage_that_was_reached() -> None:
         "window": "lines 1 to 9, 40 characters before the cursor, 20 after",
         "plan": "20 tokens cached, 3 evaluated",
         "decode": "0 tokens, stopped by: lines",
+        "confidence": "log-probability of the first token 0.00, mean of the first line 0.00",
         "trim": "12 characters, 0 shown",
         "answer": "nothing, warm",
         "times": "queue 0.0, prefill 0.0, first token 0.0, decode 0.0, total 0.0 ms",
     }
+
+
+def test_why_tells_what_was_healed_and_not_shown_for_want_of_confidence() -> None:
+    trace = Trace(
+        path="suppressed", reason="confidence", n_healed=2, n_decoded=5, logprob_line=-2.345
+    )
+    journal = Journal()
+    journal.add(Stages("/a.py", 3, 5, False, "", Window(1, 9, 40, 20), trace, "lines", 12, 0))
+    found = journal.last()
+    assert found
+    told = rows(why_text(found))
+    assert told["decode"] == "2 tokens healed, 5 tokens, stopped by: lines"
+    assert told["confidence"].endswith("mean of the first line -2.35")
+    assert told["answer"] == "nothing, suppressed: confidence"
 
 
 def test_why_ends_at_the_gate() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.config import Sampling
-from llmd.engine.sampling import sample, uniform
+from llmd.engine.sampling import is_near_tie, logprob, sample, uniform
 from llmd.errors import EngineError
 
 logit_lists = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40)
@@ -59,3 +59,24 @@ def test_logits_that_are_no_numbers(bad: float) -> None:
 def test_no_logit_at_all() -> None:
     with pytest.raises(EngineError, match="not finite"):
         sample(np.full(4, -math.inf, dtype=np.float32), Sampling(), 0)
+
+
+@given(logit_lists, st.data())
+def test_a_log_probability_is_that_of_the_softmax(values: list[float], data: st.DataObject) -> None:
+    chosen = data.draw(st.integers(0, len(values) - 1))
+    total = sum(math.exp(value - max(values)) for value in values)
+    expected = values[chosen] - max(values) - math.log(total)
+    assert logprob(np.array(values, dtype=np.float32), chosen) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([1.0], False), ([1.0, 1.0], True), ([3.0, 1.0, 2.6], True), ([3.0, 1.0, 2.4], False)],
+)
+def test_near_ties(values: list[float], expected: bool) -> None:
+    assert is_near_tie(np.array(values, dtype=np.float32)) is expected
+
+
+@pytest.mark.parametrize("idx", range(-8, 0))
+def test_draws_for_owed_bytes_have_indices_of_their_own(idx: int) -> None:
+    assert uniform(3407, idx) not in {uniform(3407, output) for output in range(512)}

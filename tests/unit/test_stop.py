@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,22 +25,59 @@ BLOCK = StopRule(64, 3, 4, "print(x)", 1000)
         ("x = 1\n    print(x)\n", BLOCK, "x = 1", "suffix"),
         ("\n    print(x)\n", BLOCK, "", "suffix"),
         ("\ndef f():\n", BLOCK, "", "indent"),
-        ("print(x)\n", BLOCK, "print(x)\n", ""),  # it continues the cursor's line
+        ("print(x)\n", BLOCK, "", "suffix"),
+        ("print(x)\n", replace(BLOCK, head="y = "), "print(x)\n", ""),
+        ("t(x)\n", replace(BLOCK, head="    prin"), "", "suffix"),
+        ("x = 1\n        print(x)\n", replace(BLOCK, next_indent=4), "x = 1", "suffix"),
+        ("x = 1\n        }\n", replace(BLOCK, next_line="}", next_indent=4), None, ""),
+        ("x = 1\n    }\n", replace(BLOCK, next_line="}", next_indent=4), "x = 1", "suffix"),
+        ("  x\n  y\nz\n", replace(BLOCK, indent_floor=-1), "  x\n  y", "indent"),
+        ("x\n\ty\n", replace(BLOCK, tab_columns=4), None, ""),
+        ("x\n\ty\n", replace(BLOCK, tab_columns=2), "x", "indent"),
+        ("x\n}\nz", replace(BLOCK, closers=("}",)), "x\n}", "indent"),
+        ("x\n} else {\nz", replace(BLOCK, closers=("}",)), "x\n}", "indent"),
+        ("x\n  }\nz", replace(BLOCK, closers=("}",)), "x", "indent"),
         ("x\n    y\n\n    z\n    w", BLOCK, "x\n    y\n\n    z", "lines"),
     ],
 )
-def test_a_text_is_cut(text: str, rule: StopRule, kept: str, reason: str) -> None:
+def test_a_text_is_cut(text: str, rule: StopRule, kept: str | None, reason: str) -> None:
+    """`kept` of None: all of it."""
     found = cut(text, rule)
-    assert (text[: found.n_chars], found.reason) == (kept, reason)
+    assert (text[: found.n_chars], found.reason) == (text if kept is None else kept, reason)
 
 
-def test_the_last_line_is_judged_at_the_end() -> None:
-    assert cut("x = 1\ndef f", BLOCK, is_final=True).reason == "indent"
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x = 1\ndef f", "indent"),
+        ("x = 1\n    result = f", "suffix"),  # cut off inside a word of the next line
+        ("x = 1\n    result = ", ""),
+        ("x = 1\n    resu", ""),  # too short to tell
+    ],
+)
+def test_the_last_line_is_judged_at_the_end(text: str, reason: str) -> None:
+    assert cut(text, replace(BLOCK, next_line="result = foo(x)"), is_final=True).reason == reason
 
 
 def test_only_whole_lines_are_settled_in_a_block() -> None:
     assert settled("x = 1\n    y", BLOCK) == "x = 1"
     assert settled("x = 1", ONE_LINE) == "x = 1"
+
+
+HOLES = {
+    "nothing below": ("def f():\n    x\n", "", 8),
+    "a line below": ("def f():\n    x\n", "    y\n", 3),
+    "a blank line below": ("def f():\n    x\n", "\n    y\n", 8),
+    "an empty body": ("def f():\n", "x\n", 8),
+    "a body below": ("def f():\n", "    x\n", 3),
+    "the end of a block": ("def f():\n    x\n", "y\n", 8),
+}
+
+
+@pytest.mark.parametrize(("above", "below", "max_lines"), HOLES.values(), ids=HOLES)
+def test_a_hole_in_existing_code_takes_few_lines(above: str, below: str, max_lines: int) -> None:
+    excerpt = Excerpt(above, "\n" + below, "", "", below.strip())
+    assert rule_for(excerpt, 64, 8, 1500).max_lines == max_lines
 
 
 @given(st.text("xy \n", max_size=20), st.integers(1, 3), st.integers(0, 2), st.sampled_from("xy"))
@@ -62,6 +101,9 @@ def place(head: str, tail: str = "", next_line: str = "") -> Excerpt:
         ("    ", "", 8, 4),
         ("    if x:", "", 8, 5),
         ("    f(", ")", 1, 5),
+        ("    f(  # why", "", 8, 5),
+        ("", "", 8, -1),
+        ("    x = 1", "", 1, 4),
     ],
 )
 def test_the_place_decides_between_one_line_and_more(

@@ -49,6 +49,10 @@ def test_nothing_invisible_and_no_blank_tail_is_left(text: str, expected: str) -
         ("f();", ";", "f()"),
         ("f(a);", ");", "f(a);"),
         ("a);", ");", "a"),
+        ("a);", ")", "a"),
+        ("a) {", ")", "a"),
+        ("a), b", ")", "a"),
+        ("a) + f(b", ")", "a) + f(b"),
     ],
 )
 def test_a_closer_that_stands_there_already_is_not_repeated(
@@ -64,6 +68,9 @@ def test_a_closer_that_stands_there_already_is_not_repeated(
         ("width", " height)", "width"),
         ("height)", "height)", ""),
         ("a", "  ", "a"),
+        ("paths", "s", "paths"),
+        ("--", "-", "--"),
+        ("rplString", "String", "rplString"),
     ],
 )
 def test_the_rest_of_the_line_is_not_repeated(text: str, tail: str, expected: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.context.window import Budget, choose, excerpt
+from llmd.context.window import CHARS_PER_TOKEN, MAX_TYPED, Budget, choose, excerpt
 from llmd.document.store import open_document
 from llmd.document.text import LineRange, Position, Text
 
@@ -79,3 +79,34 @@ def test_edits_above_move_both_edges_and_edits_below_move_none() -> None:
     document.edit(Position(3, 0), Position(3, 0), "x\n" * 4)
     window = choose(document.window, document.text.lines, Position(104, 0), BUDGET)
     assert window == document.window == LineRange(74, 120)
+
+
+WINDOW = LineRange(1, 4)
+TEXT = ["above\n", "def f():\n", "  a = 1\n", "  ret\n"]
+
+
+@pytest.mark.parametrize(
+    ("anchor", "typed"),
+    [
+        (None, "  re"),
+        (Position(3, 0), "  re"),
+        (Position(3, 4), ""),
+        (Position(2, 2), "a = 1\n  re"),
+        (Position(1, 0), "def f():\n  a = 1\n  re"),
+        (Position(0, 0), "  re"),
+        (Position(3, 5), "  re"),
+    ],
+    ids=["none", "line", "cursor", "inside", "window", "outside", "behind"],
+)
+def test_what_stands_after_the_anchor_is_typed(anchor: Position | None, typed: str) -> None:
+    place = excerpt(WINDOW, TEXT, Position(3, 4), anchor)
+    assert place.prefix.endswith(typed)
+    assert place.n_typed == len(typed)
+
+
+def test_an_anchor_too_far_away_is_the_line_s_start() -> None:
+    lines = ["x" * 99 + "\n"] * 20
+    places = [excerpt(LineRange(0, 20), lines, Position(19, 5), Position(n, 0)) for n in range(20)]
+    n_max = MAX_TYPED * CHARS_PER_TOKEN
+    assert [place.n_typed for place in places[-8:-1]] == [n * 100 + 5 for n in range(7, 0, -1)]
+    assert {place.n_typed for place in places[: 20 - n_max // 100 - 1]} == {5}

@@ -20,6 +20,8 @@ CHARS_PER_TOKEN = 3
 GROWN = 1.5
 SHRUNK = 0.5
 
+MAX_TYPED = 256  # tokens; an anchor further away than that is the cursor's line's start
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -29,13 +31,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """What the prompt is made of. `head` is the cursor's line before it, `tail` after it."""
+    """What the prompt is made of. `head` is the cursor's line before it, `tail` after it.
+
+    `n_typed`: so many characters at the end of `prefix` stand after the anchor.
+    """
 
     prefix: str
     suffix: str
     head: str
     tail: str
     next_line: str  # the first line after the cursor's that is not blank, else empty
+    n_typed: int = 0
 
 
 def choose(
@@ -86,7 +92,10 @@ class _Side:
         return edge
 
 
-def excerpt(window: LineRange, lines: Sequence[str], cursor: Position) -> Excerpt:
+def excerpt(
+    window: LineRange, lines: Sequence[str], cursor: Position, anchor: Position | None = None
+) -> Excerpt:
+    """`anchor` is where the typed text begins; None: the start of the cursor's line."""
     line = lines[cursor.line]
     head, tail = line[: cursor.col], line[cursor.col :]
     below = lines[cursor.line + 1 : window.end]
@@ -96,4 +105,16 @@ def excerpt(window: LineRange, lines: Sequence[str], cursor: Position) -> Excerp
         head=head,
         tail=tail.rstrip("\r\n"),
         next_line=next((text.strip() for text in below if not text.isspace()), ""),
+        n_typed=_n_typed(window, lines, cursor, anchor),
     )
+
+
+def _n_typed(
+    window: LineRange, lines: Sequence[str], cursor: Position, anchor: Position | None
+) -> int:
+    start = Position(window.first, 0)
+    if anchor is None or not start <= anchor <= cursor:
+        return cursor.col
+    n_lines_chars = sum(map(len, lines[anchor.line : cursor.line]))
+    n_chars = n_lines_chars + cursor.col - anchor.col
+    return n_chars if n_chars <= MAX_TYPED * CHARS_PER_TOKEN else cursor.col

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from llmd.engine.plan import Plan
+from llmd.engine.plan import Plan, batches
 from llmd.errors import EngineError
 
 Outcome = Literal["done", "aborted", "full"]
@@ -23,7 +23,7 @@ class Evaluator(Protocol):
     n_ctx: int
     n_batch: int
 
-    def decode(self, tokens: Sequence[int], start: int, logits_last: bool) -> int: ...
+    def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int: ...
     def seq_rm(self, start: int) -> bool: ...
     def clear(self) -> None: ...
 
@@ -63,23 +63,24 @@ class Cache:
         wanted = [*self.cells[: plan.n_keep], *plan.evaluate]
         n_cached = self.keep(plan.n_keep)
         n_evaluated = 0
-        for start in range(n_cached, len(wanted), self._context.n_batch):
+        n_logits = min(plan.n_logits, self._context.n_batch)
+        for size in batches(len(wanted) - n_cached, self._context.n_batch, n_logits):
             if is_stopped():
                 return "aborted", n_cached, n_evaluated
-            batch = wanted[start : start + self._context.n_batch]
-            n_evaluated += len(batch)
-            is_last = start + len(batch) == len(wanted)
-            if (outcome := self.decode(batch, is_last)) != "done":
+            batch = wanted[len(self.cells) : len(self.cells) + size]
+            n_evaluated += size
+            is_last = len(self.cells) + size == len(wanted)
+            if (outcome := self.decode(batch, n_logits if is_last else 0)) != "done":
                 return outcome, n_cached, n_evaluated
         return "done", n_cached, n_evaluated
 
-    def decode(self, tokens: Sequence[int], logits_last: bool = True) -> Outcome:
+    def decode(self, tokens: Sequence[int], n_logits: int = 1) -> Outcome:
         """Evaluates one batch behind the last cell.
 
         Raises:
             EngineError: llama.cpp failed; the cache is empty.
         """
-        code = self._context.decode(tokens, len(self.cells), logits_last)
+        code = self._context.decode(tokens, len(self.cells), n_logits)
         if code == 0:
             self.cells += tokens
             return "done"

@@ -8,52 +8,46 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from llmd.engine.cache import Cache, Outcome
+from llmd.engine.cache import Outcome
 from llmd.engine.frames import Done, Infer, StopReason
-from llmd.engine.llama import Context, Vocabulary
-from llmd.engine.plan import plan
-from llmd.engine.sampling import sample
-from llmd.errors import EngineError
+from llmd.engine.heal import Ids
+from llmd.engine.layout import Engine, Prompt, lay_out
+from llmd.engine.llama import Logits
+from llmd.engine.plan import Plan, plan
+from llmd.engine.sampling import is_near_tie, logprob, sample
 from llmd.postprocess.stop import cut, settled
-from llmd.prompt.build import Piece
-from llmd.prompt.families import Match
 from llmd.trace import Cost
-
-N_SPARE = 8  # cells left free beyond prompt and completion
-# The number of tokens cut off an end that is too long is a multiple of this, so that typing does
-# not move the prompt's start on every key.
-DROP_STEP = 256
-_SUFFIX_SHARE = 4  # of the room, one in so many is the suffix's before it is cut
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What a loaded model is made of, for requests."""
-
-    context: Context
-    vocabulary: Vocabulary
-    match: Match
-    cache: Cache
 
 
 @dataclass(slots=True)
 class _Run:
-    """The state of one request."""
+    """The state of one request.
+
+    `ahead`: tokens of the draft whose cells are there and which were not generated yet; the logits
+    looked at are those before them.
+    """
 
     engine: Engine
     request: Infer
+    prompt: Prompt
     max_tokens: int
     deadline_s: float
     is_cancelled: Callable[[], bool]
     emit: Callable[[str], None]
+    ahead: list[int] = field(default_factory=list)
+    owed: bytes = b""
     reason: str = ""
     text: str = ""
+    n_healed: int = 0
     n_decoded: int = 0
+    n_again: int = 0
+    logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
+    _is_drafted: bool = False  # the logits come from a token of the draft
     _said: str = ""
     _utf8: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
@@ -74,26 +68,60 @@ class _Run:
             self.reason = "cancelled"
         return outcome == "done"
 
+    def prefill(self) -> tuple[int, int]:
+        """Evaluates the prompt and its draft. Returns the tokens kept and those evaluated."""
+        cache = self.engine.cache
+        self.owed = self.prompt.owed
+        self.ahead = list(self.prompt.draft[: self.engine.context.n_batch - 1])
+        wanted = [*self.prompt.tokens, *self.ahead]
+        todo = plan(cache.cells, wanted, len(self.ahead) + 1)
+        outcome, n_cached, n_evaluated = cache.prefill(todo, self.is_stopped)
+        self.note(outcome)
+        return n_cached, n_evaluated
+
     def decode(self) -> None:
         """Samples and evaluates until a reason to stop is found."""
         while not self.reason:
-            logits = self.engine.context.logits()
-            token = sample(logits, self.request.sampling, self.n_decoded)
-            self.first_token_s = self.first_token_s or time.monotonic()
-            self._add(token)
-            if self.reason or self.is_stopped():
-                return
-            if self.engine.cache.is_full:
-                self.reason = "context"
-                return
-            self.note(self.engine.cache.decode([token]))
+            ids, logits = self._candidates()
+            if self._is_drafted and is_near_tie(logits):
+                self._decode_again()
+                continue
+            idx = -1 - self.n_healed if self.owed else self.n_decoded
+            chosen = sample(logits, self.request.sampling, idx)
+            token = chosen if ids is None else int(ids[chosen])
+            said = self._said_by(token)
+            if said is not None:
+                self._note_logprob(logits, chosen)
+                self._say(said)
+            if not self.reason and not self.is_stopped():
+                self._advance(token)
 
-    def _add(self, token: int) -> None:
+    def _candidates(self) -> tuple[Ids | None, Logits]:
+        """The tokens that may come next and their logits; None: all tokens."""
+        logits = self.engine.context.logits(len(self.ahead))
+        if not self.owed:
+            return None, logits
+        ids = self.engine.table.allowed(self.owed)
+        return ids, logits[ids]
+
+    def _said_by(self, token: int) -> bytes | None:
+        """What a token adds to the text; None where it adds nothing: it pays for owed bytes only,
+        or ends the text."""
+        if self.owed:
+            self.n_healed += 1
+            piece = self.engine.vocabulary.piece(token)
+            rest, self.owed = piece[len(self.owed) :], self.owed[len(piece) :]
+            return rest or None
         if token in self.engine.match.stop_ids or self.engine.vocabulary.is_eog(token):
+            self.first_token_s = self.first_token_s or time.monotonic()
             self.reason = "eog"
-            return
+            return None
         self.n_decoded += 1
-        self.text += self._utf8.decode(self.engine.vocabulary.piece(token))
+        return self.engine.vocabulary.piece(token)
+
+    def _say(self, piece: bytes) -> None:
+        self.first_token_s = self.first_token_s or time.monotonic()
+        self.text += self._utf8.decode(piece)
         self.reason = cut(self.text, self.request.stop).reason
         if not self.reason and self.n_decoded >= self.max_tokens:
             self.reason = "tokens"
@@ -101,6 +129,37 @@ class _Run:
         if len(said) > len(self._said):
             self._said = said
             self.emit(said)
+
+    def _note_logprob(self, logits: Logits, chosen: int) -> None:
+        if "\n" not in self.text:
+            self.logprobs.append(logprob(logits, chosen))
+
+    def _advance(self, token: int) -> None:
+        """The draft's next token is there already; anything else takes the draft's place."""
+        if self.ahead and self.ahead[0] == token:
+            del self.ahead[0]
+            self._is_drafted = True
+        else:
+            self._evaluate(len(self.engine.cache.cells) - len(self.ahead), token)
+
+    def _decode_again(self) -> None:
+        """The draft's last confirmed token alone, so that text with a draft equals text without."""
+        last = len(self.engine.cache.cells) - len(self.ahead) - 1
+        self._evaluate(last, self.engine.cache.cells[last])
+
+    def _evaluate(self, n_keep: int, token: int) -> None:
+        cache = self.engine.cache
+        kept = tuple(cache.cells[:n_keep])
+        self.ahead, self._is_drafted = [], False
+        if cache.keep(n_keep) < n_keep:  # a memory that cannot be cut was cleared
+            outcome, _, n_evaluated = cache.prefill(Plan(0, kept), self.is_stopped)
+            self.n_again += n_evaluated
+            if not self.note(outcome):
+                return
+        if cache.is_full:
+            self.reason = "context"
+        else:
+            self.note(cache.decode([token]))
 
 
 def infer(
@@ -118,24 +177,25 @@ def infer(
     started_s = time.monotonic()
     max_tokens = min(request.stop.max_tokens, engine.context.n_ctx // 2)
     deadline_s = arrived_s + request.stop.deadline_ms / 1000
-    run = _Run(engine, request, max_tokens, deadline_s, is_cancelled, emit)
-    wanted = prompt_tokens(engine, request.pieces, max_tokens)
-    todo = plan(engine.cache.cells, wanted)
-    outcome, n_cached, n_prefill = engine.cache.prefill(todo, run.is_stopped)
+    prompt = lay_out(engine, request.pieces, max_tokens)
+    run = _Run(engine, request, prompt, max_tokens, deadline_s, is_cancelled, emit)
+    n_cached, n_prefill = run.prefill()
     prefilled_s = time.monotonic()
-    if run.note(outcome):
-        run.decode()
+    run.decode()
     ended_s = time.monotonic()
     final = cut(run.text, request.stop, is_final=True)
     cost = Cost(
-        n_prompt=n_cached + n_prefill,
+        n_prompt=n_cached + n_prefill + run.n_again,
         n_cached=n_cached,
-        n_prefill=n_prefill,
+        n_prefill=n_prefill + run.n_again,
+        n_healed=run.n_healed,
         n_decoded=run.n_decoded,
         queue_ms=_ms(started_s - arrived_s),
         prefill_ms=_ms(prefilled_s - started_s),
         ttft_ms=_ms(run.first_token_s - arrived_s) if run.first_token_s else 0.0,
         decode_ms=_ms(ended_s - prefilled_s),
+        logprob_first=round(run.logprobs[0], 4) if run.logprobs else 0.0,
+        logprob_line=round(sum(run.logprobs) / max(len(run.logprobs), 1), 4),
     )
     reason = cast(StopReason, run.reason or final.reason)
     return Done(request.id, run.text[: final.n_chars], reason, cost)
@@ -143,50 +203,3 @@ def infer(
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 2)
-
-
-def prompt_tokens(engine: Engine, pieces: Iterable[Piece], max_tokens: int) -> list[int]:
-    """The prompt, cut to what fits beside `max_tokens`: a prefix loses tokens at its start, a
-    suffix at its end."""
-    vocabulary = engine.vocabulary
-    parts = [(piece.name, _tokens(engine, piece)) for piece in pieces]
-    if vocabulary.add_bos:
-        parts.insert(0, ("token", (vocabulary.bos,)))
-    sizes = dict.fromkeys(("prefix", "suffix", "rest"), 0)
-    for name, tokens in parts:
-        sizes[name if name in sizes else "rest"] += len(tokens)
-    room = engine.context.n_ctx - max_tokens - N_SPARE - sizes["rest"]
-    if room < 0:
-        raise EngineError(f"The prompt's frame leaves no room in {engine.context.n_ctx} tokens")
-    n_prefix, n_suffix = drops(sizes["prefix"], sizes["suffix"], room)
-    kept: list[int] = []
-    for name, tokens in parts:
-        first = n_prefix if name == "prefix" else 0
-        end = len(tokens) - (n_suffix if name == "suffix" else 0)
-        kept += tokens[first:end]
-    # A model has to begin somewhere: an empty buffer of a model without sentinels or BOS.
-    return kept or [max(vocabulary.bos, vocabulary.eos, 0)]
-
-
-def drops(n_prefix: int, n_suffix: int, room: int) -> tuple[int, int]:
-    """How many tokens the prefix's start and the suffix's end lose. The suffix gives first, down
-    to its share of the room."""
-    step = max(min(DROP_STEP, room // 4), 1)
-    over = n_prefix + n_suffix - room
-    from_suffix = _round_up(min(over, n_suffix - room // _SUFFIX_SHARE), step, n_suffix)
-    from_prefix = _round_up(over - from_suffix, step, n_prefix)
-    return from_prefix, from_suffix + _round_up(over - from_suffix - from_prefix, 1, n_suffix)
-
-
-def _round_up(n_tokens: int, step: int, at_most: int) -> int:
-    return min(-(-max(n_tokens, 0) // step) * step, at_most)
-
-
-def _tokens(engine: Engine, piece: Piece) -> Sequence[int]:
-    if piece.name in ("pre", "suf", "mid"):
-        return (engine.match.roles[piece.name],)
-    if piece.name != "token":
-        return engine.vocabulary.tokenize(piece.text)
-    if (token := engine.vocabulary.find(piece.text)) is None:
-        raise EngineError(f"The model has no token `{piece.text}`, which its family's format needs")
-    return (token,)

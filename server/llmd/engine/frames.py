@@ -26,15 +26,16 @@ MAX_FRAME_BYTES = 64 << 20
 _LENGTH = struct.Struct("<I")
 
 StopReason = Literal[
-    "eog", "lines", "indent", "suffix", "tokens", "deadline", "cancelled", "context", "failed"
-]
+    "eog", "lines", "indent", "suffix", "repeat", "brackets",  # postprocess/stop's
+    "tokens", "deadline", "cancelled", "context", "failed",
+]  # fmt: skip
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
     """The first frame to a worker."""
 
     path: str
-    order: Literal["auto", "psm", "spm"]
+    order: Order | Literal["auto"]
     engine: Engine
 
 

@@ -15,11 +15,12 @@ from llmd.config import Sampling
 from llmd.errors import EngineError
 
 _MASK = (1 << 64) - 1
+NEAR_TIE = 0.5  # measured: no further apart did two evaluations of one prompt disagree
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15  # splitmix64's increment
 
 
 def sample(logits: npt.NDArray[np.float32], sampling: Sampling, idx: int) -> int:
-    """The `idx`-th generated token.
+    """The `idx`-th generated token; those that pay for owed bytes count down from -1.
 
     Raises:
         EngineError: the logits are not numbers; the model or the backend is broken.
@@ -35,6 +36,20 @@ def sample(logits: npt.NDArray[np.float32], sampling: Sampling, idx: int) -> int
     bounds = np.cumsum(weights)
     drawn = np.searchsorted(bounds, uniform(sampling.seed, idx) * bounds[-1], side="right")
     return int(kept[min(int(drawn), len(kept) - 1)])
+
+
+def logprob(logits: npt.NDArray[np.float32], chosen: int) -> float:
+    """The log-probability of one of them at temperature 1."""
+    shifted = logits - np.max(logits)
+    return float(shifted[chosen]) - math.log(float(np.sum(np.exp(shifted))))
+
+
+def is_near_tie(logits: npt.NDArray[np.float32]) -> bool:
+    """Whether the two best lie so close that a batch of another size may swap them."""
+    if len(logits) < 2:
+        return False
+    second, best = np.partition(logits, -2)[-2:]
+    return bool(best - second <= NEAR_TIE)
 
 
 def uniform(seed: int, idx: int) -> float:

@@ -21,8 +21,10 @@ from typing import NoReturn
 
 from llmd.engine import frames, llama
 from llmd.engine.cache import Cache
-from llmd.engine.decode import Engine, infer
+from llmd.engine.decode import infer
 from llmd.engine.frames import FLAG_BYTES, N_FLAGS
+from llmd.engine.heal import Table
+from llmd.engine.layout import Engine
 from llmd.errors import LlmdError, place_of
 from llmd.machine import memory_bytes, n_cores
 from llmd.models import fit
@@ -129,7 +131,8 @@ class Worker:
         context.watch(self._flags.never)
         vocabulary = model.vocabulary
         match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
-        engine = Engine(context, vocabulary, match, Cache(context))
+        table = Table(vocabulary.text_pieces())
+        engine = Engine(context, vocabulary, match, Cache(context), table)
         _warm_up(engine)
         return engine, _loaded(model, path, match, machine, plan, context.n_ctx)
 

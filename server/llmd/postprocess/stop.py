@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmd.context.window import Excerpt
+from llmd.postprocess import brackets, repeats
+from llmd.postprocess.layout import Layout, columns, layout_of
 
-_OPENERS = (":", "{", "(", "[", "=>", "->", " do", " then")
+N_HOLE = 3  # lines of text in a hole of existing code
+# Lines that often stand twice, one block within another.
+_COMMON = re.compile(r"\W*|(?:end\w*|fi|done|esac|else|try|break|continue|pass|return)\W*")
+_CLOSING = re.compile(r"[)\]}a-z]")
+_N_PART = 8  # characters of the next line that tell it from another
+_ENDING = re.compile(r"\s*(?:[)\]}]+|\w+)[;,)]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +24,8 @@ class StopRule:
     """Declarative, so that it can cross to the engine.
 
     A line ends the completion before itself when it is indented by fewer than `indent_floor`
-    characters, or when it says what `next_line` says. `max_lines` counts lines that hold text.
+    columns, or when it says what `next_line` says. `max_lines` counts lines that hold text.
+    An `indent_floor` of -1 is the first line's own indentation.
     """
 
     max_tokens: int
@@ -22,6 +33,17 @@ class StopRule:
     indent_floor: int
     next_line: str
     deadline_ms: int
+    tab_columns: int = 1
+    next_indent: int = -1  # columns; -1: not known
+    second_line: str = ""  # the one after `next_line`
+    head: str = ""  # the cursor's line before it
+    above: str = ""  # what the line above a blank one says; it is not said again
+    closers: tuple[str, ...] = ()  # what the line begins with that ends the opened block
+    closer_indent: int = 0
+    stops_repeats: bool = False
+    stops_closers: bool = False
+    is_whole: bool = False  # whether every bracket that is open is in `opened`
+    opened: str = ""  # brackets open at the start of the cursor's line
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,50 +52,171 @@ class Cut:
     reason: str  # empty: go on
 
 
-def rule_for(place: Excerpt, max_tokens: int, max_lines: int, deadline_ms: int) -> StopRule:
-    """One line inside a line; several where a block is opened or the line is still empty."""
-    head = place.head.rstrip()
-    opened = head.endswith(_OPENERS)
-    many = not place.tail.strip() and (opened or not head)
-    indent = len(place.head) - len(place.head.lstrip())
+def rule_for(
+    place: Excerpt,
+    max_tokens: int,
+    max_lines: int,
+    deadline_ms: int,
+    without: frozenset[str] = frozenset(),
+) -> StopRule:
+    """`without` names the rules (`rules.RULES`) that are left out."""
+    layout, is_blank = layout_of(place), not place.head.strip()
+    n_lines = max_lines if "lines" in without else layout.n_lines(max_lines, N_HOLE)
+    has_next = not place.tail.strip() and "suffix" not in without
     return StopRule(
         max_tokens=max_tokens,
-        max_lines=max_lines if many else 1,
-        indent_floor=indent + opened,
-        next_line=place.next_line,
+        max_lines=n_lines,
+        indent_floor=0 if "indent" in without else _floor(layout, is_blank),
+        next_line=place.next_line if has_next else "",
         deadline_ms=deadline_ms,
+        tab_columns=layout.tab_columns,
+        next_indent=layout.depth(layout.below),
+        second_line=layout.second.strip(),
+        head=place.head,
+        above=layout.above.strip() if is_blank and "repeat" not in without else "",
+        closers=layout.closers,
+        closer_indent=layout.depth(layout.opener),
+        stops_repeats="repeat" not in without,
+        stops_closers="brackets" not in without and not brackets.is_literal(place.prefix),
+        is_whole=layout.is_whole,
+        opened="".join(Counter(layout.opened).elements()),
     )
 
 
-def cut(text: str, rule: StopRule, is_final: bool = False) -> Cut:
-    """Where `text` ends by the rule. A line is judged when its own end is there, or at the last.
+def _floor(layout: Layout, is_blank: bool) -> int:
+    if is_blank and not layout.place.head:
+        return -1
+    return layout.depth(layout.place.head) + bool(layout.opener and not is_blank)
 
-    The first line continues the cursor's, so neither indent nor `next_line` speak of it.
-    """
-    start, n_lines = 0, 0
-    while (end := text.find("\n", start)) >= 0 or is_final:
-        line = text[start:] if end < 0 else text[start:end]
-        if start and (reason := _refused(line, rule)):
-            return Cut(start - 1, reason)
-        n_lines += bool(line.strip()) or rule.max_lines == 1
-        if end < 0:
-            break
-        if n_lines >= rule.max_lines:
-            return Cut(end, "lines")
-        start = end + 1
-    return Cut(len(text), "")
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """`whole` is the line as it will stand in the file, up to the cut's end."""
+
+    start: int
+    end: int
+    whole: str
+    is_done: bool
+
+    @property
+    def said(self) -> str:
+        return self.whole.strip()
+
+    @property
+    def before(self) -> int:
+        return max(self.start - 1, 0)
+
+
+def cut(text: str, rule: StopRule, is_final: bool = False) -> Cut:
+    """Where `text` ends by the rule. A line is judged when its own end is there, or at the last."""
+    found = _cut_lines(text, rule, is_final)
+    at = _surplus(text[: found.n_chars], rule) if rule.stops_closers else -1
+    return found if at < 0 else Cut(at, "brackets")
 
 
 def settled(text: str, rule: StopRule) -> str:
     """The part of an unfinished text that no later token can take back."""
-    last_line = text.rfind("\n")
-    return text if last_line < 0 or rule.max_lines == 1 else text[:last_line]
+    last = text.rfind("\n")
+    if last < 0:
+        said = (rule.head + text).strip()
+        if any(line and line.startswith(said) for line in (rule.next_line, rule.above)):
+            return ""
+        return text[: len(text) - repeats.n_echoed(text)] if rule.stops_repeats else text
+    lines = [line for line in _lines(text, rule.head, False) if line.said]
+    n_copied = repeats.n_copied([line.whole.rstrip() for line in lines[-repeats.N_LINES :]])
+    n_held = max(n_copied * rule.stops_repeats, int(bool(lines) and _is_open(lines[-1], rule)))
+    return text[: lines[-n_held].before] if n_held else text[:last]
 
 
-def _refused(line: str, rule: StopRule) -> str:
-    said = line.strip()
-    if not said:
-        return ""
-    if len(line) - len(line.lstrip()) < rule.indent_floor:
-        return "indent"
-    return "suffix" if said == rule.next_line else ""
+def _lines(text: str, head: str, is_final: bool) -> Iterator[_Line]:
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield _Line(start, end, ("" if start else head) + text[start:end], is_done=True)
+        start = end + 1
+    if is_final:
+        yield _Line(start, len(text), ("" if start else head) + text[start:], is_done=False)
+
+
+def _cut_lines(text: str, rule: StopRule, is_final: bool) -> Cut:
+    n_lines, said = 0, list[_Line]()
+    for line in _lines(text, rule.head, is_final):
+        if line.said:
+            said.append(line)
+            if found := _refused(said, rule):
+                return found
+        n_lines += bool(text[line.start : line.end].strip()) or rule.max_lines == 1
+        if line.is_done and n_lines >= rule.max_lines:
+            return Cut(line.end, "lines")
+    if is_final and said and _is_open(said[-1], rule):
+        return Cut(said[-1].before, "suffix")
+    return _looped(text, rule) or Cut(len(text), "")
+
+
+def _refused(said: list[_Line], rule: StopRule) -> Cut | None:
+    """Whether the last of the lines that hold text, and what follows it, is not kept."""
+    line = said[-1]
+    floor = rule.indent_floor
+    floor = columns(said[0].whole, rule.tab_columns) if floor < 0 else floor
+    if line.start and columns(line.whole, rule.tab_columns) < floor:
+        return Cut(_end_of_block(line, rule) or line.before, "indent")
+    if first := _first_repeated(said, rule):
+        return Cut(first.before, "suffix")
+    if not line.start and rule.above == line.said and _is_strong(line.said):
+        return Cut(0, "repeat")
+    last = [line.whole.rstrip() for line in said[-repeats.N_LINES :]]
+    n_repeated = repeats.n_repeated(last) if rule.stops_repeats else 0
+    return Cut(said[-n_repeated].before, "repeat") if n_repeated else None
+
+
+def _end_of_block(line: _Line, rule: StopRule) -> int:
+    """Where the closer ends, in a line that closes the block opened at the cursor; else 0."""
+    is_beside = columns(line.whole, rule.tab_columns) == rule.closer_indent
+    found = _ENDING.match(line.whole)
+    is_closer = line.said.startswith(rule.closers) and is_beside and found
+    return line.start + found.end() if is_closer and found else 0
+
+
+def _first_repeated(said: list[_Line], rule: StopRule) -> _Line | None:
+    """The line that says the next one again. What opens a bracket (`add_argument(`) often stands
+    twice, so there the line after it decides."""
+    if len(said) > 1 and _is_open(said[-2], rule) and said[-1].said == rule.second_line:
+        return said[-2]
+    return said[-1] if _is_next(said[-1], rule) and not _is_open(said[-1], rule) else None
+
+
+def _is_open(line: _Line, rule: StopRule) -> bool:
+    return bool(rule.second_line) and line.said == rule.next_line and line.said[-1] in "([{"
+
+
+def _is_next(line: _Line, rule: StopRule) -> bool:
+    """Whether a line is the file's next one, or its beginning, cut off inside a word."""
+    n_said = len(line.said)
+    if line.said != rule.next_line:
+        is_part = line.start and not line.is_done and rule.next_line.startswith(line.said)
+        is_in_word = rule.next_line[n_said - 1 : n_said + 1].isalnum()
+        return bool(is_part and is_in_word and n_said >= _N_PART)
+    is_there = rule.next_indent in (-1, columns(line.whole, rule.tab_columns))
+    return _is_strong(line.said) or (is_there and bool(_CLOSING.search(line.said)))
+
+
+def _is_strong(said: str) -> bool:
+    """Whether a line is one that is not said twice by chance: no bracket, rule or row of digits."""
+    return repeats.has_letter(said) and not _COMMON.fullmatch(said)
+
+
+def _looped(text: str, rule: StopRule) -> Cut | None:
+    """A phrase that comes again and again takes its line with it; the first line stays, so far
+    as it may have been shown."""
+    start = text.rfind("\n") + 1
+    n_looped = repeats.n_looped(text[start:]) if rule.stops_repeats else 0
+    return Cut(start - 1 if start else len(text) - n_looped, "repeat") if n_looped else None
+
+
+def _surplus(text: str, rule: StopRule) -> int:
+    """Where a bracket closes nothing that is open in the text or before it; -1: nowhere."""
+    whole, n_head = rule.head + text, len(rule.head)
+    for at in brackets.count(whole, Counter(rule.opened)).unopened:
+        if at >= n_head and brackets.is_surplus(whole, at, rule.is_whole):
+            kept = text[: at - n_head]
+            return len(kept.rstrip() if kept[kept.rfind("\n") + 1 :].isspace() else kept)
+    return -1

@@ -3,49 +3,86 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from llmd.context.window import Excerpt
+from llmd.postprocess import brackets
+from llmd.postprocess.block import without_misfit
+from llmd.postprocess.layout import Layout, layout_of
+from llmd.postprocess.seam import in_own_indentation, without_seam
 
-_CLOSERS = {")": "(", "]": "[", "}": "{"}
 _QUOTES = "\"'"
-_SEPARATORS = ";,:"
+_N_TAIL = 3  # characters; shorter rests of a line often stand twice
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def trim(text: str, place: Excerpt) -> str:
-    """Nothing invisible, no blank tail, nothing that stands right of the cursor already."""
-    text = _INVISIBLE.sub("", text.replace("\r\n", "\n")).rstrip()
-    if tail := place.tail.strip():
-        text = _without_tail(text, tail)
+def trim(text: str, place: Excerpt, without: frozenset[str] = frozenset()) -> str:
+    """Nothing invisible, nothing that stands around the cursor already, nothing that can't stand
+    there. `without` names the rules (`rules.RULES`) that are left out."""
+    text, layout = _INVISIBLE.sub("", text.replace("\r\n", "\n")), layout_of(place)
+    is_cut = layout.is_whole and not place.tail.strip() and not brackets.is_literal(place.prefix)
+    steps: dict[str, Callable[[str], str]] = {
+        "blank": str.rstrip,
+        "seam": lambda text: without_seam(text, layout),
+        "tabs": lambda text: in_own_indentation(text, layout),
+        "tail": lambda text: _without_tail(text, layout),
+        "brackets": lambda text: (
+            _without_surplus(text, layout, place.next_line) if is_cut else text
+        ),
+        "block": lambda text: without_misfit(text, layout),
+    }
+    for name, step in steps.items():
+        text = text if name in without else step(text)
     return text if text.strip() else ""
 
 
-def _without_tail(text: str, tail: str) -> str:
-    if set(tail) <= {*_CLOSERS, *_QUOTES, *_SEPARATORS}:
-        return _without_unopened(text, tail)
-    return text.removesuffix(tail).rstrip() if text.endswith(tail) else text
+def _without_tail(text: str, layout: Layout) -> str:
+    place = layout.place
+    tail = place.tail.strip()
+    if not tail:
+        return text
+    kept = text.removesuffix(place.tail.rstrip())
+    # `p|s` answered `as` and `/|/` answered `/` say nothing twice.
+    is_in_word = kept[-1:].isalnum() and place.tail[0].isalnum()
+    if kept != text and len(tail) >= _N_TAIL and not is_in_word and not _is_closing(tail):
+        text = kept.rstrip()
+    text = _without_surplus(text, layout, tail)
+    return _without_closing(text, tail) if _is_closing(tail) else text
 
 
-def _without_unopened(text: str, tail: str) -> str:
-    """`foo(|)` answered `a)` becomes `a`; answered `a()` it stays."""
+def _is_closing(tail: str) -> bool:
+    return set(tail) <= {*brackets.OPENER_OF, *_QUOTES, *brackets.SEPARATORS}
+
+
+def _without_surplus(text: str, layout: Layout, below: str) -> str:
+    """The text up to where it closes what `below`, which follows it, closes already.
+
+    `foo(|)` answered `a)` becomes `a`; answered `a()` or `a) + b(c` it stays.
+    """
+    head = layout.place.head
+    n_head, whole = len(head), head + text
+    said = brackets.count(whole, start=n_head)
+    opened = brackets.count(head, layout.opened).opened
+    closing = below[: len(below) - len(below.lstrip(")]} \t"))] or below
+    cuts = [len(text)]
+    for closer, opener in brackets.OPENER_OF.items():
+        n_below = sum(closing[at] == closer for at in brackets.count(closing).unopened)
+        n_free = max(opened.get(opener, 0) - n_below, 0) + said.opened.get(opener, 0)
+        places = [at - n_head for at in said.unopened if whole[at] == closer]
+        cuts += places[n_free : n_free + 1] if n_below else []
+    kept = text[: min(cuts)]
+    return kept if kept[kept.rfind("\n") + 1 :].strip() or kept == text else kept.rstrip()
+
+
+def _without_closing(text: str, tail: str) -> str:
+    """Quotes and separators: `"a|"` answered `b"` becomes `b`."""
     for n_chars in range(len(tail), 0, -1):
         kept, said = text[:-n_chars], tail[:n_chars]
-        is_closer = _n_unopened(text) > _n_unopened(kept) or set(said) <= set(_SEPARATORS)
+        is_closer = _n_unpaired(text) > _n_unpaired(kept) or set(said) <= set(brackets.SEPARATORS)
         if text.endswith(said) and is_closer:
             return kept
     return text
 
 
-def _n_unopened(text: str) -> int:
-    """Closing brackets without their opening one, and quotes without a second of their kind."""
-    open_brackets: list[str] = []
-    n_unopened = sum(text.count(quote) % 2 for quote in _QUOTES)
-    for char in text:
-        if char in _CLOSERS.values():
-            open_brackets.append(char)
-        elif char in _CLOSERS:
-            if open_brackets and open_brackets[-1] == _CLOSERS[char]:
-                open_brackets.pop()
-            else:
-                n_unopened += 1
-    return n_unopened
+def _n_unpaired(text: str) -> int:
+    return sum(text.count(quote) % 2 for quote in _QUOTES) + len(brackets.count(text).unopened)

@@ -7,38 +7,55 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmd.context.window import Excerpt
-from llmd.prompt.families import Family, Order
+from llmd.prompt.families import Family, Order, Typed
 
-Name = Literal["pre", "suf", "mid", "token", "frame", "prefix", "suffix"]
+Name = Literal["pre", "suf", "mid", "token", "frame", "prefix", "suffix", "typed", "heal"]
 
 _TOKEN = re.compile(r"<[^>]+>")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`pre`, `suf`, `mid`: that sentinel. `token`: the token spelled `text`. Else plain text.
+    """`pre`, `suf`, `mid`: that sentinel. `token`: the token spelled `text`. `heal`: the engine
+    generates the end of the text before the cursor again. Else plain text.
 
     `prefix` may lose lines at its start, `suffix` at its end, when the prompt does not fit.
+    `typed` goes on where `prefix` ends; the engine moves that border to one between pre-tokens.
     """
 
     name: Name
     text: str = ""
 
 
-def build(family: Family, order: Order, excerpt: Excerpt, file_name: str) -> tuple[Piece, ...]:
-    """The pieces, most stable first within what the family's order allows."""
-    prefix, suffix = Piece("prefix", excerpt.prefix), Piece("suffix", excerpt.suffix)
+def build(
+    family: Family,
+    order: Order,
+    excerpt: Excerpt,
+    file_name: str,
+    typed: Typed = "prefix",
+    heal: bool = False,
+) -> tuple[Piece, ...]:
+    """The pieces, most stable first within what the family's order allows. With `after_mid` the
+    text after the anchor stands behind the middle marker, as the part of the middle that is
+    written already (EFIM, arXiv 2505.21889)."""
+    healed = (Piece("heal"),) if heal else ()
     if family.name == "plain":
-        return (prefix,)
-    before = (Piece("pre"), prefix)
-    after = (Piece("suf"), suffix)
-    body = before + after if order == "psm" else after + before
+        return (Piece("prefix", excerpt.prefix), *healed)
+    n_typed = excerpt.n_typed if typed == "after_mid" and order != "spm2" else 0
+    border = len(excerpt.prefix) - n_typed
+    prefix, suffix = Piece("prefix", excerpt.prefix[:border]), Piece("suffix", excerpt.suffix)
+    before, after = (Piece("pre"), prefix), (Piece("suf"), suffix)
+    bodies = {"psm": before + after, "spm": after + before, "spm2": (Piece("pre"), *after)}
     middle = (Piece("mid"),) if family.mid or not family.spellings else ()
+    has_typed = typed == "after_mid" and order != "spm2"
     return (
         *_frame(family.opening, file_name),
-        *body,
+        *bodies[order],
         *middle,
         *_frame(family.closing, file_name),
+        *((Piece("typed", excerpt.prefix[border:]),) if has_typed else ()),
+        *((prefix,) if order == "spm2" else ()),
+        *healed,
     )
 
 

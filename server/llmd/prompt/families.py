@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Order = Literal["psm", "spm"]
+# `spm` is llama.cpp's, `spm2` that of StarCoder's and CodeLlama's training: `[PRE][SUF] suffix
+# [MID] prefix`, for families trained on it.
+Order = Literal["psm", "spm", "spm2"]
+Typed = Literal["after_mid", "prefix"]
 Role = Literal["pre", "suf", "mid"]
 
 
@@ -21,7 +24,8 @@ class Family:
     """`pre`, `suf`, `mid`: the spelling of each sentinel; empty where the format has none.
 
     `opening` and `closing` are pieces that stand before and after the rest: names in angle
-    brackets are tokens, `{path}` is the file's name.
+    brackets are tokens, `{path}` is the file's name. `typed`: where the text after the anchor
+    stands in the family's own order, where that was measured.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Family:
     named: str = ""  # a pattern that the model's own name must match
     opening: tuple[str, ...] = ()
     closing: tuple[str, ...] = ()
+    typed: Typed | None = None
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -125,11 +130,21 @@ class Match:
     stop_ids: frozenset[int] = frozenset()
 
 
+def typed_of(family: Family, order: Order, wanted: Typed | Literal["auto"] = "auto") -> Typed:
+    """Where typed text stands. Where nobody measured, after the middle marker in `psm`, in which
+    each key would else cost the suffix; in the other orders the prefix is last anyway."""
+    if wanted != "auto":
+        return wanted
+    if family.typed and order == family.order:
+        return family.typed
+    return "after_mid" if order == "psm" else "prefix"
+
+
 def recognise(
     name: str,
     declared: Mapping[Role, int],
     find: Callable[[str], int | None],
-    order: Literal["auto", "psm", "spm"] = "auto",
+    order: Order | Literal["auto"] = "auto",
 ) -> Match:
     """The family of a model.
 
@@ -166,7 +181,7 @@ def _match(
     family: Family,
     roles: dict[Role, int],
     find: Callable[[str], int | None],
-    order: Literal["auto", "psm", "spm"],
+    order: Order | Literal["auto"],
 ) -> Match:
     spelled = (find(text) for text in family.stop)
     stop_ids = {token for token in spelled if token is not None} | set(roles.values())

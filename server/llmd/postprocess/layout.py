@@ -1,0 +1,150 @@
+"""What the lines around the cursor say: indentation, opened blocks, nearest neighbours. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from llmd.context.window import Excerpt
+from llmd.postprocess import brackets
+
+_COMMENT = re.compile(r"(?<=\S)\s+(?:#|//|--)\s.*$")
+_OPENED = re.compile(r"(?:[:{(\[]|=>|->|\b(?:do|then)|\bfunction\b[^{}]*\)|\babort)$")
+# Vim script, Lua and Ruby say it without a sign at the end; in Python such a line is unfinished.
+_OPENED_BARE = re.compile(r"\s*(?:(?:if|elseif|for|while|def|class)\s[^:{;]*|else|try|repeat)$")
+_CLOSERS: dict[str, tuple[str, ...]] = {"{": ("}",), "(": (")",), "[": ("]",), ":": (), ">": ()}
+_CLOSING_WORDS = ("end", "fi", "done")
+_INDENTED = re.compile(r"^([ \t]+)\S", re.MULTILINE)
+_WIDTHS = (2, 4, 8)
+TAB_COLUMNS = 4  # of a file that is indented with tabs; only ratios matter
+
+
+def lead(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def columns(line: str, tab_columns: int) -> int:
+    """How deep a line is indented."""
+    blank = lead(line)
+    return len(blank) + blank.count("\t") * (tab_columns - 1)
+
+
+def code(line: str) -> str:
+    """A line without its comment and its blank end."""
+    return _COMMENT.sub("", line).rstrip()
+
+
+def opens(line: str) -> bool:
+    return bool(_OPENED.search(code(line)))
+
+
+def closers(line: str) -> tuple[str, ...]:
+    """What the line that ends the block opened by `line` may begin with."""
+    said = code(line)
+    return _CLOSERS.get(said[-1:], _CLOSING_WORDS) if opens(line) else ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`above` and `below` are the nearest lines that are not blank, whole; empty: none."""
+
+    place: Excerpt
+
+    @cached_property
+    def opened(self) -> Mapping[str, int]:
+        """The brackets open at the start of the cursor's line."""
+        n_chars = len(self.place.prefix) - len(self.place.head)
+        return brackets.count(self.place.prefix[:n_chars]).opened
+
+    @cached_property
+    def above(self) -> str:
+        return next((x for x in reversed(self.lines_above) if x.strip()), "")
+
+    @cached_property
+    def below(self) -> str:
+        return next((x for x in self.lines_below if x.strip()), "")
+
+    @cached_property
+    def second(self) -> str:
+        """The line after `below` that is not blank."""
+        found = [line for line in self.lines_below if line.strip()]
+        return found[1] if len(found) > 1 else ""
+
+    @cached_property
+    def lines_above(self) -> list[str]:
+        return self.place.prefix.split("\n")[:-1]
+
+    @cached_property
+    def lines_below(self) -> list[str]:
+        return [line.rstrip("\r") for line in self.place.suffix.split("\n")[1:]]
+
+    @cached_property
+    def indents(self) -> list[str]:
+        found = _INDENTED.findall(f"{self.place.prefix}\n{self.place.suffix}")
+        return [*found, *([self.place.head] if self.place.head.isspace() else [])]
+
+    @cached_property
+    def has_tabs(self) -> bool:
+        """Whether nothing here is indented with spaces, but for a comment's one."""
+        has_any = any(x.startswith("\t") for x in self.indents)
+        return has_any and not any(x.startswith("  ") for x in self.indents)
+
+    @cached_property
+    def has_spaces(self) -> bool:
+        """Whether nothing here is indented with a tab."""
+        return bool(self.indents) and not any("\t" in x for x in self.indents)
+
+    @cached_property
+    def tab_columns(self) -> int:
+        """As wide as one step of the file's own indentation."""
+        if not self.has_spaces:
+            return TAB_COLUMNS
+        widths = [w for w in _WIDTHS if all(len(x) % w == 0 for x in self.indents)]
+        return max(widths, default=TAB_COLUMNS)
+
+    def depth(self, line: str) -> int:
+        return columns(line, self.tab_columns)
+
+    @cached_property
+    def opener(self) -> str:
+        """The line that opened the block whose body begins at the cursor; empty: none."""
+        if self.place.head.strip():
+            return self.place.head if opens(self.place.head) else ""
+        is_opened = opens(self.above) or bool(_OPENED_BARE.match(code(self.above)))
+        return self.above if is_opened else ""
+
+    @cached_property
+    def closers(self) -> tuple[str, ...]:
+        """What may end the opened block, unless the line below does that already."""
+        found = closers(self.opener)
+        is_beside = self.depth(self.below) == self.depth(self.opener)
+        return () if is_beside and self.below.strip().startswith(found) else found
+
+    @cached_property
+    def is_hole(self) -> bool:
+        """The cursor's blank line stands right before a line of the block it belongs to."""
+        if not (self.lines_below and self.lines_below[0].strip()):
+            return False
+        wanted = self.depth(self.place.head) if self.place.head else self.depth(self.above)
+        return self.depth(self.below) >= wanted + bool(self.opener and not self.place.head)
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the window begins outside of every block."""
+        return not lead(next((x for x in self.place.prefix.split("\n") if x.strip()), ""))
+
+    def n_lines(self, max_lines: int, n_hole: int) -> int:
+        """One line inside a line, few in a hole, many where a block or a file goes on."""
+        if self.place.tail.strip():
+            return 1
+        if self.place.head.strip():
+            return max_lines if self.opener else 1
+        return min(n_hole, max_lines) if self.is_hole else max_lines
+
+
+@lru_cache(maxsize=1)
+def layout_of(place: Excerpt) -> Layout:
+    """One layout for all the parts of an answer."""
+    return Layout(place)

@@ -1,0 +1,257 @@
+"""A request from pieces to text with a toy model: its logits hang on the tokens before, and its
+context insists that each cell and each row of logits was asked for."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmd.config import Sampling
+from llmd.context.window import Excerpt
+from llmd.engine.cache import Cache
+from llmd.engine.decode import infer
+from llmd.engine.frames import Done, Infer
+from llmd.engine.heal import Table
+from llmd.engine.layout import Engine, lay_out
+from llmd.postprocess.stop import StopRule
+from llmd.prompt.build import build
+from llmd.prompt.families import Match, Order, Typed, by_name
+
+WORDS = (b" ret", b"ur", b" return", b"return", b"\n    ", b"\n   ", b"ab", b"abc", b" a", b"()")
+PIECES = [bytes([byte]) for byte in range(256)] + list(WORDS)
+PRE, SUF, MID, EOG = range(len(PIECES), len(PIECES) + 4)
+N_VOCAB = EOG + 1
+GREEDY = Sampling(profile="greedy")
+
+
+def tokenize(text: str) -> tuple[int, ...]:
+    """The longest token first."""
+    data, tokens = text.encode(), []
+    while data:
+        best = max((piece for piece in PIECES if data.startswith(piece)), key=len)
+        tokens.append(PIECES.index(best))
+        data = data[len(best) :]
+    return tuple(tokens)
+
+
+class ToyContext:
+    """`wish`: the text that the model wants to say after the prompt's words; else noise."""
+
+    n_ctx = 512
+
+    def __init__(self, n_batch: int = 64, can_cut: bool = True, wish: bytes = b"") -> None:
+        self.n_batch, self.can_cut, self.wish = n_batch, can_cut, wish
+        self.held: list[int] = []
+        self.n_decodes = 0
+        self._n_logits = 0
+
+    def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:
+        assert start == len(self.held)
+        assert n_logits <= len(tokens) <= self.n_batch
+        self.held += tokens
+        self.n_decodes += 1
+        self._n_logits = n_logits
+        return 0
+
+    def logits(self, n_before: int = 0) -> npt.NDArray[np.float32]:
+        assert n_before < self._n_logits, "no logits were asked for there"
+        before = self.held[: len(self.held) - n_before]
+        # Whole numbers: never a near tie by chance, often one by equality.
+        rng = random.Random(repr(before))
+        logits = np.array([rng.randrange(40) for _ in range(N_VOCAB)], dtype=np.float32)
+        self._wish_for(logits, b"".join(PIECES[t] for t in before if t < len(PIECES)))
+        return logits
+
+    def _wish_for(self, logits: npt.NDArray[np.float32], said: bytes) -> None:
+        for n_said in range(len(self.wish), -1, -1):
+            if self.wish and said.endswith(self.wish[:n_said]):
+                rest = self.wish[n_said:]
+                fits = [t for t, piece in enumerate(PIECES) if rest.startswith(piece)]
+                logits[max(fits, key=lambda t: len(PIECES[t])) if rest else EOG] = 100
+                return
+
+    def seq_rm(self, start: int) -> bool:
+        if self.can_cut:
+            del self.held[start:]
+            self._n_logits = 0
+        return self.can_cut
+
+    def clear(self) -> None:
+        self.held.clear()
+
+
+def engine_of(context: ToyContext) -> Engine:
+    vocabulary = SimpleNamespace(
+        add_bos=False, bos=-1, eos=EOG, tokenize=tokenize,
+        piece=lambda token: PIECES[token] if token < len(PIECES) else b"",
+        is_eog=lambda token: token == EOG,
+    )  # fmt: skip
+    match = Match(by_name("declared"), "psm", {"pre": PRE, "suf": SUF, "mid": MID},
+                  frozenset({PRE, SUF, MID}))  # fmt: skip
+    table = Table((piece, token) for token, piece in enumerate(PIECES))
+    return Engine(cast(Any, context), cast(Any, vocabulary), match, Cache(context), table)
+
+
+def ask(
+    engine: Engine,
+    prefix: str,
+    *,
+    n_typed: int = 0,
+    order: Order = "psm",
+    typed: Typed = "prefix",
+    heal: bool = True,
+    sampling: Sampling = GREEDY,
+    max_tokens: int = 6,
+    max_lines: int = 1,
+) -> Done:
+    place = Excerpt(prefix, "S", "", "", "", n_typed)
+    pieces = build(engine.match.family, order, place, "a.py", typed, heal)
+    request = Infer(1, pieces, StopRule(max_tokens, max_lines, 0, "", 60_000), sampling)
+    return infer(engine, request, time.monotonic(), lambda: False, lambda _: None)
+
+
+FORMS = [("psm", "prefix"), ("psm", "after_mid"), ("spm", "prefix"), ("spm", "after_mid"),
+         ("spm2", "prefix")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("order", "typed"), FORMS)
+@pytest.mark.parametrize(
+    ("prefix", "wish", "text", "n_healed"),
+    [
+        ("x\n) retur", b" return a", "n a", 1),
+        ("x\n) ret", b" return", "urn", 1),
+        ("x\n) return", b" return a", " a", 1),
+        ("x\n    ", b"\n    return", "return", 1),
+        ("x\n    ", b"\n    ab", "ab", 1),
+        ("f()", b"() a", " a", 1),
+        ("'é", "éab".encode(), "ab", 2),
+        ("x abca", b" abcab", "b", 4),
+    ],
+    ids=["inside", "token-border", "after-word", "indent", "indent-2", "sign", "accent", "parts"],
+)
+def test_what_is_owed_is_no_output(
+    order: Order, typed: Typed, prefix: str, wish: bytes, text: str, n_healed: int
+) -> None:
+    done = ask(engine_of(ToyContext(wish=wish)), prefix, n_typed=4, order=order, typed=typed)
+    assert (done.text, done.reason, done.cost.n_healed) == (text, "eog", n_healed)
+
+
+def test_without_healing_a_word_begun_stays() -> None:
+    done = ask(engine_of(ToyContext(wish=b"urn")), "x\n    ret", heal=False)
+    assert (done.text, done.cost.n_healed) == ("urn", 0)
+
+
+def test_the_own_tokens_cost_one_batch() -> None:
+    context = ToyContext(wish=b" retur()")
+    done = ask(engine_of(context), "x retur", max_tokens=1)
+    assert (done.text, done.cost.n_healed, done.cost.n_decoded) == ("()", 2, 1)
+    assert context.n_decodes == 1
+    assert done.cost.n_drafted == done.cost.n_verified == 0
+
+
+def test_another_token_takes_the_draft_s_place() -> None:
+    context = ToyContext(wish=b" return")
+    engine = engine_of(context)
+    done = ask(engine, "x retur")
+    assert done.text == "n"
+    assert context.held == engine.cache.cells
+    assert [PIECES[t] for t in context.held if t < len(PIECES)][-1] == b" return"
+    assert context.n_decodes == 2
+
+
+def test_what_pays_the_rest_and_goes_on_is_text_but_no_decoded_token() -> None:
+    done = ask(engine_of(ToyContext(wish=b" return")), "x retur")
+    assert (done.text, done.cost.n_healed, done.cost.n_decoded) == ("n", 1, 0)
+
+
+def test_half_a_character_is_whole_in_the_text() -> None:
+    done = ask(engine_of(ToyContext(wish="naïv🙂".encode())), "'naï", max_tokens=12)
+    assert done.text == "v🙂"
+
+
+texts = st.lists(
+    st.sampled_from(["ret", "ur", " return", "\n    ", "a", "b", "é", "🙂", "(", ")", "_", " "]),
+    max_size=8,
+).map("".join)
+samplings = st.builds(
+    Sampling, st.sampled_from(["low", "greedy"]), st.just(1.5), st.just(0.0), st.integers(0, 99)
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts, texts, st.sampled_from(FORMS), samplings, st.booleans())
+def test_a_draft_and_what_was_cached_change_no_text(
+    before: str, prefix: str, form: tuple[Order, Typed], sampling: Sampling, can_cut: bool
+) -> None:
+    """Without a draft (no batch of two tokens), with one, and after another request."""
+    order, typed = form
+    alone = engine_of(ToyContext(n_batch=1))
+    warm_context = ToyContext(n_batch=7, can_cut=can_cut)
+    warm = engine_of(warm_context)
+    asked: dict[str, Any] = {"order": order, "typed": typed, "sampling": sampling, "n_typed": 0}
+    ask(warm, before + prefix, **asked)
+    done = [ask(engine, prefix, **asked) for engine in (alone, engine_of(ToyContext()), warm)]
+    assert len({each.text for each in done}) == 1
+    assert len({each.cost.n_healed for each in done}) == 1
+    assert warm.cache.cells == warm_context.held
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts, st.sampled_from(FORMS), samplings)
+def test_the_bytes_generated_begin_with_the_owed(
+    prefix: str, form: tuple[Order, Typed], sampling: Sampling
+) -> None:
+    order, typed = form
+    context = ToyContext()
+    engine = engine_of(context)
+    pieces = build(engine.match.family, order, Excerpt(prefix, "S", "", "", ""), "a", typed, True)
+    prompt = lay_out(engine, pieces, 6)
+    done = ask(engine, prefix, order=order, typed=typed, sampling=sampling)
+    after = context.held[len(prompt.tokens) :]
+    said = b"".join(PIECES[token] for token in after if token < len(PIECES))
+    assert said.startswith(prompt.owed) or prompt.owed.startswith(said)
+    assert not any(token >= len(PIECES) for token in after[: done.cost.n_healed])
+
+
+def test_draws_after_healing_are_those_without() -> None:
+    """The index of a draw counts output, not what was owed."""
+    sampling = Sampling(temperature=1.5, min_p=0.0, seed=5)
+    healed = ask(engine_of(ToyContext()), "x\n", sampling=sampling)
+    assert healed.cost.n_healed
+    drawn = [ask(engine_of(ToyContext()), "x\n", sampling=sampling).text for _ in range(2)]
+    assert drawn == [healed.text] * 2
+
+
+def test_a_memory_that_cannot_be_cut_is_made_anew_and_counted() -> None:
+    context = ToyContext(wish=b" return", can_cut=False)
+    engine = engine_of(context)
+    done = ask(engine, "x retur")
+    assert done.text == "n"
+    assert context.held == engine.cache.cells
+    n_prompt, n_draft = len("|x|S|"), 2
+    assert done.cost.n_prefill == n_prompt + n_draft + n_prompt
+    assert done.cost.n_prompt == done.cost.n_cached + done.cost.n_prefill
+
+
+def test_confidence_is_of_the_first_line() -> None:
+    context = ToyContext(wish=b"(ab\nab")
+    done = ask(engine_of(context), "(", max_lines=3, max_tokens=9)
+    assert done.text == "ab\nab"
+    assert -0.01 < done.cost.logprob_first <= 0
+    assert -0.01 < done.cost.logprob_line <= 0
+    unsure = ask(engine_of(ToyContext()), "(").cost
+    assert unsure.logprob_line < -0.5
+
+
+def test_nothing_said_has_no_confidence() -> None:
+    cost = ask(engine_of(ToyContext(wish=b"()")), "()").cost
+    assert (cost.n_decoded, cost.logprob_first, cost.logprob_line) == (0, 0.0, 0.0)
