@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from llmd import __version__
 from llmd.errors import LlmdError
+from llmd.eval.options import add_options
 
 Run = Callable[[argparse.Namespace], int | None]
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     complete = command("complete", "complete at a place in a file")
     complete.add_argument("place", metavar="FILE:LINE:COL", help="counted from 1, in characters")
     complete.add_argument("--json", action="store_true", help="text and trace")
+    add_options(command("eval", "measure completions at places whose text is known"))
     pull = command("pull", "bring a model to this machine")
     pull.add_argument("model", help="builtin, a name of the catalog, or hf:OWNER/REPO/FILE")
     use = command("use", "set the model, and load it")

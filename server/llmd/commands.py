@@ -110,6 +110,12 @@ def _max_file_bytes() -> int:
         return Config().context.max_file_bytes
 
 
+def eval(args: argparse.Namespace) -> None:
+    from llmd.eval.command import evaluate
+
+    evaluate(args)
+
+
 def pull(args: argparse.Namespace) -> None:
     from llmd.terminal import pull_with_progress
 

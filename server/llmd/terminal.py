@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -74,6 +76,27 @@ def _pull_hub(file: HubFile) -> Path:
             progress.update(task, completed=n_done)
 
         return pull_hub(file, report)
+
+
+@contextmanager
+def steps(n_steps: int) -> Iterator[Callable[[str], None]]:
+    """Yields what is called, with a name, for each step done. A bar, or lines in no terminal."""
+    console, n_done = Console(stderr=True), 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    line = _lines("eval")
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("loading", total=n_steps)
+
+        def advance(name: str) -> None:
+            nonlocal n_done
+            n_done += 1
+            progress.update(task, description=name, completed=n_done)
+            if not console.is_terminal:
+                line(name, n_done / n_steps)
+
+        yield advance
 
 
 def _lines(name: str) -> Callable[[str, float], None]:

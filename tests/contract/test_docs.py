@@ -49,6 +49,8 @@ def test_a_command_of_the_docs_runs(daemon: RunningDaemon, tmp_path: Path, comma
         sample = str(tmp_path / "main.py")
         if args[0] == "why":  # somebody must have asked before
             daemon.llmd("complete", f"{sample}:2:19")
+        if args[0] == "eval":  # whole sets take minutes
+            args += ["--limit", "1", "--out", str(tmp_path / "found")]
         done_text = daemon.llmd(*(arg.replace("main.py", sample) for arg in args))
     assert done_text.returncode == 0, done_text.stderr
 

@@ -1,0 +1,87 @@
+"""What an evaluation has found so far, in a file that grows line by line: interrupted, it goes on
+where it was. One writer at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from llmd.errors import BadInput
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One answer. `key` is the setting's fingerprint, `place` the place's digest."""
+
+    key: str
+    place: str
+    text: str
+    path: str = ""
+    reason: str = ""
+    n_prompt: int = 0
+    n_cached: int = 0
+    n_healed: int = 0
+    n_decoded: int = 0
+    logprob_first: float = 0.0
+    logprob_line: float = 0.0
+    ttft_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """Whether a program passed; `program` is its SHA-256."""
+
+    program: str
+    passed: bool
+
+
+T = TypeVar("T", Row, Check)
+
+
+def read(path: Path, kind: type[T]) -> list[T]:
+    """All whole lines; one that was cut off when the writer was killed is left out.
+
+    Raises:
+        BadInput: the file is something else.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadInput(f"Results `{path}` cannot be read: {error.strerror}") from None
+    decode = msgspec.json.Decoder(kind).decode
+    try:
+        return [decode(line) for line in lines[:-1] if line]
+    except msgspec.MsgspecError:
+        raise BadInput(
+            f"Results `{path}` are not those of this llmd; remove them or name another --out"
+        ) from None
+
+
+class Writer:
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            BadInput: the file cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("r+b" if path.exists() else "w+b")
+        except OSError as error:
+            raise BadInput(f"Results `{path}` cannot be written: {error.strerror}") from None
+        self._drop_half_line()
+
+    def add(self, item: Row | Check) -> None:
+        self._file.write(msgspec.json.encode(item) + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _drop_half_line(self) -> None:
+        data = self._file.read()
+        self._file.seek(data.rfind(b"\n") + 1, os.SEEK_SET)
+        self._file.truncate()
