@@ -35,12 +35,14 @@ def write(folder: Path, steps: list[Step], start: str = "") -> Path:
         ([(0, [[0, 0, "ab"]]), (9, [[0, 0, "x"]])], [("ab", "", "")]),
         ([(0, [[0, 0, "ab"]]), (0, [[1, 1, ""]]), (9, [[1, 0, "x"]])], []),
         ([(0, [[0, 0, "a"], [0, 0, "b"]]), (9, [[2, 0, "x"]])], []),
+        ([(0, [[0, 0, "ab"]]), (1, [[1, 1, "z"]]), (9, [[2, 0, "x"]])], []),
         ([(0, [[0, 0, "()"]]), (9, [[1, 0, "x"]])], [("(", ")", "x")]),
         ([(0, [[0, 0, "f"]]), (9, [[1, 0, "()"]]), (9, [[2, 0, "x"]])], [("f", "", "(x")]),
     ],
     ids=[
         "too short", "long enough", "typed on", "a jump ends it", "a deletion ends it",
-        "jumped at once", "after a deletion", "many cursors", "in a pair", "a pair typed",
+        "jumped at once", "after a deletion", "many cursors", "after a replacement",
+        "in a pair", "a pair typed",
     ],
 )  # fmt: skip
 def test_pauses_and_what_was_typed(

@@ -21,6 +21,7 @@ def trimmed(text: str, tail: str = "") -> str:
         ("  a", "  a"),
         ("a  \n\n", "a"),
         ("a\r\n\tb", "a\n\tb"),
+        ("a\r\x00\nb", "a\nb"),
         (" \n ", ""),
         ("", ""),
         ("a\x00b\x1b[31m\x7f", "ab[31m"),

@@ -19,7 +19,7 @@ _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202
 def trim(text: str, place: Excerpt, without: frozenset[str] = frozenset()) -> str:
     """Nothing invisible, nothing that stands around the cursor already, nothing that can't stand
     there. `without` names the rules (`rules.RULES`) that are left out."""
-    text, layout = _INVISIBLE.sub("", text.replace("\r\n", "\n")), layout_of(place)
+    text, layout = _INVISIBLE.sub("", text).replace("\r\n", "\n"), layout_of(place)
     is_cut = layout.is_whole and not place.tail.strip() and not brackets.is_literal(place.prefix)
     steps: dict[str, Callable[[str], str]] = {
         "blank": str.rstrip,
