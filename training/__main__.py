@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add("--cache", type=Path, default=Path(".training-cache"), help="folder of the sources")
     add("--base", type=Path, help="the base's GGUF, if it is here already")
     add("--start", type=Path, default=FIRST_ADAPTER, help="the adapter that training goes on from")
-    add("--steps", type=int, default=400)
+    add("--steps", type=int, default=250)
     add("--seed", type=int, default=20)
     add("--threads", type=int, default=os.cpu_count() or 1)
     return parser
