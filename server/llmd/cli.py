@@ -42,10 +42,12 @@ class _Commands(argparse.HelpFormatter):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llmd",
+        usage="llmd [-h] [--version] COMMAND ...",
         description="Completes code at the cursor in every editor, from one warm model",
         formatter_class=_Commands,
     )
-    parser.add_argument("--version", action="version", version=f"llmd {__version__}")
+    version = f"llmd {__version__}"  # the usage names it: the help has to fit a screen
+    parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:

@@ -50,6 +50,7 @@ def test_why_shows_every_stage(own_daemon: RunningDaemon, tmp_path: Path) -> Non
         "window",
         "plan",
         "decode",
+        "confidence",
         "trim",
         "answer",
         "times",
