@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     version = f"llmd {__version__}"  # the usage names it: the help has to fit a screen
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", prog="llmd"
+    )
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
