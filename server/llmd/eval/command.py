@@ -13,7 +13,7 @@ from llmd.errors import BadInput
 from llmd.eval import pauses, plot, report, run, sets
 from llmd.eval.grid import Axis, Client, Setting, peers, settings
 from llmd.eval.options import ANCHORS, AXES, CLIENTS, unknown
-from llmd.eval.places import Place
+from llmd.eval.places import Place, spread
 from llmd.postprocess.rules import RULES
 from llmd.terminal import steps
 
@@ -79,13 +79,7 @@ def _places(args: argparse.Namespace) -> tuple[str, list[Place]]:
     said += [f"{args.given_lines} lines given"] if args.given_lines else []
     said += [f"{args.given} characters given"] if args.given else []
     said += [f"cut: {args.cut}"] if args.cut != "none" else []
-    return ", ".join(said), _spread(places, args.limit)
-
-
-def _spread(places: list[Place], limit: int | None) -> list[Place]:
-    if limit is None or limit >= len(places):
-        return places
-    return [places[index * len(places) // limit] for index in range(limit)]
+    return ", ".join(said), spread(places, args.limit)
 
 
 def _settings(args: argparse.Namespace) -> list[Setting]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from llmd.errors import BadInput
-from llmd.eval.places import Place
+from llmd.eval.places import Place, spread
 
 PAUSE_S = 2.0  # the traces' clocks tick in seconds
 MAX_TYPED_CHARS = 2000
@@ -79,7 +79,7 @@ def places(path: Path, limit: int | None = None) -> list[Place]:
     trace = read(path)
     stem = path.name.split(".", 1)[0]
     file_name = FILE_NAMES.get(stem, "trace.txt")
-    found = _spread(pauses(trace.txns), limit)
+    found = spread(pauses(trace.txns), limit)
     return [
         Place(
             id=f"{stem}/{pause.index}",
@@ -137,9 +137,3 @@ def _with_texts(trace: Trace, found: Sequence[Pause]) -> Iterator[tuple[Pause, s
                 text = text[:position] + inserted + text[position + n_deleted :]
         n_done = pause.index + 1
         yield pause, text
-
-
-def _spread(found: Sequence[Pause], limit: int | None) -> list[Pause]:
-    if limit is None or limit >= len(found):
-        return list(found)
-    return [found[index * len(found) // limit] for index in range(limit)]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from llmd.document.text import Position, split_lines
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +62,10 @@ class Place:
 def end_of(text: str) -> Position:
     lines = split_lines(text)
     return Position(len(lines) - 1, len(lines[-1]))
+
+
+def spread(found: Sequence[T], limit: int | None) -> list[T]:
+    """All of them, or `limit` at even distances."""
+    if limit is None or limit >= len(found):
+        return list(found)
+    return [found[index * len(found) // limit] for index in range(limit)]
