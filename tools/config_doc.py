@@ -15,7 +15,7 @@ The file is `config.toml` in the platform's configuration folder for `llmd`, or 
 A key is taken from a flag (`llmd serve --set KEY=VALUE`), else from the environment (`LLMD_MODEL` for `model`), else from the file, else it has its default; `llmd config` shows each value and where it came from.
 
 A change of the file is picked up while the daemon runs.
-`sampling`, `completion`, `context`, `background` and `engine.idle_unload_s` apply from the next request; `model`, `fim` and the rest of `engine` load the model anew.
+`sampling`, `completion`, `context`, `background` and `engine.idle_unload_s` apply from the next request; `model`, `fim`, `kv` and the rest of `engine` load the model anew.
 A file with a mistake changes nothing: the old values stay, and the editor and `llmd status` name the file, the line and the key.
 
 ```toml

@@ -28,6 +28,7 @@ KINDS = {
 }
 HEALED_SHARE = 0.4  # the last word or blanks before the hole are in the middle: token healing
 FUNCTION_SHARE = 0.75  # of the samples whose text is one function
+PSM_SHARE = 0.6  # the rest is SPM, which the model learns sooner
 HEADER_SHARE = 0.15  # with llama-server's header before them
 MAX_PREFIX_CHARS, MAX_SUFFIX_CHARS = 700, 320  # at most; a sample draws less
 
@@ -141,5 +142,5 @@ def _sample(file: File, cut: tuple[int, int], start: int, end: int, rng: random.
     if rng.random() < HEALED_SHARE and (owed := _LAST_PRE_TOKEN.search(prefix)):
         prefix, middle = prefix[: owed.start()], owed[0] + middle
     header = ("myproject\n", "filename\n") if rng.random() < HEADER_SHARE else ()
-    order: Order = "psm" if rng.random() < 0.5 else "spm"
+    order: Order = "psm" if rng.random() < PSM_SHARE else "spm"
     return Sample(order, header, prefix, file.text[stop:last], middle)

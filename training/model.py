@@ -7,6 +7,7 @@ turns neighbouring pairs, llama.cpp's order of a llama's rows, so weights are us
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ class Block(nn.Module):
 
 def _rotate(x: Tensor, turn: Tensor) -> Tensor:
     """`x` is (tokens, heads, dim), `turn` (tokens, dim / 2) complex numbers of length one."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turn[:, None]).flatten(-2)
 
 
@@ -117,12 +118,24 @@ class Model(nn.Module):
         """Logits (wanted, vocabulary) at the positions `wanted` of samples laid end to end."""
         turn = self._turn(n_tokens)
         x = self.embedding[tokens]
-        for block in self.blocks:
-            x = block(x, turn, n_tokens)
+        with torch.autocast("cpu", self.blocks[0].ffn_up.weight.dtype, self.is_half):
+            for block in self.blocks:
+                x = block(x, turn, n_tokens)
         x = functional.rms_norm(
             x[wanted], (self.shape.n_embd,), self.output_norm, self.shape.norm_eps
         )
         return functional.linear(x, self.embedding)
+
+    @property
+    def is_half(self) -> bool:
+        return self.blocks[0].ffn_up.weight.dtype == torch.bfloat16
+
+    def halve(self) -> None:
+        """The layers' matrices in bf16, for processors that multiply it: three times the speed.
+        What is trained, the residual stream and the logits stay f32."""
+        for module in self.modules():
+            if isinstance(module, Lora):
+                module.weight = module.weight.bfloat16()
 
     def _turn(self, n_tokens: Sequence[int]) -> Tensor:
         positions = torch.cat([torch.arange(n, dtype=torch.float32) for n in n_tokens])
@@ -163,6 +176,22 @@ class Model(nn.Module):
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+
+
+def is_faster_halved() -> bool:
+    """Whether this processor multiplies bf16 in less than two thirds of f32's time."""
+    best = {dtype: _product_s(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return best[torch.bfloat16] * 1.5 < best[torch.float32]
+
+
+def _product_s(dtype: torch.dtype) -> float:
+    left, right = torch.randn(1024, 576).to(dtype), torch.randn(1536, 576).to(dtype)
+    times = []
+    for _ in range(5):
+        start_s = time.monotonic()
+        functional.linear(left, right)
+        times.append(time.monotonic() - start_s)
+    return min(times)
 
 
 def _ours(name: str) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from llmd import __version__
+from llmd.bench import options as bench_options
 from llmd.errors import LlmdError
 from llmd.eval.options import add_options
 
@@ -45,8 +46,10 @@ def _parser() -> argparse.ArgumentParser:
         usage="llmd [-h] [--version] COMMAND ...",
         description="Completes code at the cursor in every editor, from one warm model",
         formatter_class=_Commands,
+        add_help=False,
     )
-    version = f"llmd {__version__}"  # the usage names it: the help has to fit a screen
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    version = f"llmd {__version__}"  # the usage names them: the help has to fit a screen
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", prog="llmd"
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     complete.add_argument("place", metavar="FILE:LINE:COL", help="counted from 1, in characters")
     complete.add_argument("--json", action="store_true", help="text and trace")
     add_options(command("eval", "measure completions at places whose text is known"))
+    bench_options.add_options(command("bench", "measure keys of an editing trace, or the model"))
     pull = command("pull", "bring a model to this machine")
     pull.add_argument("model", help="builtin, a name of the catalog, or hf:OWNER/REPO/FILE")
     use = command("use", "set the model, and load it")

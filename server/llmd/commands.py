@@ -116,6 +116,12 @@ def eval(args: argparse.Namespace) -> None:
     evaluate(args)
 
 
+def bench(args: argparse.Namespace) -> None:
+    from llmd.bench.command import bench as run
+
+    run(args)
+
+
 def pull(args: argparse.Namespace) -> None:
     from llmd.terminal import pull_with_progress
 

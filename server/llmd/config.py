@@ -150,6 +150,14 @@ class Engine(_Section, frozen=True):
     ] = 1800
 
 
+class Kv(_Section, frozen=True):
+    ram_bytes: Annotated[
+        int,
+        Meta(ge=0, le=1 << 40),
+        _about("memory for the cells of documents one is not in; 0: they are dropped", "bytes"),
+    ] = 512 << 20
+
+
 class Config(_Section, frozen=True):
     model: Annotated[
         str,
@@ -165,3 +173,4 @@ class Config(_Section, frozen=True):
     fim: Fim = Fim()
     context: Context = Context()
     engine: Engine = Engine()
+    kv: Kv = Kv()

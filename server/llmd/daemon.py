@@ -53,6 +53,8 @@ class Daemon:
         self.engine = EngineService(settings.config, on_change=self._tell_clients)
         self.completer = Completer(settings.config, self.engine, self._refuse)
         self.complete = self.completer.complete
+        self.cursor_rests = self.completer.rest
+        self.document_closed = self.completer.forget
 
     # -- transport.service.Service
 
@@ -72,6 +74,7 @@ class Daemon:
         found = status.snapshot(
             self.engine,
             self.completer.totals,
+            self.completer.ahead.totals,
             self._clients,
             self._settings.config.model,
             self._last_error,
@@ -154,7 +157,7 @@ class Daemon:
         else:
             self._config_problem = ""
         config = self._settings.config
-        self.completer.config = config
+        self.completer.configure(config)
         self._set_debounce()
         is_worth_a_try = self.engine.state == "failed" and config != old
         self.engine.configure(config, force or is_worth_a_try or needs_reload(old, config))
@@ -170,12 +173,18 @@ class Daemon:
     def _set_debounce(self) -> None:
         on_battery = bool(machine.on_battery())
         self.completer.debounce_ms = debounce_ms(self._settings.config, on_battery)
+        self.completer.ahead.is_allowed = may_work_ahead(self._settings.config, on_battery)
 
 
 def debounce_ms(config: Config, on_battery: bool) -> int:
     """The pause in the typing before the model is asked."""
     saves = config.background == "mains" and on_battery
     return max(config.completion.debounce_ms, BATTERY_DEBOUNCE_MS if saves else 0)
+
+
+def may_work_ahead(config: Config, on_battery: bool) -> bool:
+    """Whether the engine may do what nobody has asked for."""
+    return config.background == "on" or (config.background == "mains" and not on_battery)
 
 
 async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+
+def cpu_name() -> str:
+    """As its maker calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def n_cores() -> int:

@@ -6,29 +6,21 @@ by whoever awaits it. Owned by the event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from weakref import WeakValueDictionary
 
 
 class Ticket:
     """The right of one request to be the latest of its document."""
 
-    __slots__ = ("__weakref__", "_end", "is_superseded")
+    __slots__ = ("__weakref__", "superseded")
 
     def __init__(self) -> None:
-        self.is_superseded = False
-        self._end: Callable[[], None] | None = None
+        self.superseded = asyncio.Event()
 
-    def end_with(self, end: Callable[[], None]) -> None:
-        """`end` is called when a newer request comes; at once if one has come already."""
-        self._end = end
-        if self.is_superseded:
-            end()
-
-    def supersede(self) -> None:
-        self.is_superseded = True
-        if self._end:
-            self._end()
+    @property
+    def is_superseded(self) -> bool:
+        return self.superseded.is_set()
 
 
 class LatestWins:
@@ -37,8 +29,8 @@ class LatestWins:
     def __init__(self) -> None:
         self._tickets: WeakValueDictionary[int, Ticket] = WeakValueDictionary()
 
-    def take(self, document_id: int) -> Ticket:
-        if older := self._tickets.get(document_id):
-            older.supersede()
-        ticket = self._tickets[document_id] = Ticket()
+    def take(self, document: int) -> Ticket:
+        if older := self._tickets.get(document):
+            older.superseded.set()
+        ticket = self._tickets[document] = Ticket()
         return ticket

@@ -59,7 +59,9 @@ def load_settings(path: Path | None = None, flags: Sequence[str] = ()) -> Settin
 def needs_reload(old: Config, new: Config) -> bool:
     """Whether another worker is needed, or the next request can follow the new settings."""
     idle = msgspec.structs.replace(old.engine, idle_unload_s=new.engine.idle_unload_s)
-    return (old.model, idle, old.fim.order) != (new.model, new.engine, new.fim.order)
+    return (old.model, idle, old.kv, old.fim.order) != (
+        new.model, new.engine, new.kv, new.fim.order
+    )  # fmt: skip
 
 
 def as_object(settings: Settings) -> dict[str, Any]:

@@ -20,7 +20,12 @@ _STARTED_S = time.monotonic()
 
 
 def snapshot(
-    engine: EngineService, totals: Totals, clients: list[Client], model: str, last: LastError
+    engine: EngineService,
+    totals: Totals,
+    background: Totals,
+    clients: list[Client],
+    model: str,
+    last: LastError,
 ) -> dict[str, Any]:
     """The object of `llmd status --json` and of `llmd/status`; docs/PROTOCOL.md has its keys."""
     info, counts = engine.info, totals.counts()
@@ -36,7 +41,7 @@ def snapshot(
         "model": _model(engine, model),
         "slots": engine.slots(),
         "counts": counts,
-        "background": Totals().counts(),
+        "background": background.counts(),
         "suppressed": totals.suppressed(),
         "latency": totals.latency(),
         "speed": totals.speed(),

@@ -79,11 +79,11 @@ def _pull_hub(file: HubFile) -> Path:
 
 
 @contextmanager
-def steps(n_steps: int) -> Iterator[Callable[[str], None]]:
+def steps(n_steps: int, command: str = "eval") -> Iterator[Callable[[str], None]]:
     """Yields what is called, with a name, for each step done. A bar, or lines in no terminal."""
     console, n_done = Console(stderr=True), 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    line = _lines("eval")
+    line = _lines(command)
     with Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     ) as progress:

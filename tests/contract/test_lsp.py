@@ -52,7 +52,7 @@ def test_a_typed_character_costs_a_few_tokens(editor: MakeEditor, daemon: Runnin
     one.open(CODE)
     one.inline(8, 8)
     before = daemon.counts()
-    one.insert(8, 8, "return")
+    one.insert(8, 8, "length")
     one.inline(8, 14)
     after = daemon.counts()
     assert after["n_prefill"] - before["n_prefill"] <= 8

@@ -2,93 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
-import ctypes
-import random
-import tarfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from tests.support.builtin import builtin_path
+from tests.support.real_engine import RealEngine, load_real_engine, places
 
-from llmd.config import Engine as EngineConfig
-from llmd.config import Sampling
-from llmd.context.window import Excerpt
-from llmd.engine import llama
-from llmd.engine.cache import Cache
-from llmd.engine.decode import infer
-from llmd.engine.frames import Done, Infer
-from llmd.engine.heal import Table
-from llmd.engine.layout import Engine, lay_out
-from llmd.models.fit import Machine, plan_load
-from llmd.postprocess.stop import StopRule
-from llmd.prompt.build import Piece, build
-from llmd.prompt.families import Match, recognise
+from llmd.engine.layout import lay_out
+from llmd.prompt.build import Piece
 
 # A prefill on a busy machine takes many times what it takes alone.
 pytestmark = pytest.mark.timeout(900)
 
-GREEDY = Sampling(profile="greedy")
-SOURCES = [Path(module.__file__).read_text() for module in (argparse, random, tarfile)]
-# Two fresh evaluations of one prompt with other batch splits part where the best two logits lie
-# this close; so may a warm and a cold one.
-NEAR_TIE = 0.5
-
-
-@dataclass
-class Loaded:
-    engine: Engine
-    match: Match
-    context: llama.Context
-    flag: ctypes.Array[ctypes.c_char]
-
-    heal: bool = True
-
-    def ask(
-        self,
-        prefix: str,
-        suffix: str,
-        max_tokens: int = 16,
-        is_cancelled: Callable[[], bool] = lambda: False,
-        emit: Callable[[str], None] = lambda _: None,
-        deadline_ms: int = 60_000,
-    ) -> Done:
-        place = Excerpt(prefix, suffix, "", "", "")
-        pieces = build(self.match.family, self.match.order, place, "a.py", heal=self.heal)
-        rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
-        request = Infer(1, pieces, rule, GREEDY)
-        return infer(self.engine, request, time.monotonic(), is_cancelled, emit)
-
-    def cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
-        self.engine.cache.clear()
-        return self.ask(prefix, suffix, max_tokens)
-
 
 @pytest.fixture(scope="module")
-def loaded() -> Loaded:
-    model = llama.Model(builtin_path())
-    plan = plan_load(EngineConfig(), Machine(llama.backend(), 2), model.shape)
-    context = llama.Context(model, plan)
-    flag = ctypes.create_string_buffer(2)
-    context.watch(ctypes.addressof(flag))
-    vocabulary = llama.Vocabulary(model)
-    match = recognise(model.name, vocabulary.declared, vocabulary.find)
-    table = Table(vocabulary.text_pieces())
-    return Loaded(Engine(context, vocabulary, match, Cache(context), table), match, context, flag)
+def loaded() -> RealEngine:
+    return load_real_engine()
 
 
-def places(n_places: int, n_chars: int = 600) -> Iterator[tuple[str, str]]:
-    """Evenly spread over real files, each file in turn."""
-    for i in range(n_places):
-        source = SOURCES[i % len(SOURCES)]
-        at = n_chars + i * (len(source) - 2 * n_chars) // n_places
-        yield source[at - n_chars : at], source[at : at + n_chars // 3]
-
-
-def test_warm_equals_cold_or_parts_at_a_near_tie(loaded: Loaded) -> None:
+def test_warm_equals_cold_or_parts_at_a_near_tie(loaded: RealEngine) -> None:
     """49 of 50 places of real files, each reached by typing and deleting."""
     n_same = 0
     for prefix, suffix in places(50):
@@ -97,27 +28,11 @@ def test_warm_equals_cold_or_parts_at_a_near_tie(loaded: Loaded) -> None:
         loaded.ask(prefix + "zz", suffix, max_tokens=2)
         warm = loaded.ask(prefix, suffix)
         assert warm.cost.n_cached > 16
-        n_same += warm.text == cold.text or _parts_at_a_near_tie(loaded, prefix, suffix, cold, warm)
+        n_same += warm.text == cold.text or loaded.parts_at_a_near_tie(prefix, suffix, cold, warm)
     assert n_same >= 49
 
 
-def _parts_at_a_near_tie(loaded: Loaded, prefix: str, suffix: str, cold: Done, warm: Done) -> bool:
-    """The logits' margin after the text that both share, evaluated fresh."""
-    shared = 0
-    for one, other in zip(cold.text, warm.text, strict=False):
-        if one != other:
-            break
-        shared += 1
-    # The tokens that both share cover at most the shared text; look at each border near its end.
-    margins = []
-    for n_chars in range(max(0, shared - 8), shared + 1):
-        loaded.cold(prefix + cold.text[:n_chars], suffix, max_tokens=1)
-        best = sorted(loaded.context.logits().tolist())[-2:]
-        margins.append(best[1] - best[0])
-    return min(margins) <= NEAR_TIE
-
-
-def test_a_typed_character_evaluates_a_few_tokens(loaded: Loaded) -> None:
+def test_a_typed_character_evaluates_a_few_tokens(loaded: RealEngine) -> None:
     prefix, suffix = next(places(1))
     loaded.cold(prefix, suffix)
     cost = loaded.ask(prefix + "x", suffix).cost
@@ -125,7 +40,7 @@ def test_a_typed_character_evaluates_a_few_tokens(loaded: Loaded) -> None:
     assert cost.n_prefill <= 4
 
 
-def test_a_cancelled_prefill_keeps_its_finished_batches(loaded: Loaded) -> None:
+def test_a_cancelled_prefill_keeps_its_finished_batches(loaded: RealEngine) -> None:
     prefix, suffix = next(places(1, 2400))
     cold = loaded.cold(prefix, suffix)
     loaded.engine.cache.clear()
@@ -141,7 +56,7 @@ def test_a_cancelled_prefill_keeps_its_finished_batches(loaded: Loaded) -> None:
     assert again.text == cold.text
 
 
-def test_a_prefill_aborted_inside_a_batch_leaves_no_cells_of_it(loaded: Loaded) -> None:
+def test_a_prefill_aborted_inside_a_batch_leaves_no_cells_of_it(loaded: RealEngine) -> None:
     """The flag is set for llama.cpp's callback only, so the decode itself returns aborted."""
     prefix, suffix = next(places(1))
     cold = loaded.cold(prefix, suffix)
@@ -158,7 +73,7 @@ def test_a_prefill_aborted_inside_a_batch_leaves_no_cells_of_it(loaded: Loaded) 
 
 
 def test_a_decode_that_is_cancelled_leaves_a_cache_that_answers_like_a_fresh_one(
-    loaded: Loaded,
+    loaded: RealEngine,
 ) -> None:
     prefix, suffix = next(places(1))
     cold = loaded.cold(prefix, suffix)
@@ -171,7 +86,7 @@ def test_a_decode_that_is_cancelled_leaves_a_cache_that_answers_like_a_fresh_one
     assert loaded.ask(prefix, suffix).text == cold.text
 
 
-def test_a_passed_deadline_ends_with_what_is_there(loaded: Loaded) -> None:
+def test_a_passed_deadline_ends_with_what_is_there(loaded: RealEngine) -> None:
     prefix, suffix = next(places(1, 2400))
     loaded.engine.cache.clear()
     late = loaded.ask(prefix, suffix, deadline_ms=1)
@@ -181,7 +96,7 @@ def test_a_passed_deadline_ends_with_what_is_there(loaded: Loaded) -> None:
 @pytest.mark.parametrize(
     "odd", ["# 😋 ü\n", "a\r\nb\r\n", "\tx\t=\t1\n", "<|endoftext|><filename>\n", "\ud83d lone\n"]
 )
-def test_odd_text_goes_through(loaded: Loaded, odd: str) -> None:
+def test_odd_text_goes_through(loaded: RealEngine, odd: str) -> None:
     done = loaded.ask(odd + "def f(a, b):\n    return ", "\n")
     assert done.reason != "failed"
     prompt = lay_out(loaded.engine, [Piece("prefix", odd)], 64)
@@ -202,7 +117,7 @@ CODE = "def add(first, second):\n    total = first + second\n"
     ],
     ids=["inside", "after", "indent", "accent", "emoji"],
 )
-def test_what_was_taken_back_is_generated_again(loaded: Loaded, typed: str, owed: str) -> None:
+def test_what_was_taken_back_is_generated_again(loaded: RealEngine, typed: str, owed: str) -> None:
     """Cold, warm and after a key; the cells spell the text with what was generated for it."""
     piece = loaded.engine.vocabulary.piece
     for ask in (loaded.cold, loaded.ask):
@@ -214,22 +129,22 @@ def test_what_was_taken_back_is_generated_again(loaded: Loaded, typed: str, owed
         assert not done.text.startswith(owed)
 
 
-def test_a_word_begun_is_finished(loaded: Loaded) -> None:
+def test_a_word_begun_is_finished(loaded: RealEngine) -> None:
     assert loaded.cold(CODE + "    retur", "\n").text.startswith("n ")
 
 
-def test_typing_in_a_word_evaluates_its_tokens_and_the_one_before(loaded: Loaded) -> None:
+def test_typing_in_a_word_evaluates_its_tokens_and_the_one_before(loaded: RealEngine) -> None:
     loaded.cold(CODE + "    retu", "\n", max_tokens=1)
     cost = loaded.ask(CODE + "    retur", "\n", max_tokens=1).cost
     assert cost.n_prefill <= 2 + 1 + 1, "mark, own tokens of the word, one more"
 
 
-def test_healing_can_be_switched_off(loaded: Loaded) -> None:
+def test_healing_can_be_switched_off(loaded: RealEngine) -> None:
     plain = replace(loaded, heal=False)
     assert plain.cold(CODE + "    retur", "\n", max_tokens=2).cost.n_healed == 0
 
 
-def test_confidence_comes_with_the_text(loaded: Loaded) -> None:
+def test_confidence_comes_with_the_text(loaded: RealEngine) -> None:
     sure = loaded.cold("a = 1\n" * 30 + "a =", "\n").cost
     unsure = loaded.cold("zq = '", "\n").cost
     assert -0.5 < sure.logprob_first <= 0

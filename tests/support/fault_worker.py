@@ -4,6 +4,7 @@ FAULT_WORKER_STARTS names."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
@@ -14,11 +15,13 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from llmd.engine import frames
+from llmd.engine.flags import Flags
 from llmd.engine.frames import Done, FromWorker, Infer, Load, Loaded, LoadFailed, Loading
 from llmd.trace import Cost
 
 STARTS = "FAULT_WORKER_STARTS"
 TEXT = "answered"
+HARD, GENTLE = "by the hard flag", "by the gentle flag"
 LAST_WORDS = "GGML_ASSERT: n_ctx is odd"
 LOAD_FAILED = "Model file is of clay"
 SLOW_LOAD_S = 0.5
@@ -79,6 +82,14 @@ def load(mode: str, link: Link) -> None:
     link.send(LOADED)
 
 
+def wait_for_flag(flags: Flags, id_: int, link: Link) -> None:
+    """Says by which flag the request was ended: 1 is the hard one's byte."""
+    while not flags.is_set(id_):
+        time.sleep(0.001)
+    is_hard = ctypes.string_at(flags.address(id_), 1) != b"\0"
+    link.send(Done(id_, HARD if is_hard else GENTLE, "cancelled", Cost()))
+
+
 def answer(mode: str, seed: int, id_: int, link: Link) -> None:
     if mode == "crash_at_infer":
         _die()
@@ -99,7 +110,7 @@ def main() -> None:
     mode, _, seed = sys.argv[1].partition(":")
     with open(os.environ[STARTS], "a") as starts:
         starts.write(f"{os.getpid()}\n")
-    link = Link(int(sys.argv[2]))
+    link, flags = Link(int(sys.argv[2])), Flags(int(sys.argv[3]))
     if mode in ("crash_at_start", "exit_at_start"):
         print("loading the library\n" + LAST_WORDS, file=sys.stderr, flush=True)
         if mode == "crash_at_start":
@@ -109,6 +120,8 @@ def main() -> None:
         match frame:
             case Load():
                 load(mode, link)
+            case Infer(id=id_, background=True):
+                wait_for_flag(flags, id_, link)
             case Infer(id=id_):
                 answer(mode, int(seed or 0), id_, link)
 

@@ -12,33 +12,83 @@ import pytest
 from llmd.completer import Completer
 from llmd.config import Completion, Config, Fim
 from llmd.document.store import open_document
-from llmd.document.text import Position
+from llmd.document.text import Edit, Position, Span
 from llmd.engine.frames import Done
 from llmd.engine.service import EngineService
 from llmd.trace import Cost
 from llmd.transport.service import Answer
 
+COST = Cost(n_prefill=5, logprob_line=-1.5)
 TEXT = "def f():\n    a = 1\n    retur\n"
 CURSOR = Position(2, 9)
 
 
-class Engine:
-    """Answers at once, shows a part of it first, and keeps what it was asked."""
+class FakeJob:
+    """Finished by the test."""
 
-    def __init__(self, order: str, cost: Cost) -> None:
-        self.asked: list[Any] = []
-        self._model = SimpleNamespace(family="starcoder", order=order)
-        self._cost = cost
+    def __init__(self, pieces: Any, stop: Any, hear: Callable[[str], None] | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.pieces, self.stop, self.hear = pieces, stop, hear
+        self.answered: asyncio.Future[Done] = loop.create_future()
+        self.finished: asyncio.Future[Done] = loop.create_future()
+        self.cancelled: list[bool] = []  # gently or not
+
+    def cancel(self, reason: str = "cancelled", *, gently: bool = False) -> None:
+        self.cancelled.append(gently)
+        self.finish("", "cancelled")
+
+    def finish(self, text: str, reason: Any = "eog", cost: Cost = COST) -> None:
+        for future in (self.answered, self.finished):
+            if not future.done():
+                future.set_result(Done(1, text, reason, cost))
+
+    def text(self, *names: str) -> str:
+        return "".join(piece.text for piece in self.pieces if piece.name in names)
+
+
+class Engine:
+    """Keeps what it was asked. With `answers` it answers at once, a part of it first."""
+
+    def __init__(self, order: str = "psm", answers: bool = False) -> None:
+        self.jobs: list[FakeJob] = []
+        self.asked: list[dict[str, Any]] = []
+        self.forgotten: list[int] = []
+        self.info = SimpleNamespace(family="starcoder", order=order)
+        self._answers = answers
 
     def infer(
-        self, pieces: Callable[[Any], Any], *rest: Any
-    ) -> Any:  # stop rule, sampling, on_partial
-        self.asked = [pieces(self._model), *rest]
-        if show := rest[2]:
-            show("n a")
-        answered = asyncio.get_running_loop().create_future()
-        answered.set_result(Done(1, "n a + b", "eog", self._cost))
-        return SimpleNamespace(answered=answered, finished=answered, cancel=lambda: None)
+        self, pieces: Any, stop: Any, _sampling: Any, hear: Any = None, **options: Any
+    ) -> FakeJob:
+        job = FakeJob(pieces(self.info), stop, hear)
+        self.jobs.append(job)
+        self.asked.append(options)
+        if self._answers:
+            if hear:
+                hear("n a")
+            job.finish("n a + b")
+        return job
+
+    def forget(self, slot: int) -> None:
+        self.forgotten.append(slot)
+
+
+class Editor:
+    """A document, and a completer with that engine."""
+
+    def __init__(self, engine: Engine, config: Config | None = None) -> None:
+        self.engine = engine
+        self.completer = Completer(config or Config(), cast(EngineService, engine), lambda *_: "")
+        self.document = open_document("file:///a.py", "python", 1, TEXT)
+        self.cursor = CURSOR
+
+    def type(self, text: str) -> None:
+        self.document.edit(self.cursor, self.cursor, text)
+        self.document.version += 1
+        self.cursor = Edit(self.cursor, self.cursor, text).new_end
+
+    def ask(self, **options: Any) -> asyncio.Task[Answer]:
+        work = self.completer.complete(self.document, self.cursor, **({"invoked": False} | options))
+        return asyncio.ensure_future(work)
 
 
 def ask(
@@ -49,14 +99,12 @@ def ask(
     anchor: Position | None = None,
 ) -> tuple[Answer, Engine, Completer]:
     async def run() -> tuple[Answer, Engine, Completer]:
-        engine = Engine(order, Cost(logprob_line=-1.5))
-        completer = Completer(config, cast(EngineService, engine), lambda *_: "")
-        document = open_document("file:///a.py", "python", 1, TEXT)
+        editor = Editor(Engine(order, answers=True), config)
+        if anchor:
+            editor.document.typed = Span(anchor, CURSOR)
         on_partial = None if shown is None else shown.append
-        answer = await completer.complete(
-            document, CURSOR, invoked=False, on_partial=on_partial, anchor=anchor
-        )
-        return answer, engine, completer
+        answer = await editor.ask(on_partial=on_partial)
+        return answer, editor.engine, editor.completer
 
     return asyncio.run(run())
 
@@ -99,6 +147,167 @@ def test_the_prompt_has_the_form_of_the_settings(
     order: str, fim: Fim, anchor: Position | None, end: list[tuple[str, str]]
 ) -> None:
     _, engine, _ = ask(Config(fim=fim), order=order, anchor=anchor)
-    pieces = [(piece.name, piece.text) for piece in engine.asked[0]]
+    pieces = [(piece.name, piece.text) for piece in engine.jobs[0].pieces]
     assert pieces[-len(end) :] == end
     assert "".join(text for name, text in pieces if name in ("prefix", "typed")) == TEXT[:-1]
+
+
+async def said(editor: Editor, text: str) -> None:
+    """The engine's answer at the cursor."""
+    task = editor.ask()
+    await asyncio.sleep(0)
+    editor.engine.jobs[-1].finish(text)
+    assert (await task).text == text
+
+
+async def test_typing_what_is_shown_and_going_back_ask_no_model() -> None:
+    editor = Editor(Engine())
+    await said(editor, "n a + b")
+    editor.type("n a")
+    answer = await editor.ask()
+    assert (answer.text, answer.trace.path, answer.trace.n_prefill) == (" + b", "reused", 0)
+    editor.document.edit(CURSOR, editor.cursor, "")
+    editor.cursor = CURSOR
+    answer = await editor.ask()
+    assert (answer.text, answer.trace.path, len(editor.engine.jobs)) == ("n a + b", "reused", 1)
+    assert editor.completer.totals.counts()["by_path"] == {"cold": 1, "reused": 2}
+
+
+async def test_a_closer_that_the_editor_added_is_not_shown_again() -> None:
+    editor = Editor(Engine())
+    await said(editor, "n f(a)")
+    editor.type("n f(")
+    editor.document.edit(editor.cursor, editor.cursor, ")")
+    answer = await editor.ask()
+    assert (answer.text, answer.trace.path) == ("a", "reused")
+
+
+@pytest.mark.parametrize("change", ["config", "close"])
+async def test_what_was_said_is_forgotten(change: str) -> None:
+    editor = Editor(Engine())
+    await said(editor, "n a")
+    if change == "config":
+        editor.completer.configure(Config())
+    else:
+        editor.completer.forget(editor.document)
+        assert editor.engine.forgotten == [editor.document.slot]
+    task = editor.ask()
+    await asyncio.sleep(0)
+    assert len(editor.engine.jobs) == 2
+    editor.engine.jobs[-1].finish("")
+    await task
+
+
+async def test_a_running_generation_that_says_what_is_typed_answers_it() -> None:
+    editor, shown = Editor(Engine()), list[str]()
+    first = editor.ask()
+    await asyncio.sleep(0)
+    (job,) = editor.engine.jobs
+    assert job.hear
+    job.hear("n a")
+    editor.type("n")
+    second = editor.ask(on_partial=shown.append)
+    assert (await first).trace.path == "superseded"
+    job.hear("n a + ")
+    job.finish("n a + b")
+    answer = await second
+    assert (answer.text, answer.trace.path, shown) == (" a + b", "reused", [" a", " a +"])
+    assert (len(editor.engine.jobs), job.cancelled) == (1, [])
+    counts = editor.completer.totals.counts()
+    assert counts["by_path"] == {"superseded": 1, "reused": 1}
+    assert counts["n_prefill"] == 5
+
+
+@pytest.mark.parametrize(("typed", "said"), [("x", ""), ("n\n", ""), ("x", "n a")])
+async def test_another_key_lets_a_prefill_go_on_to_its_batch_s_end(typed: str, said: str) -> None:
+    editor = Editor(Engine())
+    first = editor.ask()
+    await asyncio.sleep(0)
+    if said:
+        editor.engine.jobs[0].hear(said)  # type: ignore[misc]
+    editor.type(typed)
+    second = editor.ask()
+    assert (await first).trace.path == "superseded"
+    old, new = editor.engine.jobs
+    assert old.cancelled == [not said]
+    new.finish("y")
+    assert (await second).text == "y"
+
+
+async def test_a_jump_ends_the_older_request_at_once() -> None:
+    editor = Editor(Engine())
+    first = editor.ask()
+    await asyncio.sleep(0)
+    editor.cursor = Position(1, 9)
+    second = editor.ask()
+    await first
+    assert editor.engine.jobs[0].cancelled == [False]
+    editor.engine.jobs[1].finish("")
+    await second
+
+
+async def test_a_cancel_waits_for_the_request_that_follows_it() -> None:
+    editor = Editor(Engine())
+    first = editor.ask()
+    await asyncio.sleep(0)
+    (job,) = editor.engine.jobs
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert job.cancelled == []
+    await job.finished
+    assert job.cancelled == [False]
+    assert editor.completer.totals.counts()["by_path"] == {"superseded": 1}
+
+
+def of_background(engine: Engine) -> list[FakeJob]:
+    return [job for job, how in zip(engine.jobs, engine.asked, strict=True) if how["background"]]
+
+
+async def until(found: Callable[[], object]) -> None:
+    while not found():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+async def test_what_follows_an_acceptance_is_there_before_it() -> None:
+    editor = Editor(Engine())
+    await said(editor, "n a")
+    await until(lambda: of_background(editor.engine))
+    (ahead,) = of_background(editor.engine)
+    assert ahead.text("prefix", "typed") == TEXT[:-1] + "n a"
+    ahead.finish(" + b")
+    editor.type("n a")
+    answer = await editor.ask()
+    assert (answer.text, answer.trace.path) == (" + b", "prefetched")
+    assert editor.completer.ahead.totals.counts()["n_prefill"] == 5
+    assert editor.completer.totals.counts()["n_prefill"] == 5
+
+
+async def test_a_resting_cursor_prefills_and_says_nothing() -> None:
+    editor = Editor(Engine())
+    editor.completer.rest(editor.document, editor.cursor)
+    (asked,) = editor.engine.asked
+    assert (asked["background"], asked["is_prefill"]) == (True, True)
+    editor.completer.ahead.is_allowed = False
+    editor.completer.rest(editor.document, editor.cursor)
+    assert len(editor.engine.asked) == 1
+
+
+async def test_a_late_answer_s_prefill_goes_on() -> None:
+    editor = Editor(Engine())
+    task = editor.ask()
+    await asyncio.sleep(0)
+    editor.engine.jobs[0].finish("", "deadline")
+    assert (await task).trace.path == "late"
+    assert [how["is_prefill"] for how in editor.engine.asked] == [False, True]
+
+
+async def test_an_anchor_lines_away_is_set_anew_when_nobody_asks() -> None:
+    """The family is one that nobody measured."""
+    editor = Editor(Engine())
+    await said(editor, "")
+    editor.type("n a\n    ")
+    await said(editor, "")
+    assert editor.engine.jobs[-1].text("typed") == "    return a\n    "
+    await until(lambda: of_background(editor.engine))
+    (ahead,) = of_background(editor.engine)
+    assert ahead.text("typed") == "    "

@@ -120,11 +120,19 @@ def ask(
     sampling: Sampling = GREEDY,
     max_tokens: int = 6,
     max_lines: int = 1,
+    wants_bodies: bool = False,
+    is_prefill: bool = False,
+    n_looks: int = 1 << 20,
 ) -> Done:
+    """`n_looks`: how often it may look before it finds itself cancelled."""
     place = Excerpt(prefix, "S", "", "", "", n_typed)
     pieces = build(engine.match.family, order, place, "a.py", typed, heal)
-    request = Infer(1, pieces, StopRule(max_tokens, max_lines, 0, "", 60_000), sampling)
-    return infer(engine, request, time.monotonic(), lambda: False, lambda _: None)
+    stop = StopRule(max_tokens, max_lines, 0, "", 60_000, wants_bodies=wants_bodies)
+    request = Infer(1, pieces, stop, sampling, is_prefill=is_prefill)
+    looks = iter(range(n_looks))
+    return infer(
+        engine, request, time.monotonic(), lambda: next(looks, None) is None, lambda _: None
+    )
 
 
 FORMS = [("psm", "prefix"), ("psm", "after_mid"), ("spm", "prefix"), ("spm", "after_mid"),
@@ -179,6 +187,18 @@ def test_another_token_takes_the_draft_s_place() -> None:
 def test_what_pays_the_rest_and_goes_on_is_text_but_no_decoded_token() -> None:
     done = ask(engine_of(ToyContext(wish=b" return")), "x retur")
     assert (done.text, done.cost.n_healed, done.cost.n_decoded) == ("n", 1, 0)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling()])
+def test_the_model_may_not_end_where_a_block_has_no_body(sampling: Sampling) -> None:
+    def done(wants_bodies: bool) -> Done:
+        engine = engine_of(ToyContext(wish=b"ab:"))
+        return ask(engine, "x\n", sampling=sampling, max_lines=3, wants_bodies=wants_bodies)
+
+    plain, whole = done(False), done(True)
+    assert (plain.text.strip(), plain.reason) == ("ab:", "eog")
+    assert whole.text.startswith(plain.text)
+    assert len(whole.text) > len(plain.text)
 
 
 def test_half_a_character_is_whole_in_the_text() -> None:
@@ -258,6 +278,32 @@ def test_a_memory_that_cannot_be_cut_is_made_anew_and_counted() -> None:
     n_prompt, n_draft = len("|x|S|"), 2
     assert done.cost.n_prefill == n_prompt + n_draft + n_prompt
     assert done.cost.n_prompt == done.cost.n_cached + done.cost.n_prefill
+
+
+def test_such_a_memory_gets_no_draft_that_would_have_to_be_taken_back() -> None:
+    context = ToyContext(wish=b" return", can_cut=False)
+    engine = engine_of(context)
+    engine.cache.can_cut = False
+    done = ask(engine, "x retur")
+    assert (done.text, done.cost.n_healed) == ("n", 1)
+    assert done.cost.n_prefill == len("|x|S|")
+
+
+def test_a_prefill_generates_nothing_and_lays_out_as_the_request_will() -> None:
+    context = ToyContext(wish=b" return a")
+    engine = engine_of(context)
+    done = ask(engine, "x retur", is_prefill=True)
+    assert (done.text, done.reason, done.cost.n_decoded) == ("", "tokens", 0)
+    assert context.held == engine.cache.cells
+    n_draft = 2
+    then = ask(engine, "x retur")
+    assert (then.text, then.cost.n_prefill) == ("n a", n_draft + 1)
+    assert ask(engine, "x retur", max_tokens=0).reason == "tokens"
+
+
+def test_a_prefill_that_is_cancelled_says_so() -> None:
+    done = ask(engine_of(ToyContext(n_batch=4)), "x retur", is_prefill=True, n_looks=1)
+    assert (done.reason, done.cost.n_prefill) == ("cancelled", 4)
 
 
 def test_confidence_is_of_the_first_line() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.model_cache import Memory
 
 from llmd.config import Engine, Sampling
+from llmd.engine.loading import notice, warm_cache
 from llmd.engine.plan import plan
 from llmd.engine.sampling import sample, uniform
 from llmd.errors import EngineError
@@ -71,6 +77,49 @@ def test_cache_types_follow_machine_and_wishes(
 def test_a_head_that_no_block_fits_gets_f16() -> None:
     made = plan_load(Engine(), GPU, Shape(2, 2, 20, 512))
     assert (made.cache_type_k, made.cache_type_v, made.n_ctx) == ("f16", "f16", 512)
+
+
+@pytest.mark.parametrize(
+    ("memory_cuts", "is_recurrent", "n_window", "can_cut", "can_save"),
+    [
+        (True, False, 0, True, True),
+        (False, False, 0, False, False),
+        (True, True, 0, False, False),  # some recurrent ones go one token back
+        (True, False, Memory.n_ctx - 1, True, False),
+        (True, False, Memory.n_ctx, True, True),  # a window that hides nothing
+    ],
+)
+def test_what_a_memory_can_do_is_tried(
+    memory_cuts: bool, is_recurrent: bool, n_window: int, can_cut: bool, can_save: bool
+) -> None:
+    vocabulary = SimpleNamespace(bos=-1, eos=5)
+    model = SimpleNamespace(vocabulary=vocabulary, is_recurrent=is_recurrent, n_window=n_window)
+    memory = Memory(can_cut=memory_cuts)
+    cache = warm_cache(cast(Any, model), cast(Any, memory))
+    assert (cache.can_cut, cache.can_save) == (can_cut, can_save)
+    assert cache.cells == memory.tokens == []
+    assert memory.n_evaluated == 2
+
+
+@pytest.mark.parametrize(
+    ("is_plain", "can_cut", "can_save", "words"),
+    [
+        (False, True, True, r"^$"),
+        (True, True, True, r"^Model `m` has no FIM tokens; .* trained for infilling$"),
+        (False, True, False, r"^Model `m` has a memory that cannot be parked; each change"),
+        (False, False, False, r"^Model `m` has a memory that cannot be cut; every request"),
+        (
+            True,
+            False,
+            False,
+            r"^Model `m` has no FIM .* infilling\. It has a memory that cannot be",
+        ),
+    ],
+)
+def test_what_a_model_cannot_do_is_said(
+    is_plain: bool, can_cut: bool, can_save: bool, words: str
+) -> None:
+    assert re.search(words, notice("m", is_plain, can_cut, can_save))
 
 
 def test_all_layers_go_to_the_gpu_by_default() -> None:

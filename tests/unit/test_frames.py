@@ -8,21 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.config import Engine, Sampling
+from llmd.config import Engine, Kv, Sampling
 from llmd.engine import frames
-from llmd.engine.frames import Done, Infer, Load, Loaded, LoadFailed, Loading, Partial
+from llmd.engine.frames import (
+    Done,
+    Forget,
+    Infer,
+    Load,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Partial,
+    SlotView,
+)
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from llmd.trace import Cost
 
 TO_WORKER = (
-    Load("/m.gguf", "auto", Engine(n_ctx=1024)),
+    Load("/m.gguf", "auto", Engine(n_ctx=1024), Kv(ram_bytes=0)),
     Infer(
         7,
         (Piece("pre"), Piece("prefix", "é😀\r\n"), Piece("token", "<filename>")),
         StopRule(64, 8, 4, "end", 1500),
         Sampling(profile="greedy"),
     ),
+    Infer(8, (), StopRule(0, 8, 4, "", 1500), Sampling(), slot=3, background=True, is_prefill=True),
+    Forget(3),
 )
 FROM_WORKER = (
     Loading(0.5),
@@ -33,6 +45,7 @@ FROM_WORKER = (
     Partial(7, "a\n"),
     Done(7, "a\n  b", "lines", Cost(n_prompt=3, n_cached=1, n_prefill=2, ttft_ms=1.5)),
     Done(8, "", "failed", Cost(), "the worker died"),
+    Done(9, "", "tokens", Cost(), "", (SlotView(3, 700, True), SlotView(1, 40, False, 1 << 20))),
 )
 
 

@@ -56,6 +56,8 @@ class Recorder:
     stopped: str = ""
     restarted: bool = False
     n_opened: int = 0
+    closed: list[str] = field(default_factory=list)
+    rests: list[tuple[str, Position]] = field(default_factory=list)
 
     def client_connected(self, client: Client) -> None:
         self.clients.append(client)
@@ -68,6 +70,12 @@ class Recorder:
 
     def document_opened(self) -> None:
         self.n_opened += 1
+
+    def document_closed(self, document: Document) -> None:
+        self.closed.append(document.uri)
+
+    def cursor_rests(self, document: Document, cursor: Position) -> None:
+        self.rests.append((document.uri, cursor))
 
     def why(self, uri: str) -> dict[str, Any] | None:
         return {"file": uri}
@@ -625,6 +633,36 @@ async def test_hello_of_another_version_is_refused(wire: Wire) -> None:
     assert "llmd restart --daemon" in bye["params"]["reason"]
     with pytest.raises(EOFError):
         await other.reply("never")
+
+
+async def test_a_resting_cursor_is_told_in_characters(wire: Wire) -> None:
+    editor = await wire.connect()
+    await editor.initialize()
+    editor.send(opened("😀 a\n"))
+    place: Any = {"line": 0, "character": 3}
+    for params in (
+        {"uri": URI, "position": place},
+        {"uri": "file:///other", "position": place},
+        {"uri": URI, "position": {"line": -1, "character": 0}},
+        {"uri": URI},
+        None,
+    ):
+        editor.send({"method": "llmd/cursor", "params": params})
+    await editor.rest()
+    assert wire.service.rests == [(URI, Position(0, 2))]
+
+
+async def test_a_document_is_closed_once_however_it_goes(wire: Wire) -> None:
+    editor = await wire.connect()
+    await editor.initialize()
+    editor.send(opened("a"), opened("b"), {"method": "textDocument/didClose",
+                "params": {"textDocument": {"uri": URI}}}, opened("c"))  # fmt: skip
+    await editor.rest()
+    assert wire.service.closed == [URI, URI]
+    editor.writer.close()
+    while len(wire.service.closed) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    assert wire.service.closed == [URI, URI, URI]
 
 
 async def test_an_edit_touches_its_own_lines_only(

@@ -3,57 +3,37 @@ the tokens that stand before it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.model_cache import Buffer, Edit, Memory
 
 from llmd.engine.cache import Cache
-from llmd.engine.plan import batches, plan
+from llmd.engine.plan import Plan, batches, plan
+from llmd.engine.slots import Slots
 from llmd.errors import EngineError
 
 tokens = st.lists(st.integers(0, 3), max_size=24)
 prompts = st.lists(st.integers(0, 3), min_size=1, max_size=24)
 
 
-class FakeContext:
-    """Holds tokens where llama.cpp holds cells; `codes` are what its next decodes return."""
-
-    def __init__(self, codes: Sequence[int] = (), can_cut: bool = True) -> None:
-        self.n_ctx = 64
-        self.n_batch = 4
-        self.held: list[int] = []
-        self.n_evaluated = 0
-        self._codes = list(codes)
-        self._can_cut = can_cut
-
-    def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:
-        assert start == len(self.held)
-        code = self._codes.pop(0) if self._codes else 0
-        # An abort in the middle leaves some of the batch behind.
-        self.held += tokens if code == 0 else tokens[:1]
-        self.n_evaluated += len(tokens)
-        return code
-
-    def seq_rm(self, start: int) -> bool:
-        if self._can_cut:
-            del self.held[start:]
-        return self._can_cut
-
-    def clear(self) -> None:
-        self.held.clear()
-
-
 def never() -> bool:
     return False
 
 
-@given(tokens, prompts)
-def test_kept_and_evaluated_make_the_prompt(cells: list[int], wanted: list[int]) -> None:
-    todo = plan(cells, wanted)
+# -- the plan alone
+
+
+@given(tokens, prompts, st.integers(1, 9), st.booleans())
+def test_kept_and_evaluated_make_the_prompt(
+    cells: list[int], wanted: list[int], n_logits: int, can_cut: bool
+) -> None:
+    todo = plan(cells, wanted, n_logits, can_cut)
     assert [*cells[: todo.n_keep], *todo.evaluate] == wanted
-    assert todo.evaluate
+    assert todo.n_keep + todo.n_remove == len(cells)
+    assert todo.cost_tokens >= min(n_logits, len(wanted))
 
 
 @given(tokens, prompts)
@@ -63,49 +43,16 @@ def test_no_more_is_evaluated_than_must_be(cells: list[int], wanted: list[int]) 
     assert not can_keep_more or n_keep == len(wanted) - 1
 
 
-def test_nothing_wanted() -> None:
-    assert plan([1, 2], []).n_keep == 0
-
-
-@given(
-    st.lists(st.tuples(prompts, st.lists(st.sampled_from([0, 0, 2, 1]), max_size=6))),
-    st.booleans(),
-)
-def test_the_mirror_is_what_the_context_holds(
-    requests: list[tuple[list[int], list[int]]], can_cut: bool
+@given(tokens, prompts)
+def test_a_memory_that_cannot_be_cut_is_kept_whole_or_not_at_all(
+    cells: list[int], wanted: list[int]
 ) -> None:
-    context = FakeContext(can_cut=can_cut)
-    cache = Cache(context)
-    for wanted, codes in requests:
-        context._codes = list(codes)
-        before, n_before = list(cache.cells), context.n_evaluated
-        outcome, n_cached, n_prefill = cache.prefill(plan(cache.cells, wanted), never)
-        assert cache.cells == context.held
-        assert n_prefill == context.n_evaluated - n_before
-        assert before[:n_cached] == wanted[:n_cached]
-        if outcome == "done":
-            assert cache.cells == wanted
-            assert n_cached + n_prefill == len(wanted)
+    todo = plan(cells, wanted, can_cut=False)
+    assert (todo.n_keep, todo.n_remove) in ((0, len(cells)), (len(cells), 0))
 
 
-def test_an_aborted_prefill_keeps_the_batches_that_finished() -> None:
-    cache = Cache(FakeContext(codes=[0, 0, 2]))
-    outcome, _, n_prefill = cache.prefill(plan([], list(range(20))), never)
-    assert (outcome, cache.cells, n_prefill) == ("aborted", list(range(8)), 12)
-
-
-def test_a_stop_between_batches_keeps_them_too() -> None:
-    answers = iter([False, False, True])
-    cache = Cache(FakeContext())
-    outcome, _, n_prefill = cache.prefill(plan([], list(range(20))), lambda: next(answers))
-    assert (outcome, cache.cells, n_prefill) == ("aborted", list(range(8)), 8)
-
-
-def test_an_error_clears() -> None:
-    cache = Cache(FakeContext(codes=[0, -3]))
-    with pytest.raises(EngineError):
-        cache.prefill(plan([], list(range(8))), never)
-    assert cache.cells == []
+def test_nothing_wanted() -> None:
+    assert plan([1, 2], []) == Plan(0, 2, ())
 
 
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 12))
@@ -118,10 +65,118 @@ def test_all_logits_are_of_one_batch(n_tokens: int, n_batch: int, n_logits: int)
     assert len(sizes) == -(-n_tokens // n_batch), "no batch more than without"
 
 
-@given(tokens, prompts, st.integers(1, 9))
-def test_tokens_whose_logits_are_wanted_are_evaluated(
-    cells: list[int], wanted: list[int], n_logits: int
+# -- as the cache applies it
+
+
+def test_an_aborted_prefill_keeps_the_batches_that_finished() -> None:
+    cache = Cache(Memory(codes=[0, 0, 2]))
+    outcome, _, n_prefill = cache.prefill(plan([], list(range(20))), never)
+    assert (outcome, cache.cells, n_prefill) == ("aborted", list(range(8)), 12)
+
+
+def test_a_stop_between_batches_keeps_them_too() -> None:
+    answers = iter([False, False, True])
+    cache = Cache(Memory())
+    outcome, _, n_prefill = cache.prefill(plan([], list(range(20))), lambda: next(answers))
+    assert (outcome, cache.cells, n_prefill) == ("aborted", list(range(8)), 8)
+
+
+def test_an_error_clears() -> None:
+    cache = Cache(Memory(codes=[0, -3]))
+    with pytest.raises(EngineError):
+        cache.prefill(plan([], list(range(8))), never)
+    assert cache.cells == []
+
+
+# -- as an editor drives it
+
+letters = st.text("ab(\n", min_size=1, max_size=3)
+edits = st.one_of(
+    st.builds(Edit, text=letters),  # keys
+    st.builds(Edit, n_deleted=st.integers(1, 4)),
+    st.builds(Edit, text=letters, n_deleted=st.integers(1, 4)),  # replace
+    st.builds(Edit, text=st.sampled_from(["()", "[]", '""']), n_back=st.just(1)),  # autopair
+    st.builds(Edit, text=st.text("xyz\n", min_size=8, max_size=20)),  # paste
+    st.builds(Edit, jump=st.integers(0, 60)),  # and the window with it
+    st.builds(Edit, text=letters, jump=st.integers(0, 60)),
+    st.builds(Edit, is_undo=st.just(True)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Of the document `slot`, after an edit of it. `codes`: of the decodes; `n_batches`: after so
+    many it is stopped; `n_generated`: tokens decoded behind the prompt."""
+
+    slot: int
+    edit: Edit
+    codes: list[int]
+    n_batches: int
+    n_logits: int
+    n_generated: int
+    closes: bool
+
+
+requests = st.builds(
+    Request,
+    slot=st.integers(0, 3),
+    edit=edits,
+    codes=st.lists(st.sampled_from([0, 0, 0, 2, 1]), max_size=4),
+    n_batches=st.sampled_from([1, 3, 99, 99]),
+    n_logits=st.integers(1, 3),
+    n_generated=st.integers(0, 3),
+    closes=st.sampled_from([False] * 7 + [True]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(requests, min_size=4, max_size=30),
+    st.booleans(),
+    st.sampled_from([0, 4000, 1 << 20]),
+    st.booleans(),
+)
+def test_cells_are_the_wanted_tokens_each_computed_after_those_before_it(
+    asked: list[Request], can_cut: bool, ram_bytes: int, can_restore: bool
 ) -> None:
-    todo = plan(cells, wanted, n_logits)
-    assert len(todo.evaluate) >= min(n_logits, len(wanted))
-    assert [*cells[: todo.n_keep], *todo.evaluate] == wanted
+    """For any edits, in turn over several documents, with batches that are aborted or stopped and
+    memories that cannot be cut or that take no state back."""
+    memory = Memory(can_cut=can_cut)
+    memory.can_restore = can_restore
+    cache = Cache(memory, can_cut=can_cut, can_save=can_cut)
+    slots = Slots(cache, ram_bytes, min_cells=8)
+    buffers = [Buffer() for _ in range(4)]
+    left: dict[int, list[int]] = {}
+    for request in asked:
+        slots.switch(request.slot)
+        memory.check()
+        assert cache.cells == memory.tokens
+        assert cache.cells in ([], left.get(request.slot))
+        buffers[request.slot].apply(request.edit)
+        _apply(memory, cache, buffers[request.slot].prompt(), request)
+        left[request.slot] = list(cache.cells)
+        if request.closes:
+            slots.forget(request.slot)
+            left.pop(request.slot)
+        assert slots.parked_bytes <= ram_bytes
+
+
+def _apply(memory: Memory, cache: Cache, wanted: list[int], request: Request) -> None:
+    memory.codes = list(request.codes)
+    before, n_before = list(cache.cells), memory.n_evaluated
+    n_looks = iter(range(99))
+    todo = plan(cache.cells, wanted, request.n_logits, cache.can_cut)
+    outcome, n_cached, n_prefill = cache.prefill(todo, lambda: next(n_looks) >= request.n_batches)
+    memory.check()
+    assert cache.cells == memory.tokens
+    assert n_prefill == memory.n_evaluated - n_before
+    assert before[:n_cached] == wanted[:n_cached]
+    if outcome != "done":
+        assert cache.cells == wanted[: len(cache.cells)]
+        return
+    assert cache.cells == wanted
+    assert (n_cached, n_prefill) == (todo.n_keep, todo.cost_tokens)
+    memory.codes = []
+    for token in range(100, 100 + request.n_generated):
+        cache.decode([token])
+    memory.check()

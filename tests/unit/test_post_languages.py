@@ -74,6 +74,17 @@ PYTHON: dict[str, Row] = {
         "a()\n    b()",
     ),
     "a block without a body": ("def f():\n    a = 1\n‸\n    b = 2\n", "    if a:\n", ""),
+    "no body at a file's end": ("def f(a):\n    return a\n‸\n", "    if a:\n", ""),
+    "no body in the last line": (
+        "def f(a):\n    b = 1\n‸\n",
+        "    if a:\n        return b\n    else:\n",
+        "    if a:\n        return b",
+    ),
+    "brackets in a docstring": (
+        'def f(a):\n    """f(\'(\') is 1. See [0, 1)"""\n    b = 1\n‸\n    return b\n',
+        "    if a:\n",
+        "",
+    ),
     "a block with its body below": (
         "def f():\n    a = 1\n‸\n        b = 2\n",
         "    if a:\n",

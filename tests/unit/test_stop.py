@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.context.window import Excerpt
-from llmd.postprocess.stop import StopRule, cut, rule_for, settled
+from llmd.postprocess.stop import StopRule, cut, lacks_body, rule_for, settled
 from llmd.postprocess.trim import trim
 
 ONE_LINE = StopRule(64, 1, 0, "", 1000)
@@ -129,3 +129,28 @@ def test_the_place_decides_between_one_line_and_more(
 )
 def test_a_finished_text_is_trimmed(text: str, tail: str, kept: str) -> None:
     assert trim(text, place("", tail)) == kept
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text", "expected"),
+    [
+        ("def f(a):\n    b = 1\n", "\n    c = 2\n", "    if a:", True),
+        ("def f(a):\n    b = 1\n", "\n    c = 2\n", "    if a:\n", True),
+        ("def f(a):\n    b = 1\n", "\n    c = 2\n", "    if a:\n        b = 2", False),
+        ("def f(a):\n    b = 1\n    ", "\n    c = 2\n", "if a:", True),
+        ("def f(a):\n    b = 1\n", "\n        c = 2\n", "    if a:", False),
+        ("def f(a):\n    b = 1\n", "\n", "    if a:", True),
+        ("def f(a):\n    b = 1\n", "\n", "    b += 1", False),
+        ("A list:\n\n", "\n", "These:", False),
+        ('def f(a):\n    """Says\n', '\n    """\n', "    this:", False),
+    ],
+    ids=["opener", "newline", "body", "indented", "below", "end", "line", "prose", "docstring"],
+)
+def test_a_block_s_first_line_does_not_end_the_text(
+    before: str, after: str, text: str, expected: bool
+) -> None:
+    head = before.rpartition("\n")[2]
+    place = Excerpt(before, after, head, "", after.strip().split("\n")[0])
+    rule = rule_for(place, 64, 8, 1000)
+    assert lacks_body(text, rule) is expected
+    assert not lacks_body(text, rule_for(place, 64, 8, 1000, frozenset({"block"})))

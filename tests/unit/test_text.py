@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.document.text import Encoding, Position, Text, col_chars, col_units, content, split_lines
+from llmd.document.text import (
+    Edit,
+    Encoding,
+    Position,
+    Text,
+    col_chars,
+    col_units,
+    content,
+    split_lines,
+)
 
 CHARS = st.sampled_from(
     ["a", "b", " ", "\t", "\n", "\r", "\r\n", "\f", "\u2028", "\x85", "é", "😀"]
@@ -52,6 +62,40 @@ def test_edits_agree_with_the_joined_string(
             expected[a:b] for a, b in reference_lines(expected)
         ]
         assert ours.n_chars == len(expected)
+
+
+@given(TEXTS, EDITS)
+def test_the_least_edit_has_the_same_effect_and_says_where_it_ends(
+    text: str, edits: list[tuple[int, int, int, int, str]]
+) -> None:
+    ours, whole = Text(text), Text(text)
+    for line_a, col_a, line_b, col_b, new in edits:
+        start, end = Position(line_a, col_a), Position(line_b, col_b)
+        edit = ours.least(start, end, new)
+        n_before = ours.n_chars
+        ours.replace(edit.start, edit.end, edit.text)
+        whole.replace(start, end, new)
+        assert str(ours) == str(whole)
+        assert abs(ours.n_chars - n_before) <= max(len(edit.text), n_before)
+        if "\r" not in str(ours):
+            assert edit.new_end == ours.clamp(edit.new_end)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "text", "expected"),
+    [
+        ((0, 0), (0, 2), "axb", Edit(Position(0, 1), Position(0, 1), "x")),
+        ((0, 0), (9, 0), "ab\ncd\nx", Edit(Position(2, 0), Position(2, 0), "x")),
+        ((0, 0), (9, 0), "ab\n", Edit(Position(1, 0), Position(2, 0), "")),
+        ((0, 1), (1, 1), "b\nzc", Edit(Position(1, 0), Position(1, 0), "z")),
+        ((0, 1), (0, 1), "a", Edit(Position(0, 1), Position(0, 1), "a")),
+    ],
+    ids=["a line", "a document", "cut", "over lines", "a key"],
+)
+def test_what_stays_as_it_is_is_no_edit(
+    start: tuple[int, int], end: tuple[int, int], text: str, expected: Edit
+) -> None:
+    assert Text("ab\ncd\n").least(Position(*start), Position(*end), text) == expected
 
 
 @given(TEXTS, EDITS)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.context.window import CHARS_PER_TOKEN, MAX_TYPED, Budget, choose, excerpt
-from llmd.document.store import open_document
-from llmd.document.text import LineRange, Position, Text
+from llmd.context.window import MAX_TYPED_CHARS, Budget, Excerpt, anchored, choose, excerpt
+from llmd.document.store import Document, open_document
+from llmd.document.text import LineRange, Position, Span, Text
 
 BUDGET = Budget(n_prefix=100, n_suffix=50)  # 300 and 150 characters
 LINES = ["123456789\n"] * 200
@@ -99,14 +99,82 @@ TEXT = ["above\n", "def f():\n", "  a = 1\n", "  ret\n"]
     ids=["none", "line", "cursor", "inside", "window", "outside", "behind"],
 )
 def test_what_stands_after_the_anchor_is_typed(anchor: Position | None, typed: str) -> None:
-    place = excerpt(WINDOW, TEXT, Position(3, 4), anchor)
+    cursor = Position(3, 4)
+    previous = Span(anchor, max(anchor, cursor)) if anchor else None
+    span = anchored(previous, WINDOW, TEXT, cursor)
+    place = excerpt(WINDOW, TEXT, cursor, span)
     assert place.prefix.endswith(typed)
     assert place.n_typed == len(typed)
 
 
 def test_an_anchor_too_far_away_is_the_line_s_start() -> None:
-    lines = ["x" * 99 + "\n"] * 20
-    places = [excerpt(LineRange(0, 20), lines, Position(19, 5), Position(n, 0)) for n in range(20)]
-    n_max = MAX_TYPED * CHARS_PER_TOKEN
-    assert [place.n_typed for place in places[-8:-1]] == [n * 100 + 5 for n in range(7, 0, -1)]
-    assert {place.n_typed for place in places[: 20 - n_max // 100 - 1]} == {5}
+    lines, cursor = ["x" * 99 + "\n"] * 20, Position(19, 5)
+    found = [
+        anchored(Span(Position(n, 0), cursor), LineRange(0, 20), lines, cursor).start.line
+        for n in range(20)
+    ]
+    n_near = MAX_TYPED_CHARS // 100
+    assert found == [*[19] * (19 - n_near), *range(19 - n_near, 20)]
+
+
+def typed_in(document: Document, cursor: Position) -> Excerpt:
+    lines = document.text.lines
+    document.window = choose(document.window, lines, cursor, BUDGET)
+    document.typed = anchored(document.typed, document.window, lines, cursor)
+    return excerpt(document.window, lines, cursor, document.typed)
+
+
+def test_closers_that_an_editor_adds_leave_the_model_s_suffix_as_it_was() -> None:
+    document = open_document("file:///a.c", "c", 1, "int a;\n\nint b;\n")
+    before = typed_in(document, Position(1, 0))
+    document.edit(Position(1, 0), Position(1, 0), "f(")
+    document.edit(Position(1, 2), Position(1, 2), ")")
+    inside = typed_in(document, Position(1, 2))
+    document.edit(Position(1, 2), Position(1, 2), "x")
+    document.edit(Position(1, 4), Position(1, 4), " {}")
+    document.edit(Position(1, 6), Position(1, 6), "\n  \n")
+    deep = typed_in(document, Position(2, 2))
+    assert (inside.suffix, inside.shown_suffix) == (")\nint b;\n", "\nint b;\n")
+    assert deep.prefix.endswith("f(x) {\n  ")
+    assert (deep.n_typed, deep.suffix[: deep.n_closers]) == (9, "\n}")
+    assert {before.shown_suffix, deep.shown_suffix} == {"\nint b;\n"}
+
+
+def test_text_that_is_no_closer_sets_a_new_anchor() -> None:
+    document = open_document("file:///a.c", "c", 1, "int a;\n\nint b;\n")
+    typed_in(document, Position(1, 0))
+    document.edit(Position(1, 0), Position(1, 0), "f(x")
+    place = typed_in(document, Position(1, 2))
+    assert (place.n_typed, place.n_closers, place.shown_suffix) == (2, 0, "x\nint b;\n")
+
+
+def test_an_edit_in_the_window_sets_a_new_anchor_and_one_outside_moves_it() -> None:
+    document = open_document("file:///a.py", "python", 1, "".join(LINES))
+    typed_in(document, Position(100, 0))
+    document.edit(Position(100, 0), Position(100, 0), "a\nb")
+    document.edit(Position(3, 0), Position(3, 0), "above\n")
+    document.edit(Position(190, 0), Position(191, 0), "")
+    assert typed_in(document, Position(102, 1)).n_typed == 3
+    document.edit(Position(104, 0), Position(104, 1), "")
+    assert typed_in(document, Position(102, 1)).n_typed == 1
+
+
+def test_a_whole_text_sent_again_for_one_key_is_that_key() -> None:
+    document = open_document("file:///a.py", "python", 1, "".join(LINES))
+    typed_in(document, Position(100, 0))
+    document.set_text("".join([*LINES[:100], "a\nb", *LINES[100:]]))
+    assert typed_in(document, Position(101, 1)).n_typed == 3
+
+
+@given(EDITS, st.text(")]\n ab", max_size=6))
+def test_the_anchor_parts_the_text_and_loses_none_of_it(
+    edits: list[tuple[Position, Position, str]], typed: str
+) -> None:
+    document = open_document("file:///a.py", "python", 1, "a\nb\nc\n")
+    for start, end, text in edits:
+        document.edit(start, end, text)
+        place = typed_in(document, document.text.clamp(end))
+        assert 0 <= place.n_typed <= len(place.prefix)
+        assert place.suffix.endswith(place.shown_suffix)
+    document.edit(Position(0, 0), Position(0, 0), typed)
+    assert str(document.text).startswith(typed)

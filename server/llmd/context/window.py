@@ -8,9 +8,9 @@ between them and the cursor has grown or shrunk past a bound. Pure; no IO, no cl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from llmd.document.text import LineRange, Position
+from llmd.document.text import LineRange, Position, Span
 
 # Measured: the built-in's vocabulary takes 2.9 to 3.4 characters of code per token. Too few
 # characters only cost context; too many are cut to tokens by the engine.
@@ -20,7 +20,8 @@ CHARS_PER_TOKEN = 3
 GROWN = 1.5
 SHRUNK = 0.5
 
-MAX_TYPED = 256  # tokens; an anchor further away than that is the cursor's line's start
+MAX_TYPED_CHARS = 256 * CHARS_PER_TOKEN
+_CLOSERS = frozenset(")]}>\"'`;, \t\r\n")  # what editors put right of the cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class Budget:
 class Excerpt:
     """What the prompt is made of. `head` is the cursor's line before it, `tail` after it.
 
-    `n_typed`: so many characters at the end of `prefix` stand after the anchor.
+    `n_typed`: so many characters at the end of `prefix` stand after the anchor. `n_closers`: so
+    many at the start of `suffix` came since it was set; the prompt leaves them out, so that its
+    suffix stands still.
     """
 
     prefix: str
@@ -42,6 +45,18 @@ class Excerpt:
     tail: str
     next_line: str  # the first line after the cursor's that is not blank, else empty
     n_typed: int = 0
+    n_closers: int = 0
+
+    @property
+    def shown_suffix(self) -> str:
+        """Of the suffix what the model sees."""
+        return self.suffix[self.n_closers :]
+
+    def accepted(self, text: str) -> Excerpt:
+        """The same place once `text` has been inserted at the cursor."""
+        prefix = self.prefix + text
+        head = (self.head + text).rpartition("\n")[2]
+        return replace(self, prefix=prefix, head=head, n_typed=self.n_typed + len(text))
 
 
 def choose(
@@ -92,10 +107,32 @@ class _Side:
         return edge
 
 
+def anchored(
+    previous: Span | None, window: LineRange, lines: Sequence[str], cursor: Position
+) -> Span:
+    """What was typed up to here. The anchor stands still while the cursor stays behind it, with
+    nothing but closers between the cursor and the old text; else it is the cursor's line's start.
+    """
+    fresh = Span(Position(cursor.line, 0), cursor)
+    if previous is None or not previous.start <= cursor <= previous.end:
+        return fresh
+    is_short = len(between(lines, previous.start, cursor)) <= MAX_TYPED_CHARS
+    is_closed = _CLOSERS.issuperset(between(lines, cursor, previous.end))
+    return previous if previous.start.line >= window.first and is_short and is_closed else fresh
+
+
+def between(lines: Sequence[str], start: Position, end: Position) -> str:
+    """The text from `start` to `end`, which is not before it."""
+    if start.line == end.line:
+        return lines[start.line][start.col : end.col]
+    whole = lines[start.line + 1 : end.line]
+    return "".join([lines[start.line][start.col :], *whole, lines[end.line][: end.col]])
+
+
 def excerpt(
-    window: LineRange, lines: Sequence[str], cursor: Position, anchor: Position | None = None
+    window: LineRange, lines: Sequence[str], cursor: Position, typed: Span | None = None
 ) -> Excerpt:
-    """`anchor` is where the typed text begins; None: the start of the cursor's line."""
+    """`typed` is what `anchored` gave; None: the cursor's line before the cursor."""
     line = lines[cursor.line]
     head, tail = line[: cursor.col], line[cursor.col :]
     below = lines[cursor.line + 1 : window.end]
@@ -105,16 +142,6 @@ def excerpt(
         head=head,
         tail=tail.rstrip("\r\n"),
         next_line=next((text.strip() for text in below if not text.isspace()), ""),
-        n_typed=_n_typed(window, lines, cursor, anchor),
+        n_typed=len(between(lines, typed.start, cursor)) if typed else cursor.col,
+        n_closers=len(between(lines, cursor, typed.end)) if typed else 0,
     )
-
-
-def _n_typed(
-    window: LineRange, lines: Sequence[str], cursor: Position, anchor: Position | None
-) -> int:
-    start = Position(window.first, 0)
-    if anchor is None or not start <= anchor <= cursor:
-        return cursor.col
-    n_lines_chars = sum(map(len, lines[anchor.line : cursor.line]))
-    n_chars = n_lines_chars + cursor.col - anchor.col
-    return n_chars if n_chars <= MAX_TYPED * CHARS_PER_TOKEN else cursor.col

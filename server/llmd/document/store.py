@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from llmd.document.text import LineRange, Position, Text
+from llmd.document.text import LineRange, Position, Span, Text
+
+_NUMBERS: Iterator[int] = itertools.count(1)
+_END = 1 << 31
 
 
 @dataclass(slots=True)
 class Document:
+    """`typed`: what was typed since the anchor was set, and the closers that an editor put behind
+    it; None where something else in the window has changed since."""
+
     uri: str
     language: str
     version: int
     text: Text
     names: tuple[str, ...]  # the path as opened and as resolved; what the gates judge
     window: LineRange | None = None
+    typed: Span | None = None
+    number: int = field(default_factory=lambda: next(_NUMBERS))  # of this process's documents
+    slot: int = -1  # of the KV cache; those that are asked about once share slot 0
+
+    def __post_init__(self) -> None:
+        if self.slot < 0:
+            self.slot = self.number
 
     def edit(self, start: Position, end: Position, text: str) -> None:
-        first, n_old, n_new = self.text.replace(start, end, text)
-        if self.window:
-            self.window = self.window.moved(first, n_old, n_new)
+        edit = self.text.least(start, end, text)
+        first, n_old, n_new = self.text.replace(edit.start, edit.end, edit.text)
+        if not self.window:
+            return
+        is_seen = edit.start.line < self.window.end and edit.end.line >= self.window.first
+        if self.typed:
+            stays = self.typed.holds(edit) or not is_seen
+            self.typed = self.typed.edited(edit) if stays else None
+        self.window = self.window.moved(first, n_old, n_new)
 
     def set_text(self, text: str) -> None:
-        self.text = Text(text)
-        self.window = None
+        self.edit(Position(0, 0), Position(_END, 0), text)
 
 
-def open_document(uri: str, language: str, version: int, text: str) -> Document:
-    return Document(uri, language, version, Text(text), names_of(uri))
+def open_document(
+    uri: str, language: str, version: int, text: str, *, is_kept: bool = True
+) -> Document:
+    """`is_kept`: it will be asked about again."""
+    slot = -1 if is_kept else 0
+    return Document(uri, language, version, Text(text), names_of(uri), slot=slot)
 
 
 def names_of(uri: str) -> tuple[str, ...]:

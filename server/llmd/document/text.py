@@ -42,6 +42,58 @@ class LineRange:
         return LineRange(shift(self.first), shift(self.end))
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """`text` stands where `start` to `end` stood; it ends at `new_end`."""
+
+    start: Position
+    end: Position
+    text: str
+
+    @property
+    def new_end(self) -> Position:
+        last = split_lines(self.text)
+        n_lines, n_cols = len(last) - 1, len(last[-1])
+        return Position(self.start.line + n_lines, n_cols + (0 if n_lines else self.start.col))
+
+    def moved(self, position: Position) -> Position:
+        """Where a place at or behind `end` is now."""
+        is_same_line = position.line == self.end.line
+        n_cols = self.new_end.col - self.end.col if is_same_line else 0
+        return Position(position.line + self.new_end.line - self.end.line, position.col + n_cols)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of text that grows with edits inside it, and moves with edits before it."""
+
+    start: Position
+    end: Position
+
+    def holds(self, edit: Edit) -> bool:
+        return self.start <= edit.start and edit.end <= self.end
+
+    def edited(self, edit: Edit) -> Span | None:
+        """None where the edit reached over one of its ends."""
+        if self.holds(edit):
+            return Span(self.start, edit.moved(self.end))
+        if edit.end <= self.start:
+            return Span(edit.moved(self.start), edit.moved(self.end))
+        return self if edit.start >= self.end else None
+
+
+def _n_common(left: str, right: str) -> int:
+    """The length of the common beginning."""
+    n_same, n_most = 0, min(len(left), len(right))
+    while n_same < n_most:
+        middle = (n_same + n_most + 1) // 2
+        if left[n_same:middle] == right[n_same:middle]:
+            n_same = middle
+        else:
+            n_most = middle - 1
+    return n_same
+
+
 def split_lines(text: str) -> list[str]:
     lines = _LINE.findall(text)
     if not lines or lines[-1][-1] in "\r\n":
@@ -70,6 +122,25 @@ class Text:
             return Position(len(self.lines) - 1, len(content(self.lines[-1])))
         n_cols = len(content(self.lines[position.line]))
         return Position(max(position.line, 0), min(max(position.col, 0), n_cols))
+
+    def least(self, start: Position, end: Position, text: str) -> Edit:
+        """The same edit without what stays as it is at its two ends: an editor may send the whole
+        line, or the whole document, for one key."""
+        start, end = sorted((self.clamp(start), self.clamp(end)))
+        old = self._between(start, end) if text and start != end else ""
+        n_same = _n_common(old, text)
+        n_end = _n_common(old[n_same:][::-1], text[n_same:][::-1])
+        if not (n_same or n_end) or "\r" in old or "\r" in text:
+            return Edit(start, end, text)
+        left = Edit(start, start, old[:n_same]).new_end
+        right = Edit(left, left, old[n_same : len(old) - n_end]).new_end
+        return Edit(left, right, text[n_same : len(text) - n_end])
+
+    def _between(self, start: Position, end: Position) -> str:
+        lines = self.lines[start.line : end.line + 1]
+        lines[-1] = lines[-1][: end.col]
+        lines[0] = lines[0][start.col :]
+        return "".join(lines)
 
     def replace(self, start: Position, end: Position, text: str) -> tuple[int, int, int]:
         """Puts `text` in place of what lies between `start` and `end`.

@@ -7,6 +7,7 @@ holding what was evaluated, so that the next request of the document begins ther
 from __future__ import annotations
 
 import codecs
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from llmd.engine.layout import Engine, Prompt, lay_out
 from llmd.engine.llama import Logits
 from llmd.engine.plan import Plan, plan
 from llmd.engine.sampling import is_near_tie, logprob, sample
-from llmd.postprocess.stop import cut, settled
+from llmd.postprocess.stop import cut, lacks_body, settled
 from llmd.trace import Cost
 
 
@@ -72,9 +73,10 @@ class _Run:
         """Evaluates the prompt and its draft. Returns the tokens kept and those evaluated."""
         cache = self.engine.cache
         self.owed = self.prompt.owed
-        self.ahead = list(self.prompt.draft[: self.engine.context.n_batch - 1])
+        if cache.can_cut:  # a draft that fails is taken back
+            self.ahead = list(self.prompt.draft[: self.engine.context.n_batch - 1])
         wanted = [*self.prompt.tokens, *self.ahead]
-        todo = plan(cache.cells, wanted, len(self.ahead) + 1)
+        todo = plan(cache.cells, wanted, len(self.ahead) + 1, cache.can_cut)
         outcome, n_cached, n_evaluated = cache.prefill(todo, self.is_stopped)
         self.note(outcome)
         return n_cached, n_evaluated
@@ -86,8 +88,7 @@ class _Run:
             if self._is_drafted and is_near_tie(logits):
                 self._decode_again()
                 continue
-            idx = -1 - self.n_healed if self.owed else self.n_decoded
-            chosen = sample(logits, self.request.sampling, idx)
+            chosen = self._draw(logits)
             token = chosen if ids is None else int(ids[chosen])
             said = self._said_by(token)
             if said is not None:
@@ -112,12 +113,26 @@ class _Run:
             piece = self.engine.vocabulary.piece(token)
             rest, self.owed = piece[len(self.owed) :], self.owed[len(piece) :]
             return rest or None
-        if token in self.engine.match.stop_ids or self.engine.vocabulary.is_eog(token):
+        if self._ends(token):
             self.first_token_s = self.first_token_s or time.monotonic()
             self.reason = "eog"
             return None
         self.n_decoded += 1
         return self.engine.vocabulary.piece(token)
+
+    def _ends(self, token: int) -> bool:
+        return token in self.engine.match.stop_ids or self.engine.vocabulary.is_eog(token)
+
+    def _draw(self, logits: Logits) -> int:
+        """An index of `logits`; no end of the text where a block has no body yet."""
+        idx = -1 - self.n_healed if self.owed else self.n_decoded
+        chosen = sample(logits, self.request.sampling, idx)
+        if not self.owed and self._ends(chosen) and lacks_body(self.text, self.request.stop):
+            logits = logits.copy()
+            while self._ends(chosen):
+                logits[chosen] = -math.inf
+                chosen = sample(logits, self.request.sampling, idx)
+        return chosen
 
     def _say(self, piece: bytes) -> None:
         self.first_token_s = self.first_token_s or time.monotonic()
@@ -152,7 +167,7 @@ class _Run:
         kept = tuple(cache.cells[:n_keep])
         self.ahead, self._is_drafted = [], False
         if cache.keep(n_keep) < n_keep:  # a memory that cannot be cut was cleared
-            outcome, _, n_evaluated = cache.prefill(Plan(0, kept), self.is_stopped)
+            outcome, _, n_evaluated = cache.prefill(Plan(0, 0, kept), self.is_stopped)
             self.n_again += n_evaluated
             if not self.note(outcome):
                 return
@@ -181,6 +196,8 @@ def infer(
     run = _Run(engine, request, prompt, max_tokens, deadline_s, is_cancelled, emit)
     n_cached, n_prefill = run.prefill()
     prefilled_s = time.monotonic()
+    if request.is_prefill or not max_tokens:
+        run.reason = run.reason or "tokens"
     run.decode()
     ended_s = time.monotonic()
     final = cut(run.text, request.stop, is_final=True)

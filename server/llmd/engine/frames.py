@@ -1,9 +1,7 @@
 """What crosses between daemon and worker: length-prefixed msgpack over a socketpair.
 
 Text goes to the worker and text comes back; token ids never leave it. Cancelling does not cross
-here but through shared memory, so that it is seen in the middle of a decode: two bytes for each
-request id modulo N_FLAGS, the flag and a zero after it, so that libc's `strlen` at the flag's
-address is the abort callback.
+here but through shared memory (engine/flags), so that it is seen in the middle of a decode.
 """
 
 from __future__ import annotations
@@ -14,14 +12,12 @@ from typing import Literal
 
 import msgspec
 
-from llmd.config import Engine, Sampling
+from llmd.config import Engine, Kv, Sampling
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from llmd.prompt.families import Order
 from llmd.trace import Cost
 
-N_FLAGS = 4096
-FLAG_BYTES = 2
 MAX_FRAME_BYTES = 64 << 20
 _LENGTH = struct.Struct("<I")
 
@@ -37,13 +33,27 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     path: str
     order: Order | Literal["auto"]
     engine: Engine
+    kv: Kv = Kv()
 
 
 class Infer(msgspec.Struct, frozen=True, tag=True):
+    """`slot`: whose cells it goes on from; 0 is nobody's. `background`: nobody asked for it, and
+    it ends when anything else comes. `is_prefill`: the prompt is evaluated and nothing generated,
+    as with `max_tokens` 0; its layout leaves room for `max_tokens`."""
+
     id: int
     pieces: tuple[Piece, ...]
     stop: StopRule
     sampling: Sampling
+    slot: int = 0
+    background: bool = False
+    is_prefill: bool = False
+
+
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """The document of the slot is closed: its cells and what is parked of it go."""
+
+    slot: int
 
 
 class Loading(msgspec.Struct, frozen=True, tag=True):
@@ -81,15 +91,32 @@ class Partial(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
+class SlotView(msgspec.Struct, frozen=True):
+    """`parked_bytes` is 0 where the cells are in the KV cache."""
+
+    id: int
+    n_cells: int
+    resident: bool
+    parked_bytes: int = 0
+
+
 class Done(msgspec.Struct, frozen=True, tag=True):
+    """`slots`: all there are after the request, the resident one first."""
+
     id: int
     text: str
     reason: StopReason
     cost: Cost
     error: str = ""
+    slots: tuple[SlotView, ...] = ()
 
 
-ToWorker = Load | Infer
+def unanswered(id_: int, reason: StopReason, error: str = "") -> Done:
+    """The end of a request that cost nothing."""
+    return Done(id_, "", reason, Cost(), error)
+
+
+ToWorker = Load | Infer | Forget
 FromWorker = Loading | Loaded | LoadFailed | Partial | Done
 
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

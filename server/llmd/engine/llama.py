@@ -24,6 +24,7 @@ from llmd.models.fit import LoadPlan, Shape
 from llmd.prompt.families import Role
 
 Logits = npt.NDArray[np.float32]
+State = npt.NDArray[np.uint8]
 
 _LEVEL_ERROR = 4  # ggml.h, enum ggml_log_level
 _GGML_TYPES: dict[CacheType, int] = {
@@ -122,6 +123,16 @@ class Model:
     def quantisation(self) -> str:
         name = c.llama_ftype_name(c.llama_model_ftype(self.handle))
         return name.decode() if name else ""
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether some of its layers keep one state that every token changes."""
+        return bool(c.llama_model_is_recurrent(self.handle) or c.llama_model_is_hybrid(self.handle))
+
+    @property
+    def n_window(self) -> int:
+        """How far some of its layers look back, in tokens; 0: all of them look at everything."""
+        return int(c.llama_model_n_swa(self.handle))
 
     @property
     def shape(self) -> Shape:
@@ -327,6 +338,30 @@ class Context:
 
     def clear(self) -> None:
         c.llama_memory_clear(self._memory, True)
+
+    def state(self) -> State:
+        """A copy of all cells, in memory of its own.
+
+        Raises:
+            EngineError: llama.cpp could not copy them.
+        """
+        n_bytes = int(c.llama_state_seq_get_size(self._handle, 0))
+        state = np.empty(n_bytes, np.uint8)
+        n_copied = n_bytes and c.llama_state_seq_get_data(self._handle, _at(state), n_bytes, 0)
+        if not n_bytes or n_copied != n_bytes:
+            raise EngineError("llama.cpp could not copy the cells of the KV cache")
+        return state
+
+    def restore(self, state: State) -> bool:
+        """Puts the cells of `state` in the place of those that are there. False: it failed, and
+        what is there cannot be trusted."""
+        n_read = c.llama_state_seq_set_data(self._handle, _at(state), state.size, 0)
+        return bool(n_read == state.size)
+
+
+def _at(state: State) -> Any:
+    """Its address, for the length of a call."""
+    return ctypes.byref(ctypes.c_uint8.from_buffer(state.data))
 
 
 def _context_params(plan: LoadPlan) -> Any:

@@ -1,4 +1,7 @@
-"""What of the cached cells a prompt can keep, and what must be evaluated. Pure."""
+"""What of a slot's cells a prompt can keep, and what must be evaluated. Pure.
+
+The cell at position i holds the token `cells[i]` and was computed from exactly `cells[:i]`.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Keep the first `n_keep` cells, drop the rest, evaluate these tokens after them, the last
+    """Operations in the order in which they are applied: the first `n_keep` cells are kept, the
+    `n_remove` behind them removed, and these tokens evaluated after what is left, the last
     `n_logits` of them with logits."""
 
     n_keep: int
+    n_remove: int
     evaluate: tuple[int, ...]
     n_logits: int = 1
 
+    @property
+    def cost_tokens(self) -> int:
+        return len(self.evaluate)
 
-def plan(cells: Sequence[int], wanted: Sequence[int], n_logits: int = 1) -> Plan:
+
+def plan(
+    cells: Sequence[int], wanted: Sequence[int], n_logits: int = 1, can_cut: bool = True
+) -> Plan:
     """The longest common prefix is kept: each kept cell was computed from exactly the tokens that
-    stand before it. The last `n_logits` wanted tokens are always evaluated, for their logits."""
+    stand before it. The last `n_logits` wanted tokens are always evaluated, for their logits.
+
+    Without `can_cut` the cells behind the kept ones cannot be removed alone: all go.
+    """
     n_keep = min(_common_len(cells, wanted), max(len(wanted) - n_logits, 0))
-    return Plan(n_keep, tuple(wanted[n_keep:]), n_logits)
+    if not can_cut and n_keep < len(cells):
+        n_keep = 0
+    return Plan(n_keep, len(cells) - n_keep, tuple(wanted[n_keep:]), n_logits)
 
 
 def batches(n_tokens: int, n_batch: int, n_logits: int) -> list[int]:

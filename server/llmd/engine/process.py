@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmd.engine import frames
-from llmd.engine.job import CancelFlags
+from llmd.engine.flags import CancelFlags
 from llmd.engine.last_words import LastWords
 from llmd.errors import EngineError
 from llmd.models.presence import fingerprint

@@ -21,8 +21,10 @@ from typing import Literal
 
 from llmd.config import Config, Sampling
 from llmd.engine import frames
-from llmd.engine.frames import Loaded
-from llmd.engine.job import CancelFlags, Job, failed
+from llmd.engine.flags import CancelFlags
+from llmd.engine.frames import Loaded, SlotView
+from llmd.engine.job import Job
+from llmd.engine.jobs import Jobs
 from llmd.engine.process import WorkerProcess
 from llmd.errors import EngineError, ModelError, place_of
 from llmd.models.presence import is_being_pulled
@@ -70,14 +72,13 @@ class EngineService:
         self._command = command
         self._on_change = on_change
         self._ids = itertools.count(1)
-        self._jobs: dict[int, Job] = {}
-        self._unsent: list[Job] = []
+        self._jobs = Jobs()
         self._deaths_s: deque[float] = deque(maxlen=MAX_DEATHS)
         self._intent: Intent = ""
         self._wake = asyncio.Event()
         self._worker: WorkerProcess | None = None
         self._is_missing = False
-        self._n_cells = 0
+        self._slots: tuple[SlotView, ...] = ()
         self._n_silent_s = 0
         self._used_s = time.monotonic()
         self._moved = asyncio.Event()  # wakes `_tick`
@@ -100,10 +101,21 @@ class EngineService:
         return f"{subject} has changed since it was loaded; `llmd restart` loads it as it is now"
 
     def slots(self) -> list[dict[str, int]]:
-        """The sequences of the KV cache and how full each was after the latest request."""
+        """Whose cells there are, after the latest request: in the KV cache or parked in memory,
+        then with the bytes that this takes."""
         if self.info is None:
             return []
-        return [{"id": 0, "n_cells": self._n_cells, "n_ctx": self.info.n_ctx}]
+        n_ctx = self.info.n_ctx
+        return [
+            {
+                "id": slot.id,
+                "n_cells": slot.n_cells,
+                "n_ctx": n_ctx,
+                "resident": slot.resident,
+                "bytes": slot.parked_bytes,
+            }
+            for slot in self._slots
+        ]
 
     def infer(
         self,
@@ -111,23 +123,39 @@ class EngineService:
         stop: StopRule,
         sampling: Sampling,
         on_partial: Callable[[str], None] | None = None,
+        *,
+        slot: int = 0,
+        background: bool = False,
+        is_prefill: bool = False,
     ) -> Job:
-        """Asks the engine; while the model loads the request waits for it, up to its deadline."""
+        """Asks the engine; while the model loads the request waits for it, up to its deadline.
+
+        Work in the background makes way for any request and for newer such work. It is refused,
+        that is finished as cancelled, where it would wait, wake the model or keep it awake.
+        """
         id_ = next(self._ids)
 
         def make(model: Loaded) -> frames.Infer:
-            return frames.Infer(id_, pieces(model), stop, sampling)
+            return frames.Infer(id_, pieces(model), stop, sampling, slot, background, is_prefill)
 
-        job = self._jobs[id_] = Job(id_, self._flags, make, on_partial)
-        timer = asyncio.get_running_loop().call_later(
-            (stop.deadline_ms + GRACE_MS) / 1e3, job.cancel, "deadline"
-        )
-        job.answered.add_done_callback(lambda _: timer.cancel())
-        job.answered.add_done_callback(lambda _: self._forget_unsent(job))
-        job.finished.add_done_callback(lambda _: self._jobs.pop(id_, None))
-        self.wake()
+        job = Job(id_, self._flags, make, on_partial, slot, background)
+        if background and not (self.state == "ready" and self._jobs.is_free()):
+            job.finish(frames.unanswered(id_, "cancelled"))
+            return job
+        self._jobs.make_way(slot)
+        self._jobs.add(job)
+        if not background:
+            self._answer_in_time(job, stop.deadline_ms)
+            self.wake()
         self._send_or_keep(job)
         return job
+
+    def forget(self, slot: int) -> None:
+        """The document of the slot was closed."""
+        self._jobs.end_background(slot)
+        self._slots = tuple(view for view in self._slots if view.id != slot)
+        if self.state == "ready" and self._worker:
+            self._worker.send(frames.Forget(slot))
 
     def wake(self) -> None:
         """Somebody is about to ask: an unloaded model is loaded, a missing one looked for."""
@@ -171,18 +199,20 @@ class EngineService:
         self._moved.set()
         self._on_change()
 
+    @staticmethod
+    def _answer_in_time(job: Job, deadline_ms: int) -> None:
+        timer = asyncio.get_running_loop().call_later(
+            (deadline_ms + GRACE_MS) / 1e3, job.cancel, "deadline"
+        )
+        job.answered.add_done_callback(lambda _: timer.cancel())
+
     def _send_or_keep(self, job: Job) -> None:
         if self.state == "ready" and self.info and self._worker:
             self._worker.send(job.make(self.info))
         elif self.state == "loading":
-            self._unsent.append(job)
+            self._jobs.keep(job)
         else:
-            job.finish(failed(job.id, self.reason))
-
-    def _forget_unsent(self, job: Job) -> None:
-        if job in self._unsent:
-            self._unsent.remove(job)
-            job.finish(job.answered.result())
+            job.finish(frames.unanswered(job.id, "failed", self.reason))
 
     async def _live_once(self) -> None:
         """One worker from its start to its death, and what follows from it."""
@@ -222,8 +252,8 @@ class EngineService:
 
     async def _end_as_wanted(self) -> None:
         """Requests that came while the old worker ended wait for the new one."""
-        for job in [job for job in self._jobs.values() if job not in self._unsent]:
-            job.finish(failed(job.id, "The engine is restarting"))
+        for job in self._jobs.sent():
+            job.finish(frames.unanswered(job.id, "failed", "The engine is restarting"))
         await self._while_in("unloaded")
 
     async def _fail(self, reason: str) -> None:
@@ -266,7 +296,8 @@ class EngineService:
         self._n_silent_s = 0
         self._moved.set()
         try:
-            load = frames.Load(str(path), self._config.fim.order, self._config.engine)
+            config = self._config
+            load = frames.Load(str(path), config.fim.order, config.engine, config.kv)
             how = await self._worker.live(load, self._take)
         finally:
             self.info = self._worker = None
@@ -287,7 +318,7 @@ class EngineService:
             case frames.Done(id=id_):
                 if frame.error:
                     _log.error("%s", frame.error)
-                self._n_cells = frame.cost.n_prompt + frame.cost.n_decoded
+                self._slots = frame.slots or self._slots
                 if job := self._jobs.get(id_):
                     job.finish(frame)
             case frames.Loading(share=share):
@@ -295,10 +326,10 @@ class EngineService:
                 self._on_change()
             case frames.Loaded() if not self._intent:
                 self.info = frame
+                self._slots = (SlotView(0, 0, resident=True),)
                 self._used_s = time.monotonic()
                 self._become("ready")
-                waiting, self._unsent = self._unsent, []
-                for job in waiting:
+                for job in self._jobs.take_unsent():
                     self._send_or_keep(job)
             case frames.LoadFailed(reason=reason):
                 raise ModelError(reason)
@@ -326,8 +357,8 @@ class EngineService:
 
     def _is_overdue(self) -> bool:
         """A request counts once it has been answered without the worker."""
-        asked = any(job.answered.done() and not job.finished.done() for job in self._jobs.values())
-        return self._owes_a_word() and (self.state == "loading" or asked)
+        is_late = self.state == "loading" or self._jobs.is_overdue()
+        return self._owes_a_word() and is_late
 
     def _idle_left_s(self) -> float | None:
         """None: never. Whole seconds, so that a clock's rounding does not spin."""
@@ -338,9 +369,9 @@ class EngineService:
         return max(0.0, math.ceil(left_s))
 
     def _answer_all(self, reason: str) -> None:
-        self._unsent.clear()
-        for job in list(self._jobs.values()):
-            job.finish(failed(job.id, reason))
+        self._jobs.take_unsent()
+        for job in self._jobs.all():
+            job.finish(frames.unanswered(job.id, "failed", reason))
 
     def _end_worker(self, intent: Intent) -> None:
         self._intent = intent

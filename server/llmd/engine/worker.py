@@ -7,7 +7,6 @@ gone; the main thread loads the model and answers one request after the other.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import queue
 import signal
@@ -16,46 +15,22 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import NoReturn
 
-from llmd.engine import frames, llama
-from llmd.engine.cache import Cache
-from llmd.engine.decode import infer
-from llmd.engine.frames import FLAG_BYTES, N_FLAGS
-from llmd.engine.heal import Table
-from llmd.engine.layout import Engine
-from llmd.errors import LlmdError, place_of
-from llmd.machine import memory_bytes, n_cores
-from llmd.models import fit
-from llmd.models.header import check_model
-from llmd.prompt.families import PLAIN, Match, recognise
-from llmd.trace import Cost
+import msgspec
 
-_FLAGS_BYTES = N_FLAGS * FLAG_BYTES + 16  # strlen may read a word past its zero
-_NO_FLAG = N_FLAGS * FLAG_BYTES  # a byte that nobody sets
+from llmd.engine import frames
+from llmd.engine.decode import infer
+from llmd.engine.flags import Flags
+from llmd.engine.layout import Engine
+from llmd.engine.loading import load_engine
+from llmd.engine.slots import Slots
+from llmd.errors import LlmdError, place_of
+
 _LOADING_STEP = 0.05  # of the whole: how often loading is told
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Arrival = tuple[float, frames.ToWorker]
-
-
-class Flags:
-    """The cancel flags, one for each request id modulo N_FLAGS, shared with the daemon."""
-
-    def __init__(self, fd: int) -> None:
-        self._bytes = mmap.mmap(fd, _FLAGS_BYTES)
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._bytes))
-
-    def is_set(self, id_: int) -> bool:
-        return self._bytes[id_ % N_FLAGS * FLAG_BYTES] != 0
-
-    def address(self, id_: int) -> int:
-        return self._address + id_ % N_FLAGS * FLAG_BYTES
-
-    @property
-    def never(self) -> int:
-        return self._address + _NO_FLAG
 
 
 class Link:
@@ -101,7 +76,7 @@ class Worker:
         if not isinstance(frame, frames.Load):
             raise SystemExit("Worker ends: the first frame is not Load")
         try:
-            engine, loaded = self._load(frame)
+            engine, loaded = load_engine(frame, self._flags.never, self._tell)
         except LlmdError as error:
             self._link.send(frames.LoadFailed(str(error)))
             return
@@ -110,48 +85,42 @@ class Worker:
             self._link.send(frames.LoadFailed(_kind(error, "loading")))
             return
         self._link.send(loaded)
+        self._serve(engine, Slots(engine.cache, frame.kv.ram_bytes))
+
+    def _serve(self, engine: Engine, slots: Slots) -> None:
         while True:
             arrived_s, frame = self._link.arrivals.get()
-            if isinstance(frame, frames.Infer):
-                self._link.send(self._answer(engine, frame, arrived_s))
-
-    def _load(self, load: frames.Load) -> tuple[Engine, frames.Loaded]:
-        path = Path(load.path)
-        header = check_model(path)
-        fit.check_memory(path.name, header.tensor_bytes, memory_bytes())
-        model = llama.Model(
-            path,
-            n_gpu_layers=fit.n_gpu_layers(load.engine),
-            use_mmap=load.engine.mmap,
-            on_progress=self._tell,
-        )
-        machine = fit.Machine(llama.backend(), n_cores())
-        plan = fit.plan_load(load.engine, machine, model.shape)
-        context = llama.Context(model, plan)
-        context.watch(self._flags.never)
-        vocabulary = model.vocabulary
-        match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
-        table = Table(vocabulary.text_pieces())
-        engine = Engine(context, vocabulary, match, Cache(context), table)
-        _warm_up(engine)
-        return engine, _loaded(model, path, match, machine, plan, context.n_ctx)
+            match frame:
+                case frames.Infer():
+                    done = self._answer(engine, slots, frame, arrived_s)
+                    self._link.send(msgspec.structs.replace(done, slots=slots.views()))
+                case frames.Forget(slot=slot):
+                    slots.forget(slot)
 
     def _tell(self, share: float) -> None:
         if share - self._told >= _LOADING_STEP:
             self._told = share
             self._link.send(frames.Loading(round(share, 3)))
 
-    def _answer(self, engine: Engine, request: frames.Infer, arrived_s: float) -> frames.Done:
+    def _answer(
+        self, engine: Engine, slots: Slots, request: frames.Infer, arrived_s: float
+    ) -> frames.Done:
         id_ = request.id
-        if self._flags.is_set(id_):
-            return frames.Done(id_, "", "cancelled", Cost())
-        engine.context.watch(self._flags.address(id_))
+
+        def is_cancelled() -> bool:
+            makes_way = request.background and not self._link.arrivals.empty()
+            return makes_way or self._flags.is_set(id_)
+
+        if is_cancelled():
+            return frames.unanswered(id_, "cancelled")
         try:
+            slots.switch(request.slot)
+            engine.context.watch(self._flags.address(id_))
             return infer(
                 engine,
                 request,
                 arrived_s,
-                is_cancelled=lambda: self._flags.is_set(id_),
+                is_cancelled,
                 emit=lambda text: self._link.send(frames.Partial(id_, text)),
             )
         except Exception as error:  # one request must not take the others with it
@@ -159,51 +128,9 @@ class Worker:
             said = str(error) if isinstance(error, LlmdError) else _kind(error, "a request")
             # No traceback: a foreign error's message may hold what the user wrote.
             print(f"{said} at {place_of(error)}", file=sys.stderr, flush=True)
-            return frames.Done(id_, "", "failed", Cost(), said)
+            return frames.unanswered(id_, "failed", said)
         finally:
             engine.context.watch(self._flags.never)
-
-
-def _warm_up(engine: Engine) -> None:
-    """One token through all layers reads in the weights, so that the first request need not."""
-    engine.cache.decode([max(engine.vocabulary.bos, engine.vocabulary.eos, 0)])
-    engine.cache.clear()
-
-
-def _loaded(
-    model: llama.Model,
-    path: Path,
-    match: Match,
-    machine: fit.Machine,
-    plan: fit.LoadPlan,
-    n_ctx: int,
-) -> frames.Loaded:
-    name, shape = model.name or path.stem, model.shape
-    n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
-    return frames.Loaded(
-        name=name,
-        family=match.family.name,
-        order=match.order,
-        quantisation=model.quantisation,
-        backend=machine.backend,
-        n_ctx=n_ctx,
-        n_layers=shape.n_layers,
-        n_gpu_layers=0 if machine.backend == "cpu" else min(n_gpu_layers, shape.n_layers),
-        cache_type_k=plan.cache_type_k,
-        cache_type_v=plan.cache_type_v,
-        flash_attn=plan.flash_attn,
-        n_batch=plan.n_batch,
-        threads=plan.threads,
-        kv_bytes=fit.kv_bytes(shape, n_ctx, plan.cache_type_k, plan.cache_type_v),
-        notice=_notice(name) if match.family is PLAIN else "",
-    )
-
-
-def _notice(name: str) -> str:
-    return (
-        f"Model `{name}` has no FIM tokens; it continues the text before the cursor and cannot see"
-        " what follows. Choose a model trained for infilling"
-    )
 
 
 def _kind(error: Exception, doing: str) -> str:

@@ -54,31 +54,29 @@ class Pause:
 def read(path: Path) -> Trace:
     """
     Raises:
-        BadInput: it cannot be read, or is no trace with times.
+        BadInput: it cannot be read, or is no trace.
     """
     try:
         data = path.read_bytes()
         text = gzip.decompress(data) if path.suffix == ".gz" else data
-        trace = msgspec.json.decode(text, type=Trace)
+        return msgspec.json.decode(text, type=Trace)
     except OSError as error:
         said = error.strerror or str(error)
         raise BadInput(f"Trace `{path}` cannot be read: {said}; name a JSON file") from None
     except (msgspec.MsgspecError, EOFError, UnicodeDecodeError):
         raise BadInput(f"Trace `{path}` is no editing trace in JSON; expected txns") from None
-    if any(edit.time is None for edit in trace.txns):
-        raise BadInput(f"Trace `{path}` has edits without a time; it shows no pauses")
-    return trace
 
 
 def places(path: Path, limit: int | None = None) -> list[Place]:
     """All pauses, or `limit` of them spread evenly over the trace.
 
     Raises:
-        BadInput: as `read`.
+        BadInput: as `read`, or its edits have no times.
     """
     trace = read(path)
-    stem = path.name.split(".", 1)[0]
-    file_name = FILE_NAMES.get(stem, "trace.txt")
+    if any(edit.time is None for edit in trace.txns):
+        raise BadInput(f"Trace `{path}` has edits without a time; it shows no pauses")
+    stem = stem_of(path)
     found = spread(pauses(trace.txns), limit)
     return [
         Place(
@@ -86,26 +84,35 @@ def places(path: Path, limit: int | None = None) -> list[Place]:
             before=text[: pause.caret],
             after=text[pause.caret :],
             truth=pause.typed,
-            file_name=file_name,
+            file_name=file_name(path),
             is_asked=False,
         )
         for pause, text in _with_texts(trace, found)
     ]
 
 
+def stem_of(path: Path) -> str:
+    return path.name.split(".", 1)[0]
+
+
+def file_name(path: Path) -> str:
+    """What the text that was edited may have been called."""
+    return FILE_NAMES.get(stem_of(path), "trace.txt")
+
+
 def pauses(edits: Sequence[Edit]) -> list[Pause]:
     """Where the next edit came PAUSE_S or more after an insertion."""
     found = []
     for index, (edit, following) in enumerate(itertools.pairwise(edits)):
-        caret = _caret(edit)
+        caret = caret_of(edit)
         if caret is not None and edit.time and following.time:
             gap_s = (following.time - edit.time).total_seconds()
             if gap_s >= PAUSE_S:
-                found.append(Pause(index, caret, _typed(edits, index + 1, caret)))
+                found.append(Pause(index, caret, typed_from(edits, index + 1, caret)))
     return found
 
 
-def _caret(edit: Edit) -> int | None:
+def caret_of(edit: Edit) -> int | None:
     """Where an insertion leaves the cursor; None for anything else."""
     if len(edit.patches) != 1:
         return None
@@ -115,11 +122,11 @@ def _caret(edit: Edit) -> int | None:
     return position + (1 if text in PAIRS else len(text))
 
 
-def _typed(edits: Sequence[Edit], index: int, caret: int) -> str:
+def typed_from(edits: Sequence[Edit], index: int, caret: int) -> str:
     """What is inserted at the cursor from edit `index` on, up to a jump or a deletion."""
     typed = ""
     for number in range(index, len(edits)):
-        after = _caret(edits[number])
+        after = caret_of(edits[number])
         position, _, text = edits[number].patches[0]
         if after is None or position != caret or len(typed) >= MAX_TYPED_CHARS:
             break

@@ -92,18 +92,27 @@ def inserted(place: Place, text: str) -> str:
     return text
 
 
+def address(url: str) -> tuple[str, int, str]:
+    """Host, port, and what stands before `/infill` in a path.
+
+    Raises:
+        BadInput: `url` is no URL of HTTP.
+    """
+    found = urlsplit(url)
+    if found.scheme != "http" or not found.hostname:
+        raise BadInput(f"URL `{url}` is not http://HOST:PORT, as llama-server has it")
+    return found.hostname, found.port or 80, found.path.rstrip("/").removesuffix("/infill")
+
+
 class Peer:
     def __init__(self, url: str, client: Client) -> None:
         """
         Raises:
             BadInput: `url` is no URL of HTTP.
         """
-        found = urlsplit(url)
-        if found.scheme != "http" or not found.hostname:
-            raise BadInput(f"URL `{url}` is not http://HOST:PORT, as llama-server has it")
         self._url = url
-        self._host, self._port = found.hostname, found.port or 80
-        self._path = found.path.rstrip("/").removesuffix("/infill") + "/infill"
+        self._host, self._port, root = address(url)
+        self._path = root + "/infill"
         self._client = client
 
     async def complete(self, place: Place) -> Reply:
@@ -112,8 +121,8 @@ class Peer:
         start_s = time.monotonic()
         found = await asyncio.to_thread(self._post, body(self._client, place))
         total_ms = 1e3 * (time.monotonic() - start_s)
-        n_decoded = _number(found, "predicted_n")
-        cost = Cost(n_prefill=_number(found, "prompt_n"), n_decoded=n_decoded)
+        n_decoded = int(number(found, "predicted_n"))
+        cost = Cost(n_prefill=int(number(found, "prompt_n")), n_decoded=n_decoded)
         text = inserted(place, str(found.get("content", "")))
         return Reply(text, of_cost(cost, "cold", total_ms))
 
@@ -145,8 +154,8 @@ class Peer:
         return first if isinstance(first, dict) else {}
 
 
-def _number(found: dict[str, Any], name: str) -> int:
-    """Under its own name, or nested, as the client asked for it."""
+def number(found: dict[str, Any], name: str) -> float:
+    """Under its own name, or nested, as the client asked for it; 0 where there is none."""
     nested = found.get("timings")
     value = nested.get(name) if isinstance(nested, dict) else found.get(f"timings/{name}")
-    return int(value) if isinstance(value, int | float) else 0
+    return value if isinstance(value, int | float) else 0

@@ -13,7 +13,7 @@ from llmd.completer import Completer
 from llmd.config import Config
 from llmd.context import window
 from llmd.document.store import Document, open_document
-from llmd.document.text import Position
+from llmd.document.text import Position, Span
 from llmd.engine.frames import Loaded
 from llmd.engine.service import EngineService
 from llmd.errors import EngineError
@@ -81,14 +81,13 @@ class Pipeline:
         self._anchor = setting.anchor
         self._completer = Completer(config, engine, lambda _names, _language: "")
         self._completer.without = setting.without
+        self._completer.ahead.is_allowed = False
 
     async def complete(self, place: Place) -> Reply:
-        answer = await self._completer.complete(
-            document_of(place),
-            place.cursor,
-            invoked=place.is_asked,
-            anchor=self._anchor_of(place),
-        )
+        document = document_of(place)
+        if anchor := self._anchor_of(place):
+            document.typed = Span(anchor, place.cursor)
+        answer = await self._completer.complete(document, place.cursor, invoked=place.is_asked)
         return _checked(Reply(answer.text, answer.trace), answer.trace.reason)
 
     def _anchor_of(self, place: Place) -> Position | None:
@@ -133,7 +132,8 @@ class Bare:
 
 def document_of(place: Place) -> Document:
     language = LANGUAGES.get(place.file_name.rpartition(".")[2], "text")
-    return open_document(f"untitled:{place.file_name}", language, 1, place.before + place.after)
+    text = place.before + place.after
+    return open_document(f"untitled:{place.file_name}", language, 1, text, is_kept=False)
 
 
 def _checked(reply: Reply, reason: str) -> Reply:

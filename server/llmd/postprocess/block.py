@@ -12,35 +12,35 @@ _BLOCK = re.compile(
     re.MULTILINE,
 )
 _OTHER = re.compile(r"[;{]$|^\s*(?:(?:end\w*|fi|done)[,;)]*$|\* |\d+\. )", re.MULTILINE)
+# Strings and comments of these languages; brackets and lists in them are none of the code's.
+_LITERAL = re.compile(
+    r"""\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*"""
+)
 _GOES_ON = re.compile(r"[,\\(\[{=+\-*/|&.]$|\b(?:and|or|not|in|is)$")
 
 
 def without_misfit(text: str, layout: Layout) -> str:
-    """In a hole of existing code: a block's first line is not kept without a body, and nothing is
+    """A block's first line is not kept without a body, and in a hole of existing code nothing is
     where the line below is deeper and the text does not open its block."""
-    if not text.strip() or layout.place.tail.strip() or not _is_judged(layout):
+    if not text.strip() or layout.place.tail.strip() or not is_judged(layout):
         return text
     lines = text.rstrip().split("\n")
     last = code(layout.place.head + lines[0] if len(lines) == 1 else lines[-1])
     if brackets.count(last).unopened or brackets.is_literal(text):
         return text
-    is_opener = last.endswith(":")
-    if is_opener and layout.depth(layout.below) <= layout.depth(last):
-        return "\n".join(lines[:-1])
+    is_deeper = layout.depth(layout.below) > layout.depth(last)
+    if last.endswith(":"):
+        return text if is_deeper else "\n".join(lines[:-1])
     is_open = any(brackets.count(text).opened.values()) or _GOES_ON.search(last)
-    if not is_opener and not is_open and layout.depth(layout.below) > layout.depth(last):
-        return ""
-    return text
+    return "" if layout.is_hole and is_deeper and not is_open else text
 
 
-def _is_judged(layout: Layout) -> bool:
+def is_judged(layout: Layout) -> bool:
+    """Whether the cursor's blank line is one where colons open blocks."""
     place = layout.place
-    window = f"{place.prefix}\n{place.suffix}"
-    is_closed = not any(layout.opened.values())
-    is_code = not brackets.is_literal(place.prefix) and "```" not in window
-    return not place.head.strip() and is_closed and is_code and _is_colons(window, layout)
-
-
-def _is_colons(window: str, layout: Layout) -> bool:
-    has_blocks = bool(_BLOCK.search(window))
-    return has_blocks and layout.is_hole and not _OTHER.search(window)
+    if place.head.strip() or brackets.is_literal(place.prefix) or "```" in place.prefix:
+        return False
+    before, after = (_LITERAL.sub("''", side) for side in (place.prefix, place.suffix))
+    window = f"{before}\n{after}"
+    is_closed = not any(brackets.count(before).opened.values())
+    return is_closed and bool(_BLOCK.search(window)) and not _OTHER.search(window)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets, repeats
-from llmd.postprocess.layout import Layout, columns, layout_of
+from llmd.postprocess.block import is_judged
+from llmd.postprocess.layout import Layout, code, columns, layout_of
 
 N_HOLE = 3  # lines of text in a hole of existing code
 # Lines that often stand twice, one block within another.
@@ -44,6 +45,7 @@ class StopRule:
     stops_closers: bool = False
     is_whole: bool = False  # whether every bracket that is open is in `opened`
     opened: str = ""  # brackets open at the start of the cursor's line
+    wants_bodies: bool = False  # the text does not end with the first line of a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def rule_for(
         stops_closers="brackets" not in without and not brackets.is_literal(place.prefix),
         is_whole=layout.is_whole,
         opened="".join(Counter(layout.opened).elements()),
+        wants_bodies="block" not in without and is_judged(layout),
     )
 
 
@@ -112,6 +115,13 @@ def cut(text: str, rule: StopRule, is_final: bool = False) -> Cut:
     found = _cut_lines(text, rule, is_final)
     at = _surplus(text[: found.n_chars], rule) if rule.stops_closers else -1
     return found if at < 0 else Cut(at, "brackets")
+
+
+def lacks_body(text: str, rule: StopRule) -> bool:
+    """Whether it would end with a line that opens a block, above a line that is no body of it."""
+    last = code((rule.head + text.rstrip()).rpartition("\n")[2])
+    is_deeper = rule.next_indent > columns(last, rule.tab_columns)
+    return rule.wants_bodies and last.endswith(":") and not is_deeper
 
 
 def settled(text: str, rule: StopRule) -> str:

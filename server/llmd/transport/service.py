@@ -61,6 +61,12 @@ class Service(Protocol):
     def document_opened(self) -> None:
         """Somebody may soon type."""
 
+    def document_closed(self, document: Document) -> None:
+        """Nothing of it is kept."""
+
+    def cursor_rests(self, document: Document, cursor: Position) -> None:
+        """Somebody may soon type there."""
+
     def complete(
         self,
         document: Document,

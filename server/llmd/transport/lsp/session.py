@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from lsprotocol import types as t
@@ -50,6 +50,20 @@ class Journal:
     n_bytes: int = 0  # since it was last sent
 
 
+class _Place(msgspec.Struct):
+    """An LSP position."""
+
+    line: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+    character: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+
+
+class _CursorParams(msgspec.Struct):
+    """`llmd/cursor`."""
+
+    uri: str
+    position: _Place
+
+
 class _CompleteParams(msgspec.Struct):
     """`llmd/complete`: a document that is not open; `col` counts characters from zero."""
 
@@ -85,7 +99,8 @@ class Session(Rpc):
     async def end(self) -> None:
         """Cancels what is under way and forgets the documents. Once."""
         await self.end_tasks()
-        self.documents.clear()
+        for uri in list(self.documents):
+            self._close(uri)
         if self._client is not None:
             self._service.client_gone(self._client)
             self._client = None
@@ -127,11 +142,11 @@ class Session(Rpc):
     @lsp_method(t.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: t.DidOpenTextDocumentParams) -> None:
         item = params.text_document
+        self._close(item.uri)
         self.documents[item.uri] = open_document(
             item.uri, str(item.language_id), item.version, valid(item.text)
         )
         self._n_opens += 1
-        self._stale.discard(item.uri)
         self._journals[item.uri] = Journal(self._n_opens)
         self._service.document_opened()
 
@@ -154,9 +169,13 @@ class Session(Rpc):
 
     @lsp_method(t.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: t.DidCloseTextDocumentParams) -> None:
-        self.documents.pop(params.text_document.uri, None)
-        self._journals.pop(params.text_document.uri, None)
-        self._stale.discard(params.text_document.uri)
+        self._close(params.text_document.uri)
+
+    def _close(self, uri: str) -> None:
+        if document := self.documents.pop(uri, None):
+            self._service.document_closed(document)
+        self._journals.pop(uri, None)
+        self._stale.discard(uri)
 
     def lose_change(self, params: Any) -> None:
         """Nothing is said of the document until its whole text comes; of all, where the message
@@ -299,6 +318,17 @@ class Session(Rpc):
         self.notify("llmd/bye", {"reason": reason, "then": "leave"})
         self.closing = True
 
+    @lsp_method("llmd/cursor")
+    def _cursor(self, params: Any) -> None:
+        """The cursor has come to rest, or insert mode has begun."""
+        try:
+            found = msgspec.convert(params, _CursorParams)
+        except msgspec.ValidationError:
+            return
+        if document := self._document(found.uri):
+            position = t.Position(found.position.line, found.position.character)
+            self._service.cursor_rests(document, self._from_client(document, position))
+
     @lsp_method("llmd/status")
     def _status(self, _: Any) -> dict[str, Any]:
         return self._service.status()
@@ -340,7 +370,7 @@ class Session(Rpc):
             asked = msgspec.convert(params, _CompleteParams)
         except msgspec.ValidationError as error:
             raise JsonRpcInvalidParams(str(error)) from None
-        document = open_document(asked.uri, asked.languageId, 0, valid(asked.text))
+        document = open_document(asked.uri, asked.languageId, 0, valid(asked.text), is_kept=False)
         cursor = document.text.clamp(Position(asked.line, asked.col))
         return _by_hand(self._service.complete(document, cursor, invoked=True))
 

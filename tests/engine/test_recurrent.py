@@ -1,0 +1,81 @@
+"""A model whose memory cannot be cut: no reuse, the same answers, and a sentence that says so."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from pathlib import Path
+
+import pytest
+from tests.support.toy_mamba import write_mamba
+
+from llmd.config import Engine as EngineConfig
+from llmd.config import Sampling
+from llmd.engine.decode import infer
+from llmd.engine.frames import Done, Infer, Load
+from llmd.engine.layout import Engine
+from llmd.engine.loading import load_engine
+from llmd.engine.slots import Slots
+from llmd.postprocess.stop import StopRule
+from llmd.prompt.build import Piece
+
+TEXTS = {1: "def first(a):\n    retu" * 8, 2: "x = [1, 2, 3]\nfor y in" * 8}
+
+
+class Recurrent:
+    def __init__(self, path: Path) -> None:
+        self._flags = ctypes.create_string_buffer(16)
+        self._address = ctypes.addressof(self._flags)
+        loaded = load_engine(Load(str(path), "auto", EngineConfig()), self._address, lambda _: None)
+        self.engine: Engine = loaded[0]
+        self.notice = loaded[1].notice
+        self.slots = Slots(self.engine.cache, 1 << 20)
+
+    def ask(self, slot: int, more: str = "") -> Done:
+        self.slots.switch(slot)
+        pieces = (Piece("prefix", TEXTS[slot] + more), Piece("heal"))
+        rule = StopRule(12, 8, 0, "", 60_000)
+        request = Infer(1, pieces, rule, Sampling(profile="greedy"))
+        return infer(self.engine, request, time.monotonic(), lambda: False, lambda _: None)
+
+    def ask_and_abort(self, slot: int) -> Done:
+        """The flag is set for llama.cpp's callback only, so the decode itself is aborted."""
+        self._flags[0] = b"\x01"
+        try:
+            return self.ask(slot)
+        finally:
+            self._flags[0] = b"\x00"
+
+
+@pytest.fixture
+def recurrent(tmp_path: Path) -> Recurrent:
+    return Recurrent(write_mamba(tmp_path / "toy.gguf"))
+
+
+def test_it_is_said(recurrent: Recurrent) -> None:
+    assert recurrent.notice.endswith(
+        "It has a memory that cannot be cut; every request evaluates its whole prompt"
+    )
+    assert not recurrent.engine.cache.can_save
+
+
+def test_answers_are_those_of_a_fresh_memory(recurrent: Recurrent) -> None:
+    """After another prompt, after a longer one, after another document, after an abort."""
+    fresh = {slot: recurrent.ask(slot) for slot in TEXTS}
+    for slot, first in fresh.items():
+        assert first.text
+        for again in (recurrent.ask(slot), recurrent.ask(slot)):
+            assert (again.text, again.cost.n_cached) == (first.text, 0)
+        recurrent.ask(slot, "x")
+        assert recurrent.ask(slot).text == first.text
+        assert recurrent.ask_and_abort(slot).text == ""
+        assert recurrent.engine.cache.cells == []
+        assert recurrent.ask(slot).text == first.text
+    assert recurrent.slots.parked_bytes == 0
+
+
+def test_a_prompt_is_evaluated_once(recurrent: Recurrent) -> None:
+    """No draft is tried: one that failed would cost the whole prompt again."""
+    for slot in TEXTS:
+        cost = recurrent.ask(slot).cost
+        assert cost.n_prefill == cost.n_prompt < len(TEXTS[slot])

@@ -1,0 +1,106 @@
+"""The engine in this process with the built-in model, and places of real files to ask it about."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import random
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmd.config import Engine as EngineConfig
+from llmd.config import Sampling
+from llmd.context.window import Excerpt
+from llmd.engine import llama
+from llmd.engine.cache import Cache
+from llmd.engine.decode import infer
+from llmd.engine.frames import Done, Infer
+from llmd.engine.heal import Table
+from llmd.engine.layout import Engine
+from llmd.engine.slots import Slots
+from llmd.models.fit import Machine, plan_load
+from llmd.postprocess.stop import StopRule
+from llmd.prompt.build import Piece, build
+from llmd.prompt.families import Match, recognise
+from tests.support.builtin import builtin_path
+
+GREEDY = Sampling(profile="greedy")
+SOURCES = [
+    Path(module.__file__).read_text() for module in (argparse, random, tarfile) if module.__file__
+]
+# Two fresh evaluations of one prompt with other batch splits part where the best two logits lie
+# this close; so may a warm and a cold one.
+NEAR_TIE = 0.5
+PARKED_BYTES = 512 << 20
+
+
+@dataclass
+class RealEngine:
+    engine: Engine
+    match: Match
+    context: llama.Context
+    flag: ctypes.Array[ctypes.c_char]
+    slots: Slots
+    heal: bool = True
+
+    def pieces(self, prefix: str, suffix: str) -> tuple[Piece, ...]:
+        place = Excerpt(prefix, suffix, "", "", "")
+        return build(self.match.family, self.match.order, place, "a.py", heal=self.heal)
+
+    def ask(
+        self,
+        prefix: str,
+        suffix: str,
+        max_tokens: int = 16,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        emit: Callable[[str], None] = lambda _: None,
+        deadline_ms: int = 60_000,
+        is_prefill: bool = False,
+    ) -> Done:
+        rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
+        request = Infer(1, self.pieces(prefix, suffix), rule, GREEDY, is_prefill=is_prefill)
+        return infer(self.engine, request, time.monotonic(), is_cancelled, emit)
+
+    def cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
+        self.engine.cache.clear()
+        return self.ask(prefix, suffix, max_tokens)
+
+    def parts_at_a_near_tie(self, prefix: str, suffix: str, one: Done, other: Done) -> bool:
+        """Whether, after the text that both share, the two best logits are near each other when
+        evaluated fresh."""
+        shared = 0
+        for a, b in zip(one.text, other.text, strict=False):
+            if a != b:
+                break
+            shared += 1
+        # The tokens that both share cover at most the shared text; look at each border near it.
+        margins = []
+        for n_chars in range(max(0, shared - 8), shared + 1):
+            self.cold(prefix + one.text[:n_chars], suffix, max_tokens=1)
+            best = sorted(self.context.logits().tolist())[-2:]
+            margins.append(best[1] - best[0])
+        return bool(min(margins) <= NEAR_TIE)
+
+
+def load_real_engine() -> RealEngine:
+    model = llama.Model(builtin_path())
+    plan = plan_load(EngineConfig(), Machine(llama.backend(), 2), model.shape)
+    context = llama.Context(model, plan)
+    flag = ctypes.create_string_buffer(2)
+    context.watch(ctypes.addressof(flag))
+    vocabulary = llama.Vocabulary(model)
+    match = recognise(model.name, vocabulary.declared, vocabulary.find)
+    cache = Cache(context)
+    engine = Engine(context, vocabulary, match, cache, Table(vocabulary.text_pieces()))
+    return RealEngine(engine, match, context, flag, Slots(cache, PARKED_BYTES))
+
+
+def places(n_places: int, n_chars: int = 600) -> Iterator[tuple[str, str]]:
+    """Evenly spread over real files, each file in turn."""
+    for i in range(n_places):
+        source = SOURCES[i % len(SOURCES)]
+        at = n_chars + i * (len(source) - 2 * n_chars) // n_places
+        yield source[at - n_chars : at], source[at : at + n_chars // 3]
