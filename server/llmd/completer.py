@@ -75,7 +75,8 @@ class Completer:
             document, cursor, self._config, self._refuse, invoked=invoked, selected=selected
         )
         ticket, going = self._latest.take(document.number), self._going.get(document.number)
-        if going and (place.refusal or not going.serves(place)):
+        may_share = self._config.completion.recall and not place.refusal
+        if going and not (may_share and going.serves(place)):
             going.make_way(place)
             going = None
         if going:
@@ -191,7 +192,8 @@ class Completer:
         return floor != "off" and done.cost.logprob_line < floor
 
     def _remember(self, place: Place, text: str, done: Done, is_ahead: bool = False) -> None:
-        if place.slot and done.reason not in ("failed", "deadline", "cancelled"):
+        is_whole = done.reason not in ("failed", "deadline", "cancelled")
+        if is_whole and place.slot and self._config.completion.recall:
             excerpt = place.excerpt
             said = Said(excerpt.prefix, excerpt.shown_suffix, text, is_ahead)
             self._recall.add(place.document, said)

@@ -85,6 +85,9 @@ class Completion(_Section, frozen=True):
         Annotated[float, Meta(ge=-100, le=0)] | Literal["off"],
         _about("a first line less likely than this, by its mean token, is not shown", "nats"),
     ] = "off"
+    recall: Annotated[
+        bool, _about("typing what was suggested goes on with it, without asking the model")
+    ] = True
     disabled_filetypes: Annotated[
         tuple[str, ...], _about("languages, or endings of file names, without completion")
     ] = DISABLED_FILETYPES
@@ -100,7 +103,7 @@ class Fim(_Section, frozen=True):
     ] = "auto"
     typed: Annotated[
         Literal["auto", "after_mid", "prefix"],
-        _about("the cursor's line after the middle marker, where typing is cheapest, or before it"),
+        _about("typed text after the middle marker, where typing is cheapest, or before it"),
     ] = "auto"
     heal: Annotated[
         bool, _about("a word begun is taken back and generated again, as the model knows it")

@@ -125,14 +125,14 @@ def test_purge_shows_and_removes_all(own_daemon: RunningDaemon, tmp_path: Path) 
     models = tmp_path / "models"
     models.mkdir()
     (tmp_path / "state" / "mine.txt").touch()  # a folder that a variable names may hold anything
-    (models / "smollm2-135m-fim-2-Q8_0.gguf").write_bytes(b"x" * (3 << 20))
+    (models / "smollm2-135m-fim-3-Q8_0.gguf").write_bytes(b"x" * (3 << 20))
     own_daemon.env["LLMD_MODELS_DIR"] = str(models)
     asked = subprocess.run(
         [str(Path(sys.executable).parent / "llmd"), "purge"],
         env=own_daemon.env, input="n\n", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert asked.returncode == 1
-    assert f"     3.0 MiB  {models}/smollm2-135m-fim-2-Q8_0.gguf" in asked.stdout
+    assert f"     3.0 MiB  {models}/smollm2-135m-fim-3-Q8_0.gguf" in asked.stdout
     assert asked.stdout.rstrip().endswith("Nothing was removed")
     assert own_daemon.status()["state"] == "ready"
     assert own_daemon.llmd("purge", "--yes").returncode == 0

@@ -14,7 +14,7 @@ from tests.support.editor import INLINE, Editor
 
 PROGRESS = INLINE | {"window": {"workDoneProgress": True}}
 CODE = "import os\n\n\ndef walk(path):\n    "
-FILE = "smollm2-135m-fim-2-Q8_0.gguf"
+FILE = "smollm2-135m-fim-3-Q8_0.gguf"
 
 
 def shown(editor: Editor) -> list[str]:

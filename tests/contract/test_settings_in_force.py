@@ -93,7 +93,7 @@ def test_a_flag_comes_before_the_file_and_a_change_keeps_it(
 
 def test_use_sets_and_loads_a_model(own_daemon: RunningDaemon, models_dir: Path) -> None:
     path = own_daemon.folder / "mine.gguf"
-    path.symlink_to(models_dir / "smollm2-135m-fim-2-Q8_0.gguf")
+    path.symlink_to(models_dir / "smollm2-135m-fim-3-Q8_0.gguf")
     config = own_daemon.folder / "config.toml"
     config.write_text("# mine\n" + GREEDY)
     done = own_daemon.llmd("use", str(path))

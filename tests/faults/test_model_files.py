@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
 def patient(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon that gets one wrong model after the other."""
     folder = tmp_path_factory.mktemp("wrong")
-    (folder / "builtin.gguf").symlink_to(models_dir / "smollm2-135m-fim-2-Q8_0.gguf")
+    (folder / "builtin.gguf").symlink_to(models_dir / "smollm2-135m-fim-3-Q8_0.gguf")
     with RunningDaemon(models_dir, folder) as running:
         yield running
 
@@ -128,7 +128,7 @@ def test_a_wrong_model_is_told_and_the_right_one_loads_after(
 def on_copy(models_dir: Path, tmp_path: Path) -> Iterator[tuple[RunningDaemon, Path]]:
     """A daemon on a copy of the built-in model that the test may spoil."""
     path = tmp_path / "copy.gguf"
-    shutil.copy(models_dir / "smollm2-135m-fim-2-Q8_0.gguf", path)
+    shutil.copy(models_dir / "smollm2-135m-fim-3-Q8_0.gguf", path)
     with RunningDaemon(models_dir, tmp_path, f'model = "{path}"\n{GREEDY}') as running:
         yield running, path
 

