@@ -142,15 +142,36 @@ def test_a_finished_text_is_trimmed(text: str, tail: str, kept: str) -> None:
         ("def f(a):\n    b = 1\n", "\n", "    if a:", True),
         ("def f(a):\n    b = 1\n", "\n", "    b += 1", False),
         ("A list:\n\n", "\n", "These:", False),
+        ("def f(a):", "\n", "", True),
+        ("def f(a):", "\n    return a\n", "\n", False),
+        ("if (a) {", "\nb();\n", "", True),
+        ("f(a, {", "})\n", "", False),
+        ("    a = 1", "\n", "", False),
         ('def f(a):\n    """Says\n', '\n    """\n', "    this:", False),
     ],
-    ids=["opener", "newline", "body", "indented", "below", "end", "line", "prose", "docstring"],
+    ids=[
+        "opener",
+        "newline",
+        "body",
+        "indented",
+        "below",
+        "end",
+        "line",
+        "prose",
+        "opened",
+        "has body",
+        "brace",
+        "closed",
+        "no opener",
+        "docstring",
+    ],
 )
 def test_a_block_s_first_line_does_not_end_the_text(
     before: str, after: str, text: str, expected: bool
 ) -> None:
     head = before.rpartition("\n")[2]
-    place = Excerpt(before, after, head, "", after.strip().split("\n")[0])
+    tail, _, below = after.partition("\n")
+    place = Excerpt(before, after, head, tail, below.strip().split("\n")[0])
     rule = rule_for(place, 64, 8, 1000)
     assert lacks_body(text, rule) is expected
     assert not lacks_body(text, rule_for(place, 64, 8, 1000, frozenset({"block"})))

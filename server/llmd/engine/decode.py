@@ -23,6 +23,8 @@ from llmd.engine.sampling import is_near_tie, logprob, sample
 from llmd.postprocess.stop import cut, lacks_body, settled
 from llmd.trace import Cost
 
+PARTIAL_EVERY_S = 0.03  # chosen: two frames of a screen
+
 
 @dataclass(slots=True)
 class _Run:
@@ -50,6 +52,7 @@ class _Run:
     first_token_s: float = 0.0
     _is_drafted: bool = False  # the logits come from a token of the draft
     _said: str = ""
+    _emit_from_s: float = 0.0
     _utf8: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
@@ -140,9 +143,14 @@ class _Run:
         self.reason = cut(self.text, self.request.stop).reason
         if not self.reason and self.n_decoded >= self.max_tokens:
             self.reason = "tokens"
-        said = "" if self.reason else settled(self.text, self.request.stop)
+        if not self.reason and time.monotonic() >= self._emit_from_s:
+            self._show(settled(self.text, self.request.stop))
+
+    def _show(self, said: str) -> None:
+        """Whoever shows it works on the same cores: not more often than it can be read."""
         if len(said) > len(self._said):
             self._said = said
+            self._emit_from_s = time.monotonic() + PARTIAL_EVERY_S
             self.emit(said)
 
     def _note_logprob(self, logits: Logits, chosen: int) -> None:

@@ -45,6 +45,7 @@ class StopRule:
     stops_closers: bool = False
     is_whole: bool = False  # whether every bracket that is open is in `opened`
     opened: str = ""  # brackets open at the start of the cursor's line
+    wants_text: bool = False  # the cursor's line opens a block that has no body yet
     wants_bodies: bool = False  # the text does not end with the first line of a block
 
 
@@ -82,8 +83,15 @@ def rule_for(
         stops_closers="brackets" not in without and not brackets.is_literal(place.prefix),
         is_whole=layout.is_whole,
         opened="".join(Counter(layout.opened).elements()),
+        wants_text="block" not in without and _is_bodiless(layout),
         wants_bodies="block" not in without and is_judged(layout),
     )
+
+
+def _is_bodiless(layout: Layout) -> bool:
+    head = layout.place.head
+    is_opener = bool(head.strip() and layout.opener and not layout.place.tail.strip())
+    return is_opener and layout.depth(layout.below) <= layout.depth(head)
 
 
 def _floor(layout: Layout, is_blank: bool) -> int:
@@ -119,6 +127,8 @@ def cut(text: str, rule: StopRule, is_final: bool = False) -> Cut:
 
 def lacks_body(text: str, rule: StopRule) -> bool:
     """Whether it would end with a line that opens a block, above a line that is no body of it."""
+    if not text.strip():
+        return rule.wants_text
     last = code((rule.head + text.rstrip()).rpartition("\n")[2])
     is_deeper = rule.next_indent > columns(last, rule.tab_columns)
     return rule.wants_bodies and last.endswith(":") and not is_deeper
