@@ -230,7 +230,7 @@ class Completer:
     def _go_ahead(self, place: Place, answer: Answer, again: _Again) -> None:
         if answer.trace.path == "late":
             self._prefill(place)
-        elif answer.text:
+        elif answer.text and self._config.completion.recall:
             self.ahead.soon(lambda: self._prefetch(place.accepted(answer.text), again))
         else:
             self.ahead.soon(lambda: self._anchor_anew(again))

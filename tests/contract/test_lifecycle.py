@@ -22,12 +22,13 @@ def test_a_killed_worker_costs_one_answer(own_daemon: RunningDaemon) -> None:
     editor.inline(4, 4)
     worker_pid = own_daemon.status()["worker_pid"]
     os.kill(worker_pid, signal.SIGSTOP)  # so that the request is surely in flight
-    id_ = editor.ask_inline(4, 4)
+    editor.insert(4, 4, "for")
+    id_ = editor.ask_inline(4, 7)
     wait_until(lambda: own_daemon.status()["state"] == "ready", "the daemon answers meanwhile")
     os.kill(worker_pid, signal.SIGKILL)
     assert editor.answer(id_)["result"] is None
     wait_until(lambda: own_daemon.status()["worker_pid"] not in (None, worker_pid), "a new worker")
-    assert editor.inline(4, 4)
+    assert editor.inline(4, 7)
     assert len(editor.replies[id_]) == 1
     editor.close()
 
