@@ -75,7 +75,9 @@ class Completer:
             document, cursor, self._config, self._refuse, invoked=invoked, selected=selected
         )
         ticket, going = self._latest.take(document.number), self._going.get(document.number)
-        may_share = self._config.completion.recall and not place.refusal
+        limits = self._config.completion
+        # With a floor nothing is shown before the end, and the first asker's end decides.
+        may_share = limits.recall and limits.min_logprob == "off" and not place.refusal
         if going and not (may_share and going.serves(place)):
             going.make_way(place)
             going = None

@@ -226,6 +226,20 @@ async def test_a_running_generation_that_says_what_is_typed_answers_it() -> None
     assert counts["n_prefill"] == 5
 
 
+async def test_with_a_floor_no_running_generation_is_shared() -> None:
+    editor = Editor(Engine(), Config(completion=Completion(min_logprob=-1.0)))
+    shown: list[str] = []
+    first = editor.ask()
+    await asyncio.sleep(0)
+    editor.engine.jobs[0].hear("n a")  # type: ignore[misc]
+    editor.type("n")
+    second = editor.ask(on_partial=shown.append)
+    await asyncio.sleep(0)
+    editor.engine.jobs[-1].finish(" a + b")
+    assert ((await first).text, (await second).text, shown) == ("", "", [])
+    assert len(editor.engine.jobs) == 2
+
+
 @pytest.mark.parametrize(("typed", "said"), [("x", ""), ("n\n", ""), ("x", "n a")])
 async def test_another_key_lets_a_prefill_go_on_to_its_batch_s_end(typed: str, said: str) -> None:
     editor = Editor(Engine())
