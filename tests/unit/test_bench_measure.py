@@ -20,8 +20,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def row(**changed: Any) -> Row:
     values: dict[str, Any] = {
         "document": 0, "kind": "key", "outcome": "model", "n_prefill": 2, "n_healed": 1,
-        "n_decoded": 5, "prefill_ms": 4.0, "ttft_ms": 10.0, "total_ms": 30.0, "n_shown": 8,
-        "n_kept": 3,
+        "n_decoded": 5, "prefill_ms": 4.0, "engine_ms": 29.5, "ttft_ms": 10.0,
+        "total_ms": 30.0, "n_shown": 8, "n_kept": 3,
     }  # fmt: skip
     return Row(**(values | changed))
 
@@ -38,6 +38,7 @@ def test_figures_are_of_what_the_model_answered() -> None:
     assert (found.n, found.n_model, found.n_memory, found.n_cancelled) == (5, 2, 1, 1)
     assert found.tokens == measure.Spread(p50=6.0, mean=6.0, p90=9)
     assert found.ttft_ms == measure.Spread(p50=20.0, mean=20.0, p90=30.0)
+    assert found.outside_ms == measure.Spread(p50=0.5, mean=0.5, p90=0.5)
     assert found.memory_ms == measure.Spread(p50=1.0, mean=1.0, p90=1.0)
     assert (found.n_suggestions, found.n_shown, found.n_kept) == (3, 24, 9)
     assert found.prefill_per_s == 1250.0  # 10 tokens in 8 ms

@@ -168,8 +168,9 @@ def test_the_text_of_an_answer(result: object, text: str) -> None:
 
 def test_another_requests_trace_is_not_taken() -> None:
     trace = {"path": "warm", "n_prefill": 3, "n_healed": 1, "n_decoded": 9, "prefill_ms": 1.5}
+    trace |= {"queue_ms": 0.5, "decode_ms": 8.0}
     why = {"line": 2, "col": 5, "trace": trace}
     spent, outcome = trace_of(why, Place(1, 4), has_text=True)
-    assert (spent["n_prefill"], outcome) == (3, "model")
+    assert (spent["n_prefill"], spent["engine_ms"], outcome) == (3, 10.0, "model")
     assert trace_of(why, Place(1, 5), has_text=True) == ({}, "memory")
     assert trace_of(None, Place(1, 5), has_text=False) == ({}, "cancelled")

@@ -203,6 +203,7 @@ def text_of(result: Any) -> str:
 
 
 _SPENT = ("n_prefill", "n_healed", "n_decoded", "prefill_ms")
+_STAGES = ("queue_ms", "prefill_ms", "decode_ms")  # one after the other
 
 
 def trace_of(why: Any, place: Place, has_text: bool) -> tuple[dict[str, Any], Outcome]:
@@ -211,7 +212,9 @@ def trace_of(why: Any, place: Place, has_text: bool) -> tuple[dict[str, Any], Ou
     if not why or (why["line"], why["col"]) != (place.line + 1, place.character + 1):
         return {}, "memory" if has_text else "cancelled"
     trace = why["trace"]
-    return {name: trace[name] for name in _SPENT}, outcome_of(trace["path"])
+    spent = {name: trace[name] for name in _SPENT}
+    engine_ms = sum(trace[name] for name in _STAGES)
+    return spent | {"engine_ms": engine_ms}, outcome_of(trace["path"])
 
 
 def _spent(status: dict[str, Any]) -> Spent:

@@ -39,6 +39,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Spread | None
     ttft_ms: Spread | None
     total_ms: Spread | None
+    outside_ms: Spread | None  # of total_ms, what was not the engine's
     memory_ms: Spread | None
     prefill_per_s: float | None  # on the engine's clock
     decode_per_s: float | None
@@ -81,6 +82,7 @@ def figures(rows: Sequence[Row]) -> Figures:
         tokens=spread([row.n_prefill + row.n_healed for row in asked]),
         ttft_ms=spread([row.ttft_ms for row in asked if row.ttft_ms is not None]),
         total_ms=spread([row.total_ms for row in asked]),
+        outside_ms=spread([row.total_ms - row.engine_ms for row in asked]),
         memory_ms=spread([row.total_ms for row in known]),
         prefill_per_s=_per_s([row.n_prefill for row in asked], [row.prefill_ms for row in asked]),
         decode_per_s=_decode_per_s(asked),

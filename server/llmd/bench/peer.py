@@ -155,6 +155,7 @@ class _Reading:
             n_prefill=int(peer.number(last, "prompt_n")),
             n_decoded=int(peer.number(last, "predicted_n")),
             prefill_ms=peer.number(last, "prompt_ms"),
+            engine_ms=peer.number(last, "prompt_ms") + peer.number(last, "predicted_ms"),
         )
 
 

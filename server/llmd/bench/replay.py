@@ -40,6 +40,7 @@ class Row(msgspec.Struct, frozen=True):
     n_healed: int
     n_decoded: int
     prefill_ms: float
+    engine_ms: float
     ttft_ms: float | None
     total_ms: float
     n_shown: int

@@ -35,6 +35,7 @@ _MEASURES: dict[str, Value] = {
     "ttft p90": _part("ttft_ms", "p90"),
     "total ms p50": _part("total_ms", "p50"),
     "total p90": _part("total_ms", "p90"),
+    "outside ms p50": _part("outside_ms", "p50"),
     "tokens/s": lambda found: found.decode_per_s,
     "prefill/s": lambda found: found.prefill_per_s,
 }

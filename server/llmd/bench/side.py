@@ -31,7 +31,8 @@ def outcome_of(path: str) -> Outcome:
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Times are the client's clock, from sending the request: to the first text (None where none
-    came) and to the answer. What the engine spent is its own: tokens, and the ms it took."""
+    came) and to the answer. What the engine spent is its own: tokens, and the ms it took, of which
+    `engine_ms` is all."""
 
     outcome: Outcome
     text: str = ""
@@ -41,6 +42,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     n_healed: int = 0
     n_decoded: int = 0
     prefill_ms: float = 0.0
+    engine_ms: float = 0.0
 
 
 CANCELLED = Answer(outcome="cancelled")
