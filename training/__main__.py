@@ -70,7 +70,10 @@ def corpus(cache: Path) -> tuple[list[File], list[File]]:
     guard = leak.guard(EVALUATION)
     found = list(files(cache))
     kept = [file for file in found if not guard.refuses(file.text)]
-    print(f"{len(found)} files, {len(found) - len(kept)} left out for what they share", flush=True)
+    print(
+        f"{len(found)} files, {len(found) - len(kept)} left out for what they share",
+        file=sys.stderr,
+    )
     n_held_out = max(round(len(kept) * HELD_OUT), 1)
     every = len(kept) // n_held_out
     return [f for n, f in enumerate(kept) if n % every], kept[::every]

@@ -83,7 +83,7 @@ def _block_end(text: str, start: int, n_indent: int) -> int:
 
 def _cut(kind: str, text: str, start: int, end: int, rng: random.Random) -> tuple[int, int] | None:
     """The middle as offsets, or None where this kind finds no place."""
-    lines = _code_lines(text, start, end)
+    lines = code_lines(text, start, end)
     if not lines:
         return None
     first = rng.randrange(len(lines))
@@ -110,7 +110,7 @@ def _cut(kind: str, text: str, start: int, end: int, rng: random.Random) -> tupl
     return begin, min(begin + rng.randint(8, 160), end)
 
 
-def _code_lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
+def code_lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """Lines that hold something, those of docstrings and comments seldom: (start, end) without
     their newline."""
     found, at, in_doc = [], start, False
