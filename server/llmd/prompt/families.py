@@ -51,7 +51,7 @@ PLAIN = Family("plain")
 
 # The first row that fits is taken, so rows told apart by name stand before their look-alikes.
 FAMILIES = (
-    Family("smollm2-fim", order="spm", named=r"(?i)smollm2.*fim"),
+    Family("smollm2-fim", order="spm", named=r"(?i)smollm2.*fim", typed="after_mid"),
     Family(
         "mellum", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "spm",
         file="<filename>", stop=("<|endoftext|>", "<filename>"),
