@@ -138,7 +138,6 @@ JAVASCRIPT: dict[str, Row] = {
     "a condition": ("if (‸) {\n", "a > 0) {\n", "a > 0"),
     "a template": ("const a = `${‸}`;\n", "b}`;\n", "b"),
     "a type": ("const m: Map<‸\n", "string, Array<{ a: 1 }>>\n", "string, Array<{ a: 1 }>>"),
-    "tabs": ("class A {\n»a() {\n»»‸\n»}\n}\n", "b();\n        c();\n", "b();\n»»c();"),
     "a case may be empty": (
         "switch (a) {\n  ‸\n  case 2:\n    b();\n}\n",
         "case 1:\n",
@@ -152,7 +151,6 @@ OTHERS: dict[str, Row] = {
         "0 => g(),\n        _ => h(),\n    }\n}\n",
         "0 => g(),\n        _ => h(),",
     ),
-    "go tabs": ("func f() {\n»‸\n}\n", "    a()\n    b()\n", "a()\n»b()"),
     "go errors": (
         "func f() error {\n»a, err := b()\n»‸\n»c(a)\n}\n",
         "if err != nil {\n»»return err\n»}\n»c(a)\n",

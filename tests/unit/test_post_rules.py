@@ -28,9 +28,7 @@ WORTH = {
     "brackets": ("x = f(‸\n", "a))\n", "a)", "a))"),
     "tail": ("f(‸)\n", "a)\n", "a", "a)"),
     "seam": ("x = ‸\n", " a\n", "a", " a"),
-    "tabs": ("if a:\n»b\n‸\n", "    c\n", "»c", "    c"),
     "block": ("def f():\n    a = 1\n‸\n    b = 2\n", "    if a:\n", "", "    if a:"),
-    "blank": ("def f():\n    ‸\n", "a\n\n", "a", "a\n\n"),
 }
 
 
@@ -48,7 +46,7 @@ def test_a_rule_changes_its_row_and_can_be_left_out(
 
 
 def test_without_rules_a_text_stays() -> None:
-    said = "a)  \nb\nb\nb\n\n"
+    said = "a)  \nb\nb\nb"
     assert shown("f(‸)\nb\n", said, frozenset(RULES)) == said
 
 

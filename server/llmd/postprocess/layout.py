@@ -86,12 +86,6 @@ class Layout:
         return [*found, *([self.place.head] if self.place.head.isspace() else [])]
 
     @cached_property
-    def has_tabs(self) -> bool:
-        """Whether nothing here is indented with spaces, but for a comment's one."""
-        has_any = any(x.startswith("\t") for x in self.indents)
-        return has_any and not any(x.startswith("  ") for x in self.indents)
-
-    @cached_property
     def has_spaces(self) -> bool:
         """Whether nothing here is indented with a tab."""
         return bool(self.indents) and not any("\t" in x for x in self.indents)

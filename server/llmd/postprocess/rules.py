@@ -11,8 +11,6 @@ PURPOSES = {
     "brackets": "a closing bracket that closes nothing ends the text",
     "tail": "what stands right of the cursor is not said again",
     "seam": "spaces and indentation before the cursor are not said again",
-    "tabs": "a line is indented with what the file is indented with",
     "block": "in a language of colons, the text fits the indentation below it",
-    "blank": "no blank end",
 }
 RULES: tuple[str, ...] = tuple(PURPOSES)

@@ -9,7 +9,7 @@ from llmd.context.window import Excerpt
 from llmd.postprocess import brackets
 from llmd.postprocess.block import without_misfit
 from llmd.postprocess.layout import Layout, layout_of
-from llmd.postprocess.seam import in_own_indentation, without_seam
+from llmd.postprocess.seam import without_seam
 
 _QUOTES = "\"'"
 _N_TAIL = 3  # characters; shorter rests of a line often stand twice
@@ -17,14 +17,13 @@ _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202
 
 
 def trim(text: str, place: Excerpt, without: frozenset[str] = frozenset()) -> str:
-    """Nothing invisible, nothing that stands around the cursor already, nothing that can't stand
-    there. `without` names the rules (`rules.RULES`) that are left out."""
-    text, layout = _INVISIBLE.sub("", text).replace("\r\n", "\n"), layout_of(place)
+    """Nothing invisible, no blank end, nothing that stands around the cursor already, nothing
+    that can't stand there. `without` names the rules (`rules.RULES`) that are left out."""
+    text = _INVISIBLE.sub("", text).replace("\r\n", "\n").rstrip()
+    layout = layout_of(place)
     is_cut = layout.is_whole and not place.tail.strip() and not brackets.is_literal(place.prefix)
     steps: dict[str, Callable[[str], str]] = {
-        "blank": str.rstrip,
         "seam": lambda text: without_seam(text, layout),
-        "tabs": lambda text: in_own_indentation(text, layout),
         "tail": lambda text: _without_tail(text, layout),
         "brackets": lambda text: (
             _without_surplus(text, layout, place.next_line) if is_cut else text
