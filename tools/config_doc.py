@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from llmd.config_text import Key, keys
+from llmd.llama_flags import flags_of
 
 INTRO = """\
 # Configuration
@@ -17,6 +18,8 @@ A key is taken from a flag (`llmd serve --set KEY=VALUE`), else from the environ
 A change of the file is picked up while the daemon runs.
 `sampling`, `completion`, `context`, `background` and `engine.idle_unload_s` apply from the next request; `model`, `fim`, `kv` and the rest of `engine` load the model anew.
 A file with a mistake changes nothing: the old values stay, and the editor and `llmd status` name the file, the line and the key.
+
+The last column has llama.cpp's flags of the same meaning; `llmd config from-flags -- LINE` says a whole line of llama-cli or llama-server as settings, and what of it has no meaning here.
 
 ```toml
 model = "qwen2.5-coder-1.5b"
@@ -57,12 +60,14 @@ def text() -> str:
 
 def _head(section: str) -> str:
     title = f"`[{section}]`" if section else "Top level"
-    return f"\n## {title}\n\n| key | default | values | unit | why |\n|---|---|---|---|---|\n"
+    head = "| key | default | values | unit | why | llama.cpp |\n|---|---|---|---|---|---|\n"
+    return f"\n## {title}\n\n{head}"
 
 
 def _row(key: Key) -> str:
     leaf = key.name.rpartition(".")[2]
-    cells = (f"`{leaf}`", f"`{json.dumps(key.default)}`", key.allowed, key.unit, key.reason)
+    flags = ", ".join(f"`{name}`" for name in flags_of(key.name))
+    cells = (f"`{leaf}`", f"`{json.dumps(key.default)}`", key.allowed, key.unit, key.reason, flags)
     return f"| {' | '.join(cells)} |\n"
 
 

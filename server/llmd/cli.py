@@ -44,7 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llmd",
         usage="llmd [-h] [--version] COMMAND ...",
-        description="Completes code at the cursor in every editor, from one warm model",
         formatter_class=_Commands,
         add_help=False,
     )
@@ -52,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     version = f"llmd {__version__}"  # the usage names them: the help has to fit a screen
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="COMMAND", prog="llmd"
+        title="Completes code at the cursor in every editor, from one warm model",
+        required=True,
+        metavar="COMMAND",
+        prog="llmd",
     )
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     restart.add_argument("--daemon", action="store_true", help="replace the whole daemon")
     status = command("status", "say what the daemon is and has done")
     status.add_argument("--json", action="store_true", help="all of it, as docs/PROTOCOL.md has it")
+    status.add_argument("--plan", action="store_true", help="how the model is laid out, and why")
     why = command("why", "say what became of the last request of a file")
     why.add_argument("file", nargs="?", default="", help="the latest of all files if not given")
     why.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
@@ -81,13 +84,26 @@ def _parser() -> argparse.ArgumentParser:
     add_options(command("eval", "measure completions at places whose text is known"))
     bench_options.add_options(command("bench", "measure keys of an editing trace, or the model"))
     pull = command("pull", "bring a model to this machine")
-    pull.add_argument("model", help="builtin, a name of the catalog, or hf:OWNER/REPO/FILE")
+    pull.add_argument("model", nargs="?", help="NAME[:QUANTISATION] as `models` shows them, hf:"
+                      "OWNER/REPO/FILE, or a GGUF file; none: the best here")  # fmt: skip
+    pull.add_argument("--yes", action="store_true", help="do not ask")
+    models = command("models", "show the models here and to be pulled, and what fits")
+    models.add_argument("words", nargs="*", metavar="[rm|verify] NAME",
+                        help="all of one; remove some, or check files")  # fmt: skip
+    models.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
     use = command("use", "set the model, and load it")
     use.add_argument("model", help="a GGUF file, or a name that `pull` knows")
     config = command("config", "show the settings in force, and where each came from")
     config.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
+    config.add_argument("--write", action="store_true", help="from-flags: into the config file")
+    config.add_argument("action", nargs="?", choices=["from-flags"],
+                        help="say a llama-cli's or llama-server's line as settings")  # fmt: skip
+    config.add_argument("line", nargs="*", metavar="-- LINE", help="llama.cpp's line, after `--`")
     path = command("path", "print where llmd keeps something")
-    path.add_argument("what", choices=["socket", "models", "config", "log", "state"])
+    places = ["socket", "models", "config", "log", "state", "plugin-nvim", "plugin-vim"]
+    path.add_argument("what", choices=places)
+    doctor = command("doctor", "check the whole set-up, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
     purge = command("purge", "remove all that llmd keeps on this machine, after showing it")
     purge.add_argument("--yes", action="store_true", help="do not ask")
     command("lsp", "serve an editor on standard input and output")

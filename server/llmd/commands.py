@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmd import paths, report
-from llmd.errors import BadInput, DaemonError, ModelError
+from llmd.errors import BadInput, DaemonError
 from llmd.transport import control
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def restart(args: argparse.Namespace) -> None:
 
 def status(args: argparse.Namespace) -> None:
     found = _daemon().request("llmd/status", {})
-    print(json.dumps(found) if args.json else report.status_text(found))
+    text = report.plan_text if args.plan else report.status_text
+    print(json.dumps(found) if args.json else text(found))
 
 
 def why(args: argparse.Namespace) -> None:
@@ -122,40 +123,31 @@ def bench(args: argparse.Namespace) -> None:
     run(args)
 
 
-def pull(args: argparse.Namespace) -> None:
-    from llmd.terminal import pull_with_progress
+def pull(args: argparse.Namespace) -> int:
+    from llmd import commands_models
 
-    print(pull_with_progress(args.model))
+    return commands_models.pull(args)
+
+
+def models(args: argparse.Namespace) -> int:
+    from llmd import commands_models
+
+    return commands_models.models(args)
 
 
 def use(args: argparse.Namespace) -> None:
-    from llmd.models.header import check_model
-    from llmd.models.store import model_path
-    from llmd.settings import set_key
+    from llmd import commands_models
 
-    try:
-        path = model_path(args.model)
-        check_model(path)
-    except ModelError as error:  # here it is what the user typed
-        raise BadInput(str(error)) from None
-    is_name = Path(args.model) != path and not Path(args.model).exists()
-    value = args.model if is_name else str(path.absolute())
-    set_key(paths.config_path(), "model", value)
-    daemon = control.Control(control.ensure_daemon())
-    daemon.request("llmd/restart", {})
-    loaded = _wait_for_model(daemon)
-    rows = daemon.request("llmd/config", {})["rows"]
-    (row,) = (row for row in rows if row["key"] == "model")
-    if row["source"] != "file" or row["value"] != value:
-        raise BadInput(
-            f"The model is set in `{paths.config_path()}`, but the running daemon takes"
-            f" `{row['value']}` from its {row['source']}; `llmd restart --daemon` from this shell"
-        )
-    print(loaded)
+    commands_models.use(args)
 
 
 def config(args: argparse.Namespace) -> None:
     """The running daemon's settings, else those that one would start with."""
+    if args.action:
+        from llmd import commands_models
+
+        commands_models.config_from_flags(args.line, is_written=args.write)
+        return
     if peer := control.connect():
         found = control.Control(peer).request("llmd/config", {})
     else:
@@ -177,8 +169,16 @@ def path(args: argparse.Namespace) -> None:
         "config": paths.config_path,
         "log": paths.log_path,
         "state": paths.state_dir,
+        "plugin-nvim": lambda: paths.plugin_dir("nvim"),
+        "plugin-vim": lambda: paths.plugin_dir("vim"),
     }
     print(places[args.what]())
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from llmd.doctor.command import doctor as run
+
+    return run(args.json)
 
 
 def purge(args: argparse.Namespace) -> int:

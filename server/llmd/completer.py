@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from llmd.ahead import Ahead
@@ -65,6 +66,7 @@ class Completer:
         invoked: bool,
         selected: Selected | None = None,
         on_partial: Show | None = None,
+        alternative: int = 0,
     ) -> Coroutine[Any, Any, Answer]:
         """Looks at the document and ends its older request now; the coroutine does the rest.
 
@@ -74,6 +76,7 @@ class Completer:
         place = look(
             document, cursor, self._config, self._refuse, invoked=invoked, selected=selected
         )
+        place = replace(place, alternative=alternative)
         ticket, going = self._latest.take(document.number), self._going.get(document.number)
         limits = self._config.completion
         # With a floor nothing is shown before the end, and the first asker's end decides.
@@ -103,7 +106,8 @@ class Completer:
     ) -> Answer:
         if place.refusal:
             return self._record(place, "", Cost(), "suppressed", place.refusal)
-        if found := self._recall.find(place.document, place.excerpt):
+        found = None if place.alternative else self._recall.find(place.document, place.excerpt)
+        if found:
             return self._say_again(place, *found)
         if self.debounce_ms and not place.invoked:
             await asyncio.sleep(self.debounce_ms / 1e3)
@@ -177,13 +181,14 @@ class Completer:
             slot=place.slot,
             background=background,
             is_prefill=is_prefill,
+            alternative=place.alternative,
         )
 
     # -- answers
 
     def _show(self, place: Place, done: Done) -> Answer:
         text = trim(done.text, place.excerpt, self.without)
-        if text and self._is_unsure(done):
+        if text and self._is_unsure(done) and not place.alternative:
             return self._record(place, "", done.cost, "suppressed", "confidence", done)
         self._remember(place, text, done)
         reason = done.error or done.reason
@@ -197,7 +202,8 @@ class Completer:
         is_whole = done.reason not in ("failed", "deadline", "cancelled")
         if is_whole and place.slot and self._config.completion.recall:
             excerpt = place.excerpt
-            said = Said(excerpt.prefix, excerpt.shown_suffix, text, is_ahead)
+            is_other = place.alternative > 0
+            said = Said(excerpt.prefix, excerpt.shown_suffix, text, is_ahead, is_other)
             self._recall.add(place.document, said)
 
     def _say_again(self, place: Place, said: Said, rest: str) -> Answer:

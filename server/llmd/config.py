@@ -129,15 +129,28 @@ class Engine(_Section, frozen=True):
     ] = "auto"
     n_gpu_layers: Annotated[
         Annotated[int, Meta(ge=0, le=10_000)] | Literal["all"],
-        _about("layers on the GPU, where llama.cpp was built for one"),
+        _about("on the GPU, the output counted as one; `all` is as many as fit", "layers"),
     ] = "all"
     n_batch: Annotated[
         Annotated[int, Meta(ge=1, le=4096)] | Auto,
         _about("evaluated at once; `auto` is 64 on a CPU, 512 on a GPU", "tokens"),
     ] = "auto"
-    threads: Annotated[
-        Annotated[int, Meta(ge=1, le=1024)] | Auto, _about("`auto` is the number of cores")
+    n_ubatch: Annotated[
+        Annotated[int, Meta(ge=1, le=4096)] | Auto,
+        _about("computed at once, at most n_batch; `auto` is n_batch, less to fit", "tokens"),
     ] = "auto"
+    tensor_split: Annotated[
+        tuple[Annotated[float, Meta(ge=0, le=1e6)], ...] | Auto,
+        _about("shares of the layers by GPU; `auto` is by what each has free"),
+    ] = "auto"
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | Auto, _about("`auto` is the number of fast cores")
+    ] = "auto"
+    prio: Annotated[
+        int,
+        Meta(ge=-1, le=3),
+        _about("of the engine's process: -1 low, 0 normal, 1 medium, 2 high, 3 highest"),
+    ] = 0
     flash_attn: Annotated[bool | Auto, _about("`auto` is on, but for a CPU, where it is slow")] = (
         "auto"
     )
@@ -146,6 +159,9 @@ class Engine(_Section, frozen=True):
         CacheType | Auto, _about("`auto` is q4_0 with flash attention, else f16")
     ] = "auto"
     mmap: Annotated[bool, _about("map the model's file instead of reading it")] = True
+    mlock: Annotated[
+        bool, _about("keep the model's pages in memory, whatever else would like them")
+    ] = False
     idle_unload_s: Annotated[
         int,
         Meta(ge=0, le=7 * 24 * 3600),

@@ -187,7 +187,8 @@ def _allowed(field: dict[str, Any]) -> str:
     if "enum" in field:
         return " or ".join(f'"{value}"' for value in field["enum"])
     if field["type"] == "array":
-        return "a list of texts"
+        is_number = field.get("items", {}).get("type") == "number"
+        return "a list of numbers" if is_number else "a list of texts"
     if field["type"] in ("integer", "number"):
         kind = "a whole number" if field["type"] == "integer" else "a number"
         low = field.get("minimum", field.get("exclusiveMinimum"))

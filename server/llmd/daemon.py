@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,14 +19,16 @@ from llmd import __version__, logs, machine, paths, status
 from llmd.completer import Completer
 from llmd.config import Config
 from llmd.context.workspace import Workspaces
-from llmd.document.store import names_of
+from llmd.document.store import Document, names_of
+from llmd.engine.pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, after
 from llmd.engine.service import EngineService
 from llmd.errors import DaemonError, LlmdError, place_of
 from llmd.logs import LastError
+from llmd.outcomes import Outcomes
 from llmd.settings import Settings, as_object, load_settings, needs_reload
-from llmd.transport.listen import Listener
-from llmd.transport.lsp import serve_connection
-from llmd.transport.service import Client, EngineView, Then
+from llmd.transport import lsp, nvim
+from llmd.transport.listen import Listener, Protocols
+from llmd.transport.service import Client, EngineView, Outcome, Then
 from llmd.watch import changes
 
 _log = logging.getLogger("llmd")
@@ -50,11 +53,15 @@ class Daemon:
         self._stop = asyncio.Event()
         self._then: Then = "on_demand"
         self._workspaces = Workspaces()
-        self.engine = EngineService(settings.config, on_change=self._tell_clients)
+        self._pressure = Pressure()
+        self._has_moved = asyncio.Event()  # the engine
+        self.engine = EngineService(settings.config, on_change=self._engine_changed)
         self.completer = Completer(settings.config, self.engine, self._refuse)
         self.complete = self.completer.complete
         self.cursor_rests = self.completer.rest
         self.document_closed = self.completer.forget
+        self._outcomes = Outcomes(paths.outcomes_path())
+        self._model_name = ""  # of the latest that was loaded
 
     # -- transport.service.Service
 
@@ -70,17 +77,29 @@ class Daemon:
     def document_opened(self) -> None:
         self.engine.wake()
 
+    def noted(self, document: Document, outcome: Outcome) -> None:
+        if self.engine.info:
+            self._model_name = self.engine.info.name
+        model = self._model_name or self._settings.config.model
+        self._outcomes.add(document.language, model, outcome)
+
     def status(self) -> dict[str, Any]:
         found = status.snapshot(
             self.engine,
             self.completer.totals,
             self.completer.ahead.totals,
             self._clients,
-            self._settings.config.model,
+            self.engine.config.model,
             self._last_error,
         )
         config = {"path": str(self._settings.path), "problem": self._config_problem}
-        return {**found, "config": config, "debounce_ms": self.completer.debounce_ms}
+        return {
+            **found,
+            "config": config,
+            "debounce_ms": self.completer.debounce_ms,
+            "pressure": {"step": self._pressure.step, "doing": self._pressure.doing},
+            "outcomes": self._outcomes.rows(),
+        }
 
     def why(self, uri: str) -> dict[str, Any] | None:
         return self.completer.journal.last(names_of(uri)[-1] if uri else "")
@@ -90,6 +109,11 @@ class Daemon:
 
     def restart(self) -> None:
         self._reload(force=True)
+
+    def use(self) -> None:
+        """Loads what the config says now, where that is not loaded already."""
+        self._reload(force=self.engine.state == "failed" or self.engine.file_has_changed())
+        self.engine.wake()
 
     def stop(self, then: Then = "on_demand") -> None:
         self._then = then
@@ -102,11 +126,13 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         listener = Listener()
-        await listener.start(socket_path, lambda r, w: serve_connection(r, w, self))
+        await listener.start(socket_path, self._protocols())
         works = {
             "The engine": self.engine.run(),
             "Watching the config": self._watch_config(),
             "Watching the battery": self._watch_battery(),
+            "Watching the memory": self._watch_memory(),
+            "Counting": self._outcomes.keep(),
         }
         tasks = [asyncio.create_task(_logged(what, work)) for what, work in works.items()]
         _log.info("llmd %s serves %s, pid %d", __version__, socket_path, os.getpid())
@@ -121,6 +147,11 @@ class Daemon:
             await asyncio.gather(*tasks, return_exceptions=True)
             await listener.close()
 
+    def _protocols(self) -> Protocols:
+        by_lsp = partial(lsp.serve_connection, service=self)
+        by_nvim = partial(nvim.serve_connection, service=self)
+        return dict.fromkeys((b"C", b"c"), by_lsp) | dict.fromkeys(nvim.FIRST_BYTES, by_nvim)
+
     def _view(self) -> EngineView:
         engine = self.engine
         is_failed = engine.state == "failed"
@@ -128,6 +159,10 @@ class Daemon:
         doing = "" if is_failed else engine.reason
         share = engine.loaded_share
         return EngineView(engine.state, share, doing, tuple(filter(None, problems)))
+
+    def _engine_changed(self) -> None:
+        self._has_moved.set()
+        self._tell_clients()
 
     def _tell_clients(self) -> None:
         view = self._view()
@@ -160,7 +195,8 @@ class Daemon:
         self.completer.configure(config)
         self._set_debounce()
         is_worth_a_try = self.engine.state == "failed" and config != old
-        self.engine.configure(config, force or is_worth_a_try or needs_reload(old, config))
+        is_other = needs_reload(self.engine.config, config)
+        self.engine.configure(config, force or is_worth_a_try or is_other)
         self._tell_clients()
 
     async def _watch_battery(self) -> None:
@@ -173,7 +209,32 @@ class Daemon:
     def _set_debounce(self) -> None:
         on_battery = bool(machine.on_battery())
         self.completer.debounce_ms = debounce_ms(self._settings.config, on_battery)
-        self.completer.ahead.is_allowed = may_work_ahead(self._settings.config, on_battery)
+        is_allowed = may_work_ahead(self._settings.config, on_battery)
+        self.completer.ahead.is_allowed = is_allowed and not self._pressure.step
+
+    async def _watch_memory(self) -> None:
+        """When a model was loaded, then again and again; not while nothing is loaded."""
+        while True:
+            if self.engine.state == "ready" or self._pressure.step:
+                reading = await asyncio.to_thread(machine.memory_reading)
+                self._press(after(self._pressure, reading))
+                await asyncio.sleep(EVERY_S)
+            else:
+                self._has_moved.clear()
+                await self._has_moved.wait()
+
+    def _press(self, new: Pressure) -> None:
+        old, self._pressure = self._pressure, new
+        if old.step == new.step:
+            return
+        _log.warning("Step %d: %s", new.step, new.doing or "memory is no longer short")
+        self._set_debounce()
+        self.engine.keep_parked(new.step < NO_PARKED)
+        if new.step == UNLOADED:
+            self.engine.hold(f"The model is unloaded: {new.doing}")
+        elif old.step == UNLOADED:
+            self.engine.release()
+        self._tell_clients()
 
 
 def debounce_ms(config: Config, on_battery: bool) -> int:

@@ -35,7 +35,9 @@ class Generation:
             self.show(text)
 
     def serves(self, place: Place) -> bool:
-        """Whether what it says goes on from what stands there."""
+        """Whether what it says goes on from what stands there. An alternative is one place's."""
+        if self.place.alternative or place.alternative:
+            return False
         may_wait = self.place.invoked or not place.invoked
         is_going = not self.job.answered.done()
         return is_going and may_wait and self.rest(self.text, place) is not None

@@ -30,7 +30,7 @@ INVOKED_DEADLINE_FACTOR = 20
 @dataclass(frozen=True, slots=True)
 class Place:
     """`document` is its number, `slot` its part of the KV cache; `refusal`: why there is nothing
-    to ask."""
+    to ask; `alternative`: which text other than the best one."""
 
     document: int
     slot: int
@@ -43,10 +43,12 @@ class Place:
     excerpt: window.Excerpt = NO_TEXT
     lines: LineRange | None = None
     refusal: str = ""
+    alternative: int = 0
 
     def accepted(self, text: str) -> Place:
         """Where the cursor is once `text` has been accepted."""
-        return replace(self, excerpt=self.excerpt.accepted(text), arrived_s=time.monotonic())
+        excerpt = self.excerpt.accepted(text)
+        return replace(self, excerpt=excerpt, arrived_s=time.monotonic(), alternative=0)
 
 
 def look(

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Literal
 
 from llmd.errors import BadInput, DaemonError
 
@@ -69,8 +70,29 @@ def lock_path() -> Path:
     return state_dir() / "daemon.lock"
 
 
+def outcomes_path() -> Path:
+    return state_dir() / "outcomes.json"
+
+
+def speeds_path() -> Path:
+    return state_dir() / "speeds.json"
+
+
 def log_path() -> Path:
     return state_dir() / "llmd.log"
+
+
+def plugin_dir(editor: Literal["nvim", "vim"]) -> Path:
+    """The plugin's folder: in the installed package, else in the checkout.
+
+    Raises:
+        DaemonError: neither is there.
+    """
+    package = Path(__file__).parent
+    places = (package / "_plugins" / editor, package.parents[1] / "plugins" / editor)
+    if found := next(filter(Path.is_dir, places), None):
+        return found
+    raise DaemonError(f"The plugin is not in `{places[0]}`; install llmd again")
 
 
 def private_dir(path: Path) -> Path:

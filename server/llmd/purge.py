@@ -15,7 +15,10 @@ from llmd import paths
 from llmd.errors import DaemonError, LlmdError
 from llmd.logs import N_KEPT
 from llmd.models import store
+from llmd.models.ledger import LEDGER_FILE
 from llmd.models.presence import PULL_LOCK_FILE
+
+MODELS_FILES = (PULL_LOCK_FILE, LEDGER_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,12 @@ class Kept:
 def kept() -> list[Kept]:
     """What is there of our own files, and of the folders that are ours alone."""
     models, log = paths.models_dir(), paths.log_path()
-    places = [models / name for name in (store.BUILTIN_FILE, store.HUB_FOLDER, PULL_LOCK_FILE)]
+    places = [models / name for name in (store.BUILTIN_FILE, store.HUB_FOLDER, *MODELS_FILES)]
     places += [log, *(log.with_name(f"{log.name}.{no + 1}") for no in range(N_KEPT))]
     places += [paths.lock_path(), paths.config_path()]
+    places.append(paths.speeds_path())
+    counts = paths.outcomes_path()
+    places += [counts, *counts.parent.glob(f"{counts.name}.*")]  # and what was set aside
     with suppress(LlmdError):  # too long a path: nothing can be there
         places.append(paths.socket_path())
     found = (place for place in places if place.exists() or place.is_symlink())

@@ -14,15 +14,19 @@ MAX_DOCUMENTS, MAX_ANSWERS = 32, 16
 @dataclass(frozen=True, slots=True)
 class Said:
     """`text` as it was shown where `prefix` and `suffix` stood around the cursor; the suffix is
-    the model's, without the closers that an editor adds. `is_ahead`: nobody had asked."""
+    the model's, without the closers that an editor adds. `is_ahead`: nobody had asked.
+    `is_other`: an alternative, which only goes on where some of it has been typed."""
 
     prefix: str
     suffix: str
     text: str
     is_ahead: bool = False
+    is_other: bool = False
 
     def rest(self, excerpt: Excerpt) -> str | None:
         """What is still to be shown of it here; None: it says nothing about this place."""
+        if self.is_other and len(excerpt.prefix) == len(self.prefix):
+            return None
         return rest_of(self.text, self.prefix, self.suffix, excerpt)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmd.errors import printable
 
+_OUTCOMES = ("shown", "accepted", "typed_through", "rejected", "dismissed")
 _MIB = 1 << 20
 
 
@@ -29,10 +30,12 @@ def status_text(found: dict[str, Any]) -> str:
         "memory": "daemon {daemon_bytes} MiB, worker {worker_bytes} MiB".format(
             **{key: value // _MIB for key, value in found["memory"].items()}
         ),
+        "pressure": found.get("pressure", {}).get("doing", ""),
         "clients": ", ".join(client["editor"] or client["name"] for client in found["clients"])
         or "none",
         "requests": _counted(counts["by_path"], counts["requests"]),
         "suppressed": _counted(found["suppressed"], sum(found["suppressed"].values())),
+        "shown": _outcomes(found["outcomes"]),
         "ttft": _latency(found["latency"]["ttft_ms"]),
         "total": _latency(found["latency"]["total_ms"]),
         "speed": "prefill {prefill_tokens_per_s:.0f}, decode {decode_tokens_per_s:.0f} tokens/s".format(  # noqa: E501
@@ -44,6 +47,16 @@ def status_text(found: dict[str, Any]) -> str:
         "last error": "{at} {text}".format(**found["last_error"]).strip() or "none",
     }
     return table(list(rows.items()))
+
+
+def plan_text(found: dict[str, Any]) -> str:
+    """How the model is laid out and why; or why there is none."""
+    plan = found["model"]["plan"]
+    if not plan:
+        return f"No model is loaded ({_state(found)}); a completion loads one"
+    worker, planned = found["memory"]["worker_bytes"], found["memory"]["planned_bytes"]
+    taken = f"The worker takes {worker // _MIB} MiB, {planned // _MIB} MiB were planned."
+    return "\n".join(map(printable, [*plan, taken]))
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
@@ -104,6 +117,23 @@ def _kv_cache(found: dict[str, Any]) -> str:
 def _counted(counts: dict[str, int], total: int) -> str:
     parts = ", ".join(f"{n} {name}" for name, n in counts.items())
     return f"{total}: {parts}" if parts else "none"
+
+
+def _outcomes(rows: list[dict[str, Any]]) -> str:
+    """Of all filetypes and models."""
+    n = {kind: sum(row[kind]["n"] for row in rows) for kind in _OUTCOMES}
+    if not any(n.values()):
+        return "none"
+    said = "{shown}: {accepted} accepted, {typed_through} typed, {rejected} rejected, {dismissed} "
+    return said.format(**n) + f"dismissed{_used(rows)}"
+
+
+def _used(rows: list[dict[str, Any]]) -> str:
+    """The share of what was shown that stands in a file; nothing where an editor tells only of
+    what was taken."""
+    kinds = ("shown", "accepted", "typed_through")
+    shown, *used = (sum(row[kind]["n_chars"] for row in rows) for kind in kinds)
+    return f"; {100 * sum(used) / shown:.0f} % of the characters used" if shown else ""
 
 
 def _latency(quantiles: dict[str, float]) -> str:

@@ -104,6 +104,30 @@ def set_key(path: Path, key: str, value: Any) -> None:
         raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
 
 
+def text_of(path: Path) -> str:
+    """Empty where there is no file.
+
+    Raises:
+        BadInput: it can't be read.
+    """
+    return _read(path)
+
+
+def take_back(path: Path, changed: str, before: str) -> bool:
+    """Writes `before` where the file still says `changed`. Whether it did.
+
+    Raises:
+        BadInput: it can't be written.
+    """
+    if _read(path) != changed:
+        return False
+    try:
+        _replace(path.resolve(), before)
+    except OSError as error:
+        raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
+    return True
+
+
 def _changed(text: str, key: str, value: Any) -> str:
     """Empty where tomlkit can't."""
     import tomlkit  # takes as long to import as a status to print

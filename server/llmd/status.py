@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from llmd import __version__, machine
 from llmd.engine.service import EngineService
 from llmd.errors import LlmdError
@@ -39,6 +41,7 @@ def snapshot(
         "worker_pid": engine.worker_pid,
         "uptime_s": round(time.monotonic() - _STARTED_S, 1),
         "model": _model(engine, model),
+        "switch": msgspec.to_builtins(engine.switch),
         "slots": engine.slots(),
         "counts": counts,
         "background": background.counts(),
@@ -49,6 +52,7 @@ def snapshot(
             "daemon_bytes": machine.rss_bytes(os.getpid()),
             "worker_bytes": machine.rss_bytes(engine.worker_pid),
             "kv_bytes": info.kv_bytes if info else 0,
+            "planned_bytes": info.planned_bytes if info else 0,
         },
         "process": {
             "n_tasks": len(asyncio.all_tasks()),
@@ -72,6 +76,6 @@ def _model(engine: EngineService, model: str) -> dict[str, Any]:
         path = model
     keys = (
         "name", "family", "order", "quantisation", "backend", "n_ctx", "n_layers", "n_gpu_layers",
-        "cache_type_k", "cache_type_v", "flash_attn", "n_batch", "threads",
+        "cache_type_k", "cache_type_v", "flash_attn", "n_batch", "threads", "plan",
     )  # fmt: skip
     return {"path": path, **{key: getattr(engine.info, key, None) for key in keys}}

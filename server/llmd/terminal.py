@@ -23,24 +23,46 @@ from rich.text import Text
 
 from llmd.models import store
 from llmd.models.builtin import pull_builtin
-from llmd.models.catalog import CATALOG, HubFile
+from llmd.models.catalog import find
 from llmd.models.hub import pull_hub
+from llmd.models.own import pull_own
+from llmd.models.refs import HUB_PREFIX, HubFile
 
 
 def pull_with_progress(name: str = store.BUILTIN) -> Path:
     """Brings the model with its progress on standard error: a bar, or lines if it is no terminal.
+    What its entry puts upon it comes too.
 
     Raises:
         BadInput: `name` is nothing that can be pulled.
         ModelError: it cannot be had.
     """
-    file = store.what_to_pull(name)
-    if file is None:
+    source = store.what_to_pull(name)
+    if source is None:
         return _pull_builtin()
-    if (entry := CATALOG.get(name)) and not store.hub_path(file).is_file():
-        facts = f"{entry.quantisation}, {entry.n_bytes / 1e9:.1f} GB, licence {entry.licence}"
-        print(f"{name}: {facts}", file=sys.stderr, flush=True)
-    return _pull_hub(file)
+    if isinstance(source, Path):
+        path = pull_own(source)
+    else:
+        _tell_what_comes(name, source)
+        path = _pull_hub(source)
+    for adapter in store.adapters_to_pull(name):
+        _pull_hub(adapter)
+    return path
+
+
+def _tell_what_comes(name: str, file: HubFile) -> None:
+    if path := store.found_path(file):
+        if path != store.hub_path(file):
+            _say(f"{name}: is on this machine already, and used where it lies")
+    elif found := None if name.startswith(HUB_PREFIX) else find(name):
+        entry, variant = found
+        about = "" if variant.is_exact else "about "
+        facts = f"{variant.quantisation}, {about}{variant.n_bytes / 1e9:.1f} GB"
+        _say(f"{name}: {facts}, licence {entry.licence}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _pull_builtin() -> Path:

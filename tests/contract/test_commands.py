@@ -18,8 +18,8 @@ from tests.support.editor import Editor
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    "serve", "start", "stop", "restart", "status", "why", "logs", "complete", "pull", "use",
-    "config", "path", "purge", "lsp", "demo",
+    "serve", "start", "stop", "restart", "status", "why", "logs", "complete", "pull", "models",
+    "use", "config", "path", "doctor", "purge", "lsp", "demo",
 )  # fmt: skip
 CODE = "def area(radius):\n    return 3.14 * \n"
 PLANTED = "planted_text_4711"
@@ -121,9 +121,17 @@ def test_path_prints_the_places(alone: RunningDaemon) -> None:
     }
 
 
+def test_path_prints_the_plugins_of_the_checkout(alone: RunningDaemon) -> None:
+    for editor in ("nvim", "vim"):
+        found = alone.llmd("path", f"plugin-{editor}").stdout.strip()
+        assert found == str(ROOT / "plugins" / editor)
+
+
 def test_purge_shows_and_removes_all(own_daemon: RunningDaemon, tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
+    for name in ("outcomes.json", "outcomes.json.broken"):
+        (tmp_path / "state" / name).touch()
     (tmp_path / "state" / "mine.txt").touch()  # a folder that a variable names may hold anything
     (models / "smollm2-135m-fim-3-Q8_0.gguf").write_bytes(b"x" * (3 << 20))
     own_daemon.env["LLMD_MODELS_DIR"] = str(models)
@@ -151,13 +159,19 @@ def test_a_wheel_has_all_that_is_needed_outside_the_checkout(
     names = zipfile.ZipFile(wheel).namelist()
     assert "llmd/models/smollm2-135m-fim-lora-f16.gguf" in names
     assert not [name for name in names if name.startswith("tests")]
+    for editor in ("nvim", "vim"):
+        own = [path for path in (ROOT / "plugins" / editor).rglob("*") if path.is_file()]
+        kept = {f"llmd/_plugins/{path.relative_to(ROOT / 'plugins')}" for path in own}
+        assert kept
+        assert kept <= set(names)
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     packages = sysconfig.get_path("purelib")
     # The checkout's own entry in sys.path is taken away: only the wheel has an `llmd` then.
     code = (
         f"import sys; sys.path = [p for p in sys.path if not p.startswith({str(ROOT)!r})"
         f" or p == {packages!r}]; import llmd; print(llmd.__file__);"
-        " from llmd.cli import main; sys.exit(main(['status']))"
+        " from llmd.cli import main; main(['path', 'plugin-nvim']); main(['path', 'plugin-vim']);"
+        " sys.exit(main(['status']))"
     )
     env = {**daemon.env, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
@@ -168,5 +182,8 @@ def test_a_wheel_has_all_that_is_needed_outside_the_checkout(
         text=True,
         check=True,
     )
-    assert done.stdout.startswith(str(tmp_path / "site"))
+    package = tmp_path / "site" / "llmd"
+    module, *folders = done.stdout.splitlines()[:3]
+    assert module == str(package / "__init__.py")
+    assert folders == [str(package / "_plugins" / editor) for editor in ("nvim", "vim")]
     assert "SmolLM2-135M-FIM" in done.stdout

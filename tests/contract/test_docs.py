@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 BLOCK = re.compile(r"^```(sh|console|toml|lua)\n(.*?)^```$", re.M | re.S)
 # Other tests run these to their end.
-RUN_ELSEWHERE = ("serve", "lsp", "demo", "stop", "restart", "purge", "use", "bench")
+RUN_ELSEWHERE = ("serve", "lsp", "demo", "stop", "restart", "purge", "use", "bench", "doctor")
 SAMPLE = "def area(radius):\n    return 3.14 * \n"
 
 

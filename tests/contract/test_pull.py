@@ -4,6 +4,7 @@ machine."""
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pty
 import random
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,11 @@ from tests.support import gguf_bytes
 from tests.support.daemon import wait_until
 from tests.support.hub import COMMIT, Faults, Hub
 
-from llmd.models.catalog import CATALOG, HubFile
+from llmd.models.catalog import catalog
 from llmd.models.hub import CHUNK_BYTES
+from llmd.models.ledger import LEDGER_FILE
 from llmd.models.presence import PULL_LOCK_FILE
+from llmd.models.refs import HubFile
 
 REPO, FILE = "ann/Tiny-GGUF", "q8/tiny-q8_0.gguf"
 REF = f"hf:{REPO}/{FILE}"
@@ -42,6 +46,9 @@ class Puller:
         self.env = kept | {
             "LLMD_MODELS_DIR": str(self.models),
             "HF_HOME": str(self.hf_home),
+            "OLLAMA_MODELS": str(folder / "ollama"),
+            "LLAMA_CACHE": str(folder / "llama.cpp"),
+            "LLMD_CONFIG": str(folder / "config.toml"),
             "HF_ENDPOINT": hub.endpoint,
             "HF_HUB_DISABLE_XET": "1",
             "NO_PROXY": "*",
@@ -77,8 +84,9 @@ class Puller:
         return last.removeprefix("llmd: ")
 
     def left(self) -> set[str]:
-        """Files in the models folder, without their folders and the lock."""
-        return {path.name for path in self.models.rglob("*") if path.is_file()} - {PULL_LOCK_FILE}
+        """Files in the models folder, without their folders, the lock and the ledger."""
+        ours = {PULL_LOCK_FILE, LEDGER_FILE}
+        return {path.name for path in self.models.rglob("*") if path.is_file()} - ours
 
     def n_partial_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.models.rglob(".partial-*"))
@@ -95,6 +103,12 @@ class Puller:
             pull.communicate(timeout=60)
         self.hub.release.set()
         return pull.returncode
+
+
+def entry_file(name: str) -> HubFile:
+    source = catalog()[name].variants[0].source
+    assert isinstance(source, HubFile)
+    return source
 
 
 @pytest.fixture
@@ -139,7 +153,7 @@ def test_a_terminal_shows_a_bar_and_bytes(puller: Puller) -> None:
 
 
 def test_what_is_there_is_not_asked_for_again(puller: Puller) -> None:
-    for place in (puller.target, starcoder := puller.place(CATALOG["starcoder2-3b"].file)):
+    for place in (puller.target, starcoder := puller.place(entry_file("starcoder2-3b"))):
         place.parent.mkdir(parents=True)
         place.write_bytes(b"what an earlier pull has checked")
     assert puller.pull() == (0, str(puller.target), "")
@@ -247,7 +261,7 @@ def test_a_file_that_is_no_model_is_refused_and_removed(puller: Puller) -> None:
 
 def test_a_catalog_file_that_the_hub_has_changed_is_not_downloaded(puller: Puller) -> None:
     """Row 30."""
-    entry = CATALOG["qwen2.5-coder-0.5b"].file
+    entry = entry_file("qwen2.5-coder-0.5b")
     puller.hub.files[f"{entry.repo}/{entry.file}"] = CONTENT
     puller.hub.revisions.add(entry.revision)
     assert puller.refusal(entry.name) == (
@@ -258,7 +272,7 @@ def test_a_catalog_file_that_the_hub_has_changed_is_not_downloaded(puller: Pulle
 
 
 def test_a_name_of_the_catalog_is_brought_with_its_licence_told(puller: Puller) -> None:
-    entry = CATALOG["starcoder2-3b"].file
+    entry = entry_file("starcoder2-3b")
     puller.hub.files[f"{entry.repo}/{entry.file}"] = CONTENT
     with puller.start(entry.name) as pull:
         out, err = pull.communicate(timeout=60)
@@ -349,7 +363,7 @@ def test_what_the_hub_refuses_is_one_sentence(
     puller: Puller, name: str, faults: Faults, expected: str
 ) -> None:
     puller.hub.gated.add("ann/Gated-GGUF")
-    entry = CATALOG["qwen2.5-coder-3b"].file
+    entry = entry_file("qwen2.5-coder-3b")
     puller.hub.files |= {"ann/Gated-GGUF/x.gguf": b"", f"{entry.repo}/{entry.file}": b""}
     puller.hub.faults = faults
     assert puller.refusal(name) == expected
@@ -439,12 +453,16 @@ def test_a_folder_that_refuses_is_told(puller: Puller) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("./m.gguf", "Model `./m.gguf` is a path, expected a name; run `llmd use ./m.gguf`"),
+        ("./m.gguf", "Model file `m.gguf` does not exist; name a GGUF file"),
         (
             "qwen2.5-coder-1.5",
-            "Model `qwen2.5-coder-1.5` is not known, expected builtin, qwen2.5-coder-0.5b, "
-            "qwen2.5-coder-1.5b, qwen2.5-coder-3b, qwen2.5-coder-7b, starcoder2-3b or "
-            "hf:OWNER/REPO/FILE.gguf; did you mean `qwen2.5-coder-1.5b`",
+            "Model `qwen2.5-coder-1.5` is not known, expected a name that `llmd models` shows, "
+            "hf:OWNER/REPO/FILE.gguf or a GGUF file; did you mean `qwen2.5-coder-1.5b`",
+        ),
+        (
+            "qwen2.5-coder-14b:Q9",
+            "Model `qwen2.5-coder-14b` has no quantisation `Q9`, expected Q4_K_M, Q5_K_M, Q6_K, "
+            "Q8_0, Q4_0, Q3_K_M",
         ),
         (
             "hf:../../x.gguf",
@@ -462,3 +480,169 @@ def test_the_commit_is_fixed_while_a_file_is_brought(puller: Puller) -> None:
     puller.pull()
     paths = [r.path for r in puller.hub.requests if not r.is_of_store]
     assert paths == [f"/{REPO}/resolve/{revision}/{FILE}" for revision in ("main", COMMIT)]
+
+
+# -- models in several parts
+
+
+def part(no: int, n_parts: int = 3) -> bytes:
+    """A GGUF of a model that is split; the first holds its fields."""
+    changes = {
+        "split.no": gguf_bytes.number(gguf_bytes.U16, no),
+        "split.count": gguf_bytes.number(gguf_bytes.U16, n_parts),
+    }
+    tensors, n_bytes = gguf_bytes.placed({f"p{no}": (32,)})
+    first = gguf_bytes.tiny(changes)
+    other = gguf_bytes.Gguf([*changes.items()], tensors, bytes(n_bytes))
+    return (other if no else first).encode() + random.Random(no).randbytes(CHUNK_BYTES)
+
+
+SPLIT = [f"big/m-{no:05}-of-00003.gguf" for no in (1, 2, 3)]
+SPLIT_REF = f"hf:{REPO}/{SPLIT[0]}"
+
+
+@pytest.fixture
+def split(puller: Puller) -> Puller:
+    puller.hub.files |= {f"{REPO}/{file}": part(no) for no, file in enumerate(SPLIT)}
+    return puller
+
+
+def places(puller: Puller) -> list[Path]:
+    return [puller.models / "hf" / REPO / file for file in SPLIT]
+
+
+def test_a_model_in_parts_comes_whole(split: Puller) -> None:
+    code, out, _ = split.pull(SPLIT_REF)
+    assert (code, out) == (0, str(places(split)[0]))
+    assert [place.read_bytes() for place in places(split)] == [part(no) for no in range(3)]
+    assert split.left() == {place.name for place in places(split)}
+    assert split.hub.downloads() == ["", "", ""]
+
+
+def test_a_part_that_is_missing_is_brought_and_the_others_are_not(split: Puller) -> None:
+    assert split.pull(SPLIT_REF)[0] == 0
+    places(split)[1].unlink()
+    assert split.pull(SPLIT_REF)[0] == 0
+    assert places(split)[1].read_bytes() == part(1)
+    assert split.hub.downloads() == ["", "", "", ""]
+
+
+def test_without_all_its_parts_a_model_does_not_appear(split: Puller) -> None:
+    split.hub.served[f"{REPO}/{SPLIT[1]}"] = bytes(len(part(1)))
+    assert "came with SHA-256" in split.refusal(SPLIT_REF)
+    assert not places(split)[0].exists()
+    split.hub.served.clear()
+    assert split.pull(SPLIT_REF)[0] == 0
+    assert places(split)[1].read_bytes() == part(1)
+
+
+def test_a_later_part_is_refused_with_the_first(puller: Puller) -> None:
+    code, _, last = puller.pull(f"hf:{REPO}/{SPLIT[1]}")
+    assert code == 2
+    assert "names part 2 of 3; name `m-00001-of-00003.gguf`" in last
+
+
+def test_parts_come_at_the_same_time(split: Puller) -> None:
+    """One that stalls does not hold up the others."""
+    split.hub.faults = Faults(stall_after_bytes=1000)
+    with split.start(SPLIT_REF) as pull:
+        wait_until(split.hub.has_stalled.is_set, "one part stalls")
+        n_others = 2 * CHUNK_BYTES
+        wait_until(lambda: split.n_partial_bytes() >= n_others, "the others are written")
+        split.hub.release.set()
+        pull.communicate(timeout=60)
+    assert pull.returncode == 0
+
+
+def test_ctrl_c_waits_for_no_part(split: Puller) -> None:
+    split.hub.faults = Faults(stall_after_bytes=1000)
+    with split.start(SPLIT_REF) as pull:
+        wait_until(lambda: split.n_partial_bytes() >= 2 * CHUNK_BYTES, "two parts are written")
+        pull.send_signal(signal.SIGINT)
+        pull.communicate(timeout=5)  # the client waits 10 s for a line
+    assert pull.returncode == 130
+    split.hub.release.set()
+    assert split.pull(SPLIT_REF)[0] == 0
+    assert [place.read_bytes() for place in places(split)] == [part(no) for no in range(3)]
+
+
+def has_written(puller: Puller, n_bytes: int) -> bool:
+    return puller.n_partial_bytes() >= n_bytes
+
+
+def test_a_pull_that_is_killed_ten_times_ends_with_the_right_hash(puller: Puller) -> None:
+    """The bar: at random points, among them inside the first chunk."""
+    rng = random.Random(3407)
+    content = gguf_bytes.tiny().encode() + rng.randbytes(24 * CHUNK_BYTES)
+    puller.hub.files[f"{REPO}/{FILE}"] = content
+    n_here, starts = 0, []
+    for _ in range(10):
+        stop = rng.randrange(1, 3 * CHUNK_BYTES)
+        puller.hub.faults = Faults(stall_after_bytes=stop)
+        puller.hub.has_stalled.clear()
+        puller.hub.release.clear()
+        with puller.start() as pull:
+            wait_until(puller.hub.has_stalled.is_set, "the download stalls")
+            due = n_here + stop // CHUNK_BYTES * CHUNK_BYTES
+            wait_until(partial(has_written, puller, due), "its chunks are written")
+            pull.kill()
+            pull.communicate(timeout=60)
+        puller.hub.release.set()
+        starts.append(n_here)
+        assert not puller.target.exists()
+        assert puller.n_partial_bytes() >= n_here, "nothing is begun again"
+        n_here = puller.n_partial_bytes()
+    assert puller.pull()[0] == 0
+    assert hashlib.sha256(puller.target.read_bytes()).digest() == hashlib.sha256(content).digest()
+    assert puller.hub.downloads() == [f"bytes={n}-" if n else "" for n in (*starts, n_here)]
+
+
+# -- what is here already
+
+
+def test_a_file_of_the_users_own_stays_where_it_is(puller: Puller, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.gguf"
+    mine.write_bytes(CONTENT)
+    assert puller.pull(str(mine))[:2] == (0, str(mine))
+    assert (puller.left(), puller.hub.requests) == (set(), [])
+    kept = json.loads((puller.models / LEDGER_FILE).read_text())
+    assert kept == [{"path": str(mine), "sha256": SHA256, "n_bytes": len(CONTENT)}]
+    mine.write_bytes(NO_MODEL)
+    assert "is not GGUF" in puller.refusal(str(mine))
+
+
+@pytest.mark.parametrize("keeper", ["hub", "llama.cpp"])
+def test_what_another_program_has_brought_is_used_where_it_lies(
+    puller: Puller, tmp_path: Path, keeper: str
+) -> None:
+    place = {
+        "hub": puller.hf_home / "hub" / "models--ann--Tiny-GGUF" / "snapshots" / COMMIT / FILE,
+        "llama.cpp": tmp_path / "llama.cpp" / f"{REPO}/{FILE}".replace("/", "_"),
+    }[keeper]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    said = f"{REF}: is on this machine already, and used where it lies"
+    assert puller.pull() == (0, str(place), said)
+    assert (puller.left(), puller.hub.requests) == (set(), [])
+
+
+def test_a_blob_of_ollama_is_used_for_a_file_of_its_hash(puller: Puller, tmp_path: Path) -> None:
+    entry = entry_file("qwen2.5-coder-0.5b")
+    blob = tmp_path / "ollama" / "blobs" / f"sha256-{entry.sha256}"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(CONTENT)
+    assert puller.pull(entry.name)[:2] == (0, str(blob))
+    assert puller.hub.requests == []
+
+
+def test_adapters_come_with_their_model(puller: Puller, tmp_path: Path) -> None:
+    lora = gguf_bytes.tiny({"general.type": gguf_bytes.string("adapter")}).encode()
+    puller.hub.files["bob/Lora/l.gguf"] = lora
+    (tmp_path / "catalog.toml").write_text(
+        f"""[mine]
+files = [{{ repo = "{REPO}", file = "{FILE}", quantisations = ["Q8_0"] }}]
+adapters = [{{ file = "hf:bob/Lora/l.gguf", scale = 0.5 }}]
+"""
+    )
+    assert puller.pull("mine")[:2] == (0, str(puller.target))
+    assert (puller.models / "hf/bob/Lora/l.gguf").read_bytes() == lora

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.toy_gguf import special_spellings, write_vocabulary
+from tests.support.vocabularies import vocabulary_path
 
 from llmd.context.window import Excerpt
 from llmd.engine.llama import Model, Vocabulary
+from llmd.models.catalog import Entry, catalog
+from llmd.models.refs import HubFile
 from llmd.prompt.build import Piece, build
-from llmd.prompt.families import FAMILIES, Family, recognise
+from llmd.prompt.families import FAMILIES, Family, by_name, recognise
 
 NAMES = {
     "smollm2-fim": "SmolLM2-135M-FIM",
@@ -56,3 +59,46 @@ def _is_plain(
     """No special token, and the text itself."""
     assert not set(tokens) & set(special.values())
     assert b"".join(map(vocabulary.piece, tokens)).decode() == piece.text
+
+
+# The vocabularies among llama.cpp's sources that a family of the catalog was trained with;
+# Granite's code models have StarCoder's. The others are rendered from a toy, above.
+OF_FAMILY = {"starcoder": "starcoder", "granite3": "starcoder", "deepseek-coder": "deepseek-coder"}
+ENTRIES = [*catalog().values()]
+
+
+def model_name(entry: Entry) -> str:
+    """As its conversions call it: the file's name without the quantisation."""
+    source = entry.variants[0].source
+    assert isinstance(source, HubFile)
+    return source.file.removesuffix(".gguf").replace(entry.variants[0].quantisation, "").strip("-.")
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_an_entry_of_the_catalog_is_recognised_as_its_family(entry: Entry, tmp_path: Path) -> None:
+    family = by_name(entry.family)
+    write_vocabulary(tmp_path / "toy.gguf", model_name(entry), family, {})
+    vocabulary = Model(tmp_path / "toy.gguf", vocab_only=True).vocabulary
+    match = recognise(model_name(entry), vocabulary.declared, vocabulary.find)
+    assert (match.family.name, match.order) == (entry.family, entry.order)
+
+
+@pytest.mark.parametrize(
+    "entry", [e for e in ENTRIES if e.family in OF_FAMILY], ids=lambda entry: entry.name
+)
+def test_an_entry_of_the_catalog_renders_with_its_real_vocabulary(entry: Entry) -> None:
+    vocabulary = Model(vocabulary_path(OF_FAMILY[entry.family]), vocab_only=True).vocabulary
+    match = recognise(model_name(entry), vocabulary.declared, vocabulary.find)
+    family = match.family
+    assert (family.name, match.order) == (entry.family, entry.order)
+    # llama.cpp's own idea of the sentinels, by id, is the table's, by spelling.
+    assert match.roles == vocabulary.declared
+    assert {role: vocabulary.find(getattr(family, role)) for role in match.roles} == match.roles
+    special = {text: token for role, token in match.roles.items()
+               if (text := getattr(family, role))}  # fmt: skip
+    names = []
+    for piece in build(family, match.order, PLACE, "main.py"):
+        names.append(piece.name)
+        if piece.name not in ("pre", "suf", "mid", "token"):
+            _is_plain(vocabulary.tokenize(piece.text), piece, special, vocabulary)
+    assert [name for name in names if name in ("pre", "suf", "mid")] == ["pre", "suf", "mid"]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from llmd.engine import service
+from llmd.engine import service, ticks
 from llmd.engine.frames import Done
-from llmd.engine.service import MAX_DEATHS, EngineService
+from llmd.engine.life import MAX_DEATHS
+from llmd.engine.service import EngineService
 from llmd.trace import Cost
 from tests.support.fault_engine import Asked, ready, running, starts, until
 from tests.support.fault_worker import LAST_WORDS, LOAD_FAILED, TEXT
@@ -136,7 +137,7 @@ async def test_a_model_that_cannot_be_loaded_is_not_tried_again(tmp_path: Path) 
 async def test_a_worker_that_says_nothing_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, stop: bool
 ) -> None:
-    monkeypatch.setattr(service, "STUCK_S", 2)
+    monkeypatch.setattr(ticks, "STUCK_S", 2)
     monkeypatch.setattr(service, "GRACE_MS", 0)
     async with running(mode, tmp_path) as engine:
         pid = await ready(engine)
@@ -155,18 +156,18 @@ async def test_an_answer_that_has_just_come_is_not_owed(tmp_path: Path) -> None:
     async with running("hang", tmp_path) as engine:
         await ready(engine)
         asked = Asked(engine)
-        assert not engine._is_overdue()
+        assert not ticks.is_overdue(engine._current)
         asked.job.cancel("deadline")
-        assert engine._is_overdue()
+        assert ticks.is_overdue(engine._current)
         asked.job.finish(Done(asked.job.id, TEXT, "eog", Cost()))
-        assert not engine._is_overdue()
+        assert not ticks.is_overdue(engine._current)
 
 
 async def test_a_worker_that_owes_nothing_is_never_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 44: stopped while idle, as in a suspend."""
-    monkeypatch.setattr(service, "STUCK_S", 2)
+    monkeypatch.setattr(ticks, "STUCK_S", 2)
     async with running("ok", tmp_path) as engine:
         pid = await ready(engine)
         assert (await Asked(engine).answer()).text == TEXT

@@ -80,11 +80,10 @@ async def test_it_neither_wakes_a_model_nor_keeps_it_awake(tmp_path: Path) -> No
     async with running("slow_load", tmp_path) as engine:
         assert is_refused(ask(engine, 1, background=True)), "while loading"
         await ready(engine)
-        used_s = engine._used_s
+        used_s = engine._current.used_s
         assert not is_refused(ask(engine, 1, background=True))
-        assert engine._used_s == used_s
-        engine._become("unloaded")
-        engine._end_worker("unload")
+        assert engine._current.used_s == used_s
+        engine._current.unload()
         await until(lambda: engine.worker_pid is None, "it is unloaded")
         assert is_refused(ask(engine, 1, background=True))
         assert engine.state == "unloaded"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.config import Config
-from llmd.engine import frames, service
+from llmd.engine import frames, life
 from llmd.engine.process import read_frames
 from llmd.engine.service import EngineService
 from llmd.errors import EngineError, ModelError
@@ -42,12 +42,13 @@ async def test_a_worker_that_speaks_nonsense_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 5, with real workers."""
-    monkeypatch.setattr(service, "DEATHS_WITHIN_S", 0.0)
+    monkeypatch.setattr(life, "DEATHS_WITHIN_S", 0.0)
     seeds = REFUSED_SEEDS[:N_GARBAGE_WORKERS]
     pid: int | None = None
     async with running("garbage_frame", tmp_path) as engine:
         for seed in seeds:
-            engine._command = (*engine._command[:-1], f"garbage_frame:{seed}")
+            command = engine._life._command
+            engine._life._command = (*command[:-1], f"garbage_frame:{seed}")
             engine.restart()
             pid = await ready(engine, than=pid)
             asked = [Asked(engine), Asked(engine)]
@@ -64,21 +65,21 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
     model.touch()
     engine = EngineService(Config(model=str(model)))
     for seed in range(N_FAULTS):
-        engine.state, engine.info = "loading", None
+        engine._current.state, engine._current.info = "loading", None
         asked = Asked(engine)
         reader = asyncio.StreamReader()
         reader.feed_data(garbage(seed))
         reader.feed_eof()
         said = ""
         try:
-            await read_frames(reader, engine._take)
+            await read_frames(reader, engine._current.take)
         except (EngineError, ModelError) as error:
             said = str(error)
         except Exception as error:
             pytest.fail(f"seed {seed}: {type(error).__name__}: {error}")
         assert said.count("\n") == 0, f"seed {seed}"
         assert said or seed % 4 == 2, f"seed {seed}"  # a flipped bit may still leave a frame
-        engine._answer_all("the worker was replaced")
+        engine._jobs.fail_all("the worker was replaced")
         assert await asked.answer(), f"seed {seed}"
         assert not engine._jobs
 

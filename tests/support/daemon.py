@@ -42,6 +42,8 @@ def is_locked(state_dir: Path) -> bool:
 
 
 class RunningDaemon:
+    command = (sys.executable, "-m", "llmd")
+
     def __init__(
         self, models_dir: Path, folder: Path, config: str = GREEDY, flags: tuple[str, ...] = ()
     ) -> None:
@@ -64,7 +66,7 @@ class RunningDaemon:
     def __enter__(self) -> RunningDaemon:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "llmd", "serve", *self._flags],
+                [*self.command, "serve", *self._flags],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from llmd.engine import frames
@@ -25,6 +26,8 @@ HARD, GENTLE = "by the hard flag", "by the gentle flag"
 LAST_WORDS = "GGML_ASSERT: n_ctx is odd"
 LOAD_FAILED = "Model file is of clay"
 SLOW_LOAD_S = 0.5
+NEEDS_LESS, ENOUGH_LESS = "needs_less", 2  # killed in the load until asked for less so often
+BY_NAME = "by_name"  # as the mode: that of the model's file
 ABORT_EXIT_CODE = 3
 
 LOADED = Loaded(
@@ -118,7 +121,10 @@ def main() -> None:
         sys.exit(ABORT_EXIT_CODE)  # Python's own end: the socket closes some time before
     for frame in link.arrivals():
         match frame:
-            case Load():
+            case Load(n_shrunk=n_shrunk) if mode == NEEDS_LESS and n_shrunk < ENOUGH_LESS:
+                _die()
+            case Load(path=path):
+                mode = Path(path).stem if mode == BY_NAME else mode
                 load(mode, link)
             case Infer(id=id_, background=True):
                 wait_for_flag(flags, id_, link)

@@ -59,9 +59,13 @@ class RealEngine:
         emit: Callable[[str], None] = lambda _: None,
         deadline_ms: int = 60_000,
         is_prefill: bool = False,
+        alternative: int = 0,
     ) -> Done:
         rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
-        request = Infer(1, self.pieces(prefix, suffix), rule, GREEDY, is_prefill=is_prefill)
+        request = Infer(
+            1, self.pieces(prefix, suffix), rule, GREEDY, is_prefill=is_prefill,
+            alternative=alternative,
+        )  # fmt: skip
         return infer(self.engine, request, time.monotonic(), is_cancelled, emit)
 
     def cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
@@ -91,7 +95,7 @@ def load_real_engine() -> RealEngine:
     context = llama.Context(model, plan)
     flag = ctypes.create_string_buffer(2)
     context.watch(ctypes.addressof(flag))
-    vocabulary = llama.Vocabulary(model)
+    vocabulary = model.vocabulary
     match = recognise(model.name, vocabulary.declared, vocabulary.find)
     cache = Cache(context)
     engine = Engine(context, vocabulary, match, cache, Table(vocabulary.text_pieces()))

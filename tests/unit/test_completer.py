@@ -281,6 +281,52 @@ async def test_a_cancel_waits_for_the_request_that_follows_it() -> None:
     assert editor.completer.totals.counts()["by_path"] == {"superseded": 1}
 
 
+async def other(editor: Editor, text: str, **options: Any) -> Answer:
+    """The engine's answer to somebody who wants another text."""
+    task = editor.ask(invoked=True, alternative=2, **options)
+    await asyncio.sleep(0)
+    editor.engine.jobs[-1].finish(text)
+    return await task
+
+
+async def test_an_alternative_is_asked_of_the_model_and_not_said_for_the_best() -> None:
+    editor = Editor(Engine())
+    await said(editor, "n a + b")
+    for _ in range(2):
+        answer = await other(editor, "n x + y")
+        assert (answer.text, answer.trace.path) == ("n x + y", "cold")
+    assert [how["alternative"] for how in editor.engine.asked] == [0, 2, 2]
+    assert (await editor.ask()).text == "n a + b"
+    editor.type("n x")
+    answer = await editor.ask()
+    assert (answer.text, answer.trace.path) == (" + y", "reused")
+
+
+async def test_what_follows_an_alternative_is_no_alternative() -> None:
+    editor = Editor(Engine())
+    await other(editor, "n x")
+    await until(lambda: of_background(editor.engine))
+    assert [how["alternative"] for how in editor.engine.asked] == [2, 0]
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0), (1, 2)])
+async def test_an_alternative_and_another_text_share_no_generation(first: int, second: int) -> None:
+    editor = Editor(Engine())
+    tasks = []
+    for alternative in (first, second):
+        tasks.append(editor.ask(alternative=alternative))
+        await asyncio.sleep(0)
+    assert [how["alternative"] for how in editor.engine.asked] == [first, second]
+    assert editor.engine.jobs[0].cancelled == [True]
+    editor.engine.jobs[1].finish("n x")
+    assert [answer.text for answer in await asyncio.gather(*tasks)] == ["", "n x"]
+
+
+async def test_a_floor_is_not_for_an_alternative() -> None:
+    editor = Editor(Engine(), Config(completion=Completion(min_logprob=-1.0)))
+    assert (await other(editor, "n x")).text == "n x"
+
+
 def of_background(engine: Engine) -> list[FakeJob]:
     return [job for job, how in zip(engine.jobs, engine.asked, strict=True) if how["background"]]
 

@@ -123,12 +123,13 @@ def ask(
     wants_bodies: bool = False,
     is_prefill: bool = False,
     n_looks: int = 1 << 20,
+    alternative: int = 0,
 ) -> Done:
     """`n_looks`: how often it may look before it finds itself cancelled."""
     place = Excerpt(prefix, "S", "", "", "", n_typed)
     pieces = build(engine.match.family, order, place, "a.py", typed, heal)
     stop = StopRule(max_tokens, max_lines, 0, "", 60_000, wants_bodies=wants_bodies)
-    request = Infer(1, pieces, stop, sampling, is_prefill=is_prefill)
+    request = Infer(1, pieces, stop, sampling, is_prefill=is_prefill, alternative=alternative)
     looks = iter(range(n_looks))
     return infer(
         engine, request, time.monotonic(), lambda: next(looks, None) is None, lambda _: None
@@ -204,6 +205,64 @@ def test_the_model_may_not_end_where_a_block_has_no_body(sampling: Sampling) -> 
 def test_half_a_character_is_whole_in_the_text() -> None:
     done = ask(engine_of(ToyContext(wish="naïv🙂".encode())), "'naï", max_tokens=12)
     assert done.text == "v🙂"
+
+
+class Ranked(ToyContext):
+    """At the first token that gives text: `abc`, the end, a newline, ` a`, `(`, then `)`."""
+
+    def logits(self, n_before: int = 0) -> npt.NDArray[np.float32]:
+        logits = super().logits(n_before)
+        if len(self.held) - n_before == self.n_first:
+            names = (b"abc", None, b"\n", b" a", b"(", b")")
+            for rank, name in enumerate(names):
+                logits[EOG if name is None else PIECES.index(name)] = 100 - rank
+            logits[PIECES.index(b")")] = 80
+        return logits
+
+    n_first = len("|x|S|")
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.01)])
+def test_an_alternative_begins_with_the_next_best_token(sampling: Sampling) -> None:
+    """Neither the end nor what the rule ends at once; what is too rare is none."""
+    engine = engine_of(Ranked())
+    done = [ask(engine, "x", sampling=sampling, heal=False, alternative=k) for k in range(5)]
+    starts = ["abc", " a", "(", "", ""]
+    assert [each.text.startswith(start) for each, start in zip(done, starts, strict=True)]
+    assert [each.text[:1] for each in done] == ["a", " ", "(", "", ""]
+    assert [each.reason == "alternative" for each in done] == [False, False, False, True, True]
+    assert max(each.cost.n_prefill for each in done[1:]) == 1
+
+
+def test_only_the_first_token_is_another() -> None:
+    asked: dict[str, Any] = {"order": "spm2", "heal": False}
+    other = ask(engine_of(Ranked()), "x", alternative=1, max_tokens=6, **asked)
+    goes_on = ask(engine_of(Ranked()), "x a", max_tokens=5, **asked)
+    assert goes_on.text
+    assert other.text == f" a{goes_on.text}"
+
+
+def test_a_sign_of_the_end_that_is_spelled_out_is_no_alternative() -> None:
+    engine = engine_of(Ranked())
+    vocabulary = cast(Any, engine.vocabulary)
+    vocabulary.piece = lambda token: PIECES[token] if token < len(PIECES) else b"<end>"
+    assert ask(engine, "x", heal=False, alternative=1).text[:2] == " a"
+
+
+def test_the_tokens_that_pay_differ_too_where_they_give_text() -> None:
+    """` return` pays what is owed and goes on; no other token of the vocabulary does."""
+    engine = engine_of(ToyContext(wish=b" return"))
+    assert ask(engine, "x retur").text == "n"
+    none = ask(engine, "x retur", alternative=1)
+    assert (none.text, none.reason) == ("", "alternative")
+
+
+def test_owed_bytes_are_paid_before_an_alternative_parts() -> None:
+    engine = engine_of(ToyContext(wish=b" retur()"))
+    done = [ask(engine, "x retur", max_tokens=1, alternative=k) for k in range(3)]
+    assert done[0].text == "()"
+    assert len({each.text for each in done if each.text}) == len([1 for each in done if each.text])
+    assert {each.cost.n_healed for each in done} == {2}
 
 
 texts = st.lists(

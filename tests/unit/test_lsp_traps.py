@@ -298,7 +298,7 @@ async def test_no_future_is_kept_of_500_changes(
     for _ in range(5):
         await editor.ask(INLINE, inline(0, 0))
     session = only(sessions)
-    assert str(session.documents[URI].text) == "x" * 500
+    assert str(session.documents.open[URI].text) == "x" * 500
     assert not session._request_futures
     assert not session._tasks
 
@@ -672,11 +672,11 @@ async def test_an_edit_touches_its_own_lines_only(
     await editor.initialize()
     editor.send(opened("".join(f"line {n}\n" for n in range(100_000))))
     await editor.rest()
-    document = only(sessions).documents[URI]
+    document = only(sessions).documents.open[URI]
     lines, before = document.text.lines, list(document.text.lines)
     editor.send(changed(2, edit(50_000, 0, 4, "LINE")), changed(3, edit(9, 0, 0, "new\n")))
     await editor.rest()
-    after = only(sessions).documents[URI].text.lines
+    after = only(sessions).documents.open[URI].text.lines
     assert after is lines
     kept = {id(line) for line in before}
     assert [line for line in after if id(line) not in kept] == ["new\n", "line 9\n", "LINE 50000\n"]

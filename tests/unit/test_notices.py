@@ -71,6 +71,28 @@ def test_nothing_is_said_before_the_editor_is_initialized() -> None:
     assert screen.said == [f"Error: llmd: {MISSING}"]
 
 
+def test_a_plugin_of_ours_is_told_the_state_and_nothing_else() -> None:
+    told: list[Any] = []
+    notices = Notices(lambda *message: told.append(message), lambda *_: told.append("a request"))
+    notices.has_progress = notices.is_plugin = True
+    notices.show(view("loading", 0.1))
+    assert told == []
+    notices.begin()
+    doing = EngineView("loading", 0.5, "The model is being pulled", ())
+    for shown in (doing, doing, view("ready", 1, UNTRAINED), view("failed", 0, MISSING, UNTRAINED)):
+        notices.show(shown)
+    keys = ("state", "share", "reason", "problems")
+    assert told == [
+        ("llmd/state", dict(zip(keys, values, strict=True)))
+        for values in (
+            ("loading", 0.1, "", []),
+            ("loading", 0.5, "The model is being pulled", []),
+            ("ready", 1, "", [UNTRAINED]),
+            ("failed", 0, MISSING, [MISSING]),
+        )
+    ]
+
+
 def test_an_editor_without_progress_is_told_of_problems_only() -> None:
     screen = Screen(has_progress=False)
     screen.notices.begin()

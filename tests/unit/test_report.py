@@ -29,6 +29,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "slots": [],
         "counts": Totals().counts(),
         "suppressed": {},
+        "outcomes": [],
         "latency": {"ttft_ms": QUANTILES, "total_ms": QUANTILES},
         "speed": Totals().speed(),
         "memory": {"daemon_bytes": 1 << 20, "worker_bytes": 0, "kv_bytes": 0},

@@ -20,6 +20,7 @@ from llmd.bench.propose import (
     Way,
     best_way,
     chart,
+    decode_speed,
     proposal,
     speed_table,
     speeds_json,
@@ -28,7 +29,7 @@ from llmd.bench.propose import (
 from llmd.config import Config
 from llmd.engine import llama
 from llmd.errors import BadInput, EngineError
-from llmd.models import fit
+from llmd.models import fit, measured
 from llmd.models.header import check_model
 from llmd.models.store import model_path
 from llmd.terminal import steps
@@ -57,6 +58,7 @@ def run(
     found = _measured(args, model, base)
     if not found:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
+    measured.keep(path, decode_speed(found))
     setup = {"model": path.name, "backend": here.backend, **about}
     text = "\n\n".join([
         "\n".join(f"- {name}: {said}" for name, said in setup.items()),

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import cast
 
 from llmd.engine.cache import Outcome
@@ -19,10 +20,11 @@ from llmd.engine.heal import Ids
 from llmd.engine.layout import Engine, Prompt, lay_out
 from llmd.engine.llama import Logits
 from llmd.engine.plan import Plan, plan
-from llmd.engine.sampling import is_near_tie, logprob, sample
+from llmd.engine.sampling import is_near_tie, logprob, runners_up, sample
 from llmd.postprocess.stop import cut, lacks_body, settled
 from llmd.trace import Cost
 
+MAX_ALTERNATIVES = 8
 PARTIAL_EVERY_S = 0.03  # chosen: two frames of a screen
 
 
@@ -51,6 +53,7 @@ class _Run:
     logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
     _is_drafted: bool = False  # the logits come from a token of the draft
+    _is_other: bool = False  # an alternative has parted from the text proper
     _said: str = ""
     _emit_from_s: float = 0.0
     _utf8: codecs.IncrementalDecoder = field(
@@ -92,7 +95,12 @@ class _Run:
                 self._decode_again()
                 continue
             chosen = self._draw(logits)
-            token = chosen if ids is None else int(ids[chosen])
+            if self._parts_at(_token(ids, chosen)):
+                chosen = self._other(ids, logits, chosen)
+            if chosen < 0:
+                self.reason = "alternative"
+                break
+            token = _token(ids, chosen)
             said = self._said_by(token)
             if said is not None:
                 self._note_logprob(logits, chosen)
@@ -136,6 +144,27 @@ class _Run:
                 logits[chosen] = -math.inf
                 chosen = sample(logits, self.request.sampling, idx)
         return chosen
+
+    def _parts_at(self, token: int) -> bool:
+        """Whether an alternative says something else here: at the first token that gives text."""
+        if self._is_other or not self.request.alternative:
+            return False
+        return self._ends(token) or len(self.engine.vocabulary.piece(token)) > len(self.owed)
+
+    def _other(self, ids: Ids | None, logits: Logits, drawn: int) -> int:
+        """An index of `logits`; -1: there are not so many."""
+        self._is_other = True
+        k = self.request.alternative
+        others = (idx for idx in runners_up(logits, drawn) if self._may_begin(_token(ids, idx)))
+        return next(islice(others, k - 1, k), -1) if k <= MAX_ALTERNATIVES else -1
+
+    def _may_begin(self, token: int) -> bool:
+        """Whether it gives text that the rule does not end at once."""
+        piece = self.engine.vocabulary.piece(token)[len(self.owed) :]
+        if not piece or self._ends(token):
+            return False
+        found = cut(piece.decode(errors="replace"), self.request.stop)
+        return bool(found.n_chars or not found.reason)
 
     def _say(self, piece: bytes) -> None:
         self.first_token_s = self.first_token_s or time.monotonic()
@@ -183,6 +212,10 @@ class _Run:
             self.reason = "context"
         else:
             self.note(cache.decode([token]))
+
+
+def _token(ids: Ids | None, idx: int) -> int:
+    return idx if ids is None else int(ids[idx])
 
 
 def infer(

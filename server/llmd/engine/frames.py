@@ -24,6 +24,7 @@ _LENGTH = struct.Struct("<I")
 StopReason = Literal[
     "eog", "lines", "indent", "suffix", "repeat", "brackets",  # postprocess/stop's
     "tokens", "deadline", "cancelled", "context", "failed",
+    "alternative",  # there is no such
 ]  # fmt: skip
 
 
@@ -34,12 +35,15 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     order: Order | Literal["auto"]
     engine: Engine
     kv: Kv = Kv()
+    adapters: tuple[tuple[str, float], ...] = ()  # paths of LoRAs, and their scales
+    n_shrunk: int = 0  # how often what is automatic is made smaller, since a load was killed
 
 
 class Infer(msgspec.Struct, frozen=True, tag=True):
     """`slot`: whose cells it goes on from; 0 is nobody's. `background`: nobody asked for it, and
     it ends when anything else comes. `is_prefill`: the prompt is evaluated and nothing generated,
-    as with `max_tokens` 0; its layout leaves room for `max_tokens`."""
+    as with `max_tokens` 0; its layout leaves room for `max_tokens`. `alternative` k: the text
+    begins with the k-th best token other than its own."""
 
     id: int
     pieces: tuple[Piece, ...]
@@ -48,12 +52,20 @@ class Infer(msgspec.Struct, frozen=True, tag=True):
     slot: int = 0
     background: bool = False
     is_prefill: bool = False
+    alternative: int = 0
 
 
 class Forget(msgspec.Struct, frozen=True, tag=True):
     """The document of the slot is closed: its cells and what is parked of it go."""
 
     slot: int
+
+
+class DropParked(msgspec.Struct, frozen=True, tag=True):
+    """Memory is short: what is parked of documents goes, and so does what is parked after it,
+    while `keep` is false."""
+
+    keep: bool = False
 
 
 class Loading(msgspec.Struct, frozen=True, tag=True):
@@ -78,6 +90,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     threads: int
     kv_bytes: int
     notice: str
+    plan: tuple[str, ...] = ()  # what was decided and why, in sentences
+    planned_bytes: int = 0  # of the worker, without a GPU's own memory; 0: not known
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
@@ -116,7 +130,7 @@ def unanswered(id_: int, reason: StopReason, error: str = "") -> Done:
     return Done(id_, "", reason, Cost(), error)
 
 
-ToWorker = Load | Infer | Forget
+ToWorker = Load | Infer | Forget | DropParked
 FromWorker = Loading | Loaded | LoadFailed | Partial | Done
 
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

@@ -3,6 +3,7 @@ that nobody asked for. Owned by the event loop."""
 
 from __future__ import annotations
 
+from llmd.engine import frames
 from llmd.engine.job import Job
 
 
@@ -13,9 +14,6 @@ class Jobs:
 
     def __bool__(self) -> bool:
         return bool(self._open)
-
-    def get(self, id_: int) -> Job | None:
-        return self._open.get(id_)
 
     def add(self, job: Job) -> None:
         """It is forgotten when it has finished."""
@@ -51,11 +49,26 @@ class Jobs:
         unsent, self._unsent = self._unsent, []
         return unsent
 
-    def sent(self) -> list[Job]:
-        return [job for job in self._open.values() if job not in self._unsent]
-
     def all(self) -> list[Job]:
         return list(self._open.values())
+
+    def show(self, partial: frames.Partial) -> None:
+        if job := self._open.get(partial.id):
+            job.show(partial.text)
+
+    def finish(self, done: frames.Done) -> None:
+        if job := self._open.get(done.id):
+            job.finish(done)
+
+    def fail_sent(self, reason: str) -> None:
+        """Those that wait for a worker go on to wait."""
+        for job in [job for job in self._open.values() if job not in self._unsent]:
+            job.finish(frames.unanswered(job.id, "failed", reason))
+
+    def fail_all(self, reason: str) -> None:
+        self._unsent = []
+        for job in self.all():
+            job.finish(frames.unanswered(job.id, "failed", reason))
 
     def _forget_unsent(self, job: Job) -> None:
         if job in self._unsent:

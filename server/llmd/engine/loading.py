@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmd import machine
+from llmd.config import Engine as EngineConfig
 from llmd.engine import frames, llama
 from llmd.engine.cache import Cache
 from llmd.engine.heal import Table
 from llmd.engine.layout import Engine
-from llmd.machine import memory_bytes, n_cores
 from llmd.models import fit
-from llmd.models.header import check_model
+from llmd.models.header import check_adapter, check_model, whole_shape
 from llmd.prompt.families import PLAIN, Match, recognise
 
 
@@ -25,22 +27,79 @@ def load_engine(
     """
     path = Path(load.path)
     header = check_model(path)
-    fit.check_memory(path.name, header.tensor_bytes, memory_bytes())
-    model = llama.Model(
-        path,
-        n_gpu_layers=fit.n_gpu_layers(load.engine),
-        use_mmap=load.engine.mmap,
-        on_progress=tell,
+    for adapter, _ in load.adapters:
+        check_adapter(Path(adapter), header)
+    refused_prio = machine.set_priority(load.engine.prio)
+    setup = setup_of(load, path, whole_shape(path, header))
+
+    def attempt(plan: fit.LoadPlan) -> tuple[llama.Model, llama.Context]:
+        return _opened(load, path, plan, tell)
+
+    (model, context), plan = fit.with_less(
+        attempt, load.engine, setup.machine, setup.shape, setup.plan, path.name
     )
-    machine = fit.Machine(llama.backend(), n_cores())
-    plan = fit.plan_load(load.engine, machine, model.shape)
-    context = llama.Context(model, plan)
     context.watch(no_flag)
     vocabulary = model.vocabulary
     match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
     cache = warm_cache(model, context)
     engine = Engine(context, vocabulary, match, cache, Table(vocabulary.text_pieces()))
-    return engine, _loaded(model, path, match, machine, plan, cache)
+    setup = replace(setup, plan=plan)
+    return engine, _loaded(model, path, match, setup, cache, refused_prio)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    engine: EngineConfig
+    machine: fit.Machine
+    shape: fit.Shape
+    plan: fit.LoadPlan
+
+
+def setup_of(load: frames.Load, path: Path, shape: fit.Shape) -> Setup:
+    """
+    Raises:
+        LlmdError: it does not fit, or what the user set does not go together.
+    """
+    here = described()
+    plan = fit.plan_load(load.engine, here, shape, path.name)
+    for _ in range(load.n_shrunk):
+        if less := fit.smaller(load.engine, here, shape, plan, path.name):
+            plan, here = less
+    return Setup(load.engine, here, shape, plan)
+
+
+def described() -> fit.Machine:
+    """This machine as it is now."""
+    gpus, is_unified = llama.gpus()
+    return fit.Machine(
+        llama.backend(),
+        machine.n_cores(),
+        machine.n_fast_cores(),
+        machine.memory_bytes(),
+        machine.available_bytes(),
+        gpus,
+        is_unified,
+    )
+
+
+def _opened(
+    load: frames.Load, path: Path, plan: fit.LoadPlan, tell: Callable[[float], None]
+) -> tuple[llama.Model, llama.Context]:
+    model = llama.Model(
+        path,
+        n_gpu_layers=plan.n_gpu_layers,
+        use_mmap=plan.mmap,
+        on_progress=tell,
+        use_mlock=plan.mlock,
+        tensor_split=plan.tensor_split,
+    )
+    try:
+        for adapter, scale in load.adapters:
+            model.put_on(Path(adapter), scale)
+        return model, llama.Context(model, plan)
+    except BaseException:
+        model.close()
+        raise
 
 
 def warm_cache(model: llama.Model, context: llama.Context) -> Cache:
@@ -60,31 +119,30 @@ def warm_cache(model: llama.Model, context: llama.Context) -> Cache:
 
 
 def _loaded(
-    model: llama.Model,
-    path: Path,
-    match: Match,
-    machine: fit.Machine,
-    plan: fit.LoadPlan,
-    cache: Cache,
+    model: llama.Model, path: Path, match: Match, setup: Setup, cache: Cache, refused_prio: str
 ) -> frames.Loaded:
-    name, shape = model.name or path.stem, model.shape
+    name, plan, shape = model.name or path.stem, setup.plan, setup.shape
     n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
+    backend = setup.machine.backend
+    said = notice(name, match.family is PLAIN, cache.can_cut, cache.can_save)
     return frames.Loaded(
         name=name,
         family=match.family.name,
         order=match.order,
         quantisation=model.quantisation,
-        backend=machine.backend,
+        backend=backend,
         n_ctx=cache.n_ctx,
         n_layers=shape.n_layers,
-        n_gpu_layers=0 if machine.backend == "cpu" else min(n_gpu_layers, shape.n_layers),
+        n_gpu_layers=0 if backend == "cpu" else min(n_gpu_layers, shape.n_layers),
         cache_type_k=plan.cache_type_k,
         cache_type_v=plan.cache_type_v,
         flash_attn=plan.flash_attn,
         n_batch=plan.n_batch,
         threads=plan.threads,
         kv_bytes=fit.kv_bytes(shape, cache.n_ctx, plan.cache_type_k, plan.cache_type_v),
-        notice=notice(name, match.family is PLAIN, cache.can_cut, cache.can_save),
+        notice=". ".join(filter(None, (said, refused_prio))),
+        plan=fit.explained(setup.engine, setup.machine, shape, plan, llama.has_own_fit()),
+        planned_bytes=plan.memory.ram_bytes if plan.memory else 0,
     )
 
 

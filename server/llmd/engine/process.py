@@ -10,16 +10,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from llmd.config import Config
 from llmd.engine import frames
 from llmd.engine.flags import CancelFlags
 from llmd.engine.last_words import LastWords
 from llmd.errors import EngineError
 from llmd.models.presence import fingerprint
+from llmd.models.store import Laid
 
 # How long a worker that closed its socket may take to end by itself.
 OWN_END_S = 1.0
 # Else ggml runs a debugger when it aborts, which takes seconds and stops the process meanwhile.
 QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
+KILLED = "as the kernel does when memory runs out"
 
 Take = Callable[[frames.FromWorker], None]
 
@@ -95,7 +98,7 @@ class WorkerProcess:
     def _how_it_ended(self, code: int) -> str:
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         if code == -signal.SIGKILL:
-            how += ", as the kernel does when memory runs out"
+            how += f", {KILLED}"
         if code == -signal.SIGBUS and self.file_has_changed():
             how += ", since its model file has changed"
         said = f": {self._last_words.last}" if self._last_words.last else ""
@@ -117,3 +120,13 @@ async def read_frames(reader: asyncio.StreamReader, take: Take) -> None:
         return
     except ValueError as error:  # also msgspec's: the worker speaks nonsense
         raise EngineError(f"The engine worker sent an unreadable frame: {error}") from None
+
+
+def load_of(config: Config, laid: Laid, n_shrunk: int = 0) -> frames.Load:
+    """What a worker is told first. What the user set of the order stands above what the model's
+    entry says."""
+    order = config.fim.order
+    if order == "auto" and laid.order:
+        order = laid.order
+    adapters = tuple((str(path), scale) for path, scale in laid.adapters)
+    return frames.Load(str(laid.path), order, config.engine, config.kv, adapters, n_shrunk)

@@ -16,6 +16,8 @@ from llmd.errors import EngineError
 
 _MASK = (1 << 64) - 1
 NEAR_TIE = 0.5  # measured: no further apart did two evaluations of one prompt disagree
+MAX_RUNNERS_UP = 64
+MIN_SHARE = 1e-3  # chosen: of the best token's probability; what is rarer is no suggestion
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15  # splitmix64's increment
 
 
@@ -36,6 +38,15 @@ def sample(logits: npt.NDArray[np.float32], sampling: Sampling, idx: int) -> int
     bounds = np.cumsum(weights)
     drawn = np.searchsorted(bounds, uniform(sampling.seed, idx) * bounds[-1], side="right")
     return int(kept[min(int(drawn), len(kept) - 1)])
+
+
+def runners_up(logits: npt.NDArray[np.float32], chosen: int) -> list[int]:
+    """The others, likeliest first, as far as they are worth a look."""
+    n_best = min(len(logits), MAX_RUNNERS_UP)
+    best = np.argpartition(logits, len(logits) - n_best)[len(logits) - n_best :]
+    floor = np.max(logits) + math.log(MIN_SHARE)
+    ordered = best[np.argsort(-logits[best], kind="stable")]
+    return [int(idx) for idx in ordered if idx != chosen and logits[idx] >= floor]
 
 
 def logprob(logits: npt.NDArray[np.float32], chosen: int) -> float:

@@ -27,6 +27,7 @@ class Slots:
         self._cache = cache
         self._ram_bytes = ram_bytes
         self._min_cells = min_cells
+        self._may_park = True
         self._parked: OrderedDict[int, Saved] = OrderedDict()  # least recently used first
 
     @property
@@ -51,6 +52,12 @@ class Slots:
             self._cache.clear()
             self.resident = NOBODY
 
+    def drop_parked(self, keep: bool) -> None:
+        """And keeps nothing more, until told otherwise."""
+        self._may_park = keep
+        if not keep:
+            self._parked.clear()
+
     def views(self) -> tuple[SlotView, ...]:
         """The resident one first, then the latest used."""
         resident = SlotView(self.resident, len(self._cache.cells), resident=True)
@@ -61,7 +68,9 @@ class Slots:
         return resident, *parked
 
     def _park(self) -> None:
-        is_worth_it = self._ram_bytes and len(self._cache.cells) >= self._min_cells
+        is_worth_it = (
+            self._may_park and self._ram_bytes and len(self._cache.cells) >= self._min_cells
+        )
         if self.resident == NOBODY or not self._cache.can_save or not is_worth_it:
             return
         try:

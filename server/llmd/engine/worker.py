@@ -96,6 +96,8 @@ class Worker:
                     self._link.send(msgspec.structs.replace(done, slots=slots.views()))
                 case frames.Forget(slot=slot):
                     slots.forget(slot)
+                case frames.DropParked(keep=keep):
+                    slots.drop_parked(keep)
 
     def _tell(self, share: float) -> None:
         if share - self._told >= _LOADING_STEP:

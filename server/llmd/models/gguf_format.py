@@ -7,6 +7,7 @@ Sources: docs/gguf.md, ggml.h and gguf.cpp of ggml.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -95,6 +96,7 @@ class Tensors:
     n_items: int
     n_bytes: int  # with their padding
     n_embedded: int | None  # rows of token_embd.weight
+    sizes: Mapping[str, int]  # bytes, by name
 
 
 def read_head(reader: Reader) -> tuple[int, int]:
@@ -171,17 +173,17 @@ def _layout(reader: Reader, kind: int, n_items: int) -> tuple[str, str]:
 
 
 def read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
-    alignment, names = _alignment_bytes(fields), set[str]()
+    alignment, sizes = _alignment_bytes(fields), dict[str, int]()
     end = n_bytes = 0  # of the last tensor: its end with padding, and that without
     n_embedded = None
     for idx in range(n_tensors):
         reader.what = f"tensor {idx + 1} of {n_tensors}"
         name = reader.name(MAX_TENSOR_NAME_BYTES)
         reader.what = f"tensor `{shown(name)}`"
-        if name in names:
+        if name in sizes:
             reader.damaged("is there twice")
-        names.add(name)
         dims, size = _read_tensor(reader)
+        sizes[name] = size
         _check_offset(reader, reader.number(U64), end, alignment)
         n_bytes = end + size
         end = _padded(n_bytes, alignment)
@@ -190,7 +192,7 @@ def read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
     needed = _padded(reader.at, alignment) + n_bytes
     if n_tensors and needed > reader.n_bytes:
         refuse(reader.path, f"is {reader.n_bytes} bytes, its tensors need {needed}")
-    return Tensors(n_tensors, end, n_embedded)
+    return Tensors(n_tensors, end, n_embedded, sizes)
 
 
 def _alignment_bytes(fields: Fields) -> int:

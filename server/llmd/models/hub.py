@@ -1,8 +1,9 @@
-"""Brings a file of the hub into the models folder. The only importer of huggingface_hub, and only
+"""Brings a model of the hub into the models folder. The only importer of huggingface_hub, and only
 when a pull begins.
 
-The file appears whole, checked, or not at all. What an end of any kind leaves beside its place, the
-next pull continues. `hf_hub_download` would begin again, and fills caches in other folders.
+The model appears whole, checked, or not at all: of several parts the first comes into place last.
+What an end of any kind leaves beside its place, the next pull continues. `hf_hub_download` would
+begin again, and fills caches in other folders.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial as bind
@@ -22,13 +23,14 @@ from typing import Any, cast
 
 from llmd import __version__, paths
 from llmd.errors import ModelError
-from llmd.models import store
-from llmd.models.catalog import HubFile, check_endpoint
-from llmd.models.landing import PARTIAL_PREFIX, move_durably, only_pull
+from llmd.models import ledger, store
+from llmd.models.landing import PARTIAL_PREFIX, all_at_once, move_durably, only_pull
 from llmd.models.presence import PULL_LOCK_FILE
+from llmd.models.refs import HubFile, check_endpoint
 
 Report = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0: there are none)
 CHUNK_BYTES = 1 << 20
+N_PARTS_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,35 @@ class _Remote:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One file of a model, where it comes from, grows and comes to lie."""
+
+    file: HubFile
+    remote: _Remote
+    partial: Path
+    target: Path
+
+    @property
+    def n_here(self) -> int:
+        return self.partial.stat().st_size if self.partial.exists() else 0
+
+
+class _Tally:
+    """Bytes of all parts together. Each part's own number is written by one thread alone."""
+
+    def __init__(self, parts: Sequence[_Part], report: Report) -> None:
+        self._n_done = {part.target: part.n_here for part in parts}
+        self._n_total = sum(part.remote.n_bytes for part in parts)
+        self._report = report
+
+    def set(self, stage: str, part: _Part, n_done: int) -> None:
+        self._n_done[part.target] = n_done
+        self._report(stage, sum(self._n_done.values()), self._n_total)
+
+
 def pull_hub(file: HubFile, report: Report) -> Path:
-    """The file's place in the models folder, brought there if it is not there yet.
+    """The model's place, brought into the models folder if it is not on this machine yet.
 
     Two pulls at once bring it once: the second waits. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE
     are obeyed.
@@ -54,11 +83,12 @@ def pull_hub(file: HubFile, report: Report) -> Path:
     target = store.hub_path(file)
     lock = paths.models_dir() / PULL_LOCK_FILE
     try:
+        if found := _found(file):
+            return found
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_file():
-            with only_pull(lock, lambda stage: report(stage, 0, 0)):
-                if not target.is_file():
-                    _bring(file, target, report)
+        with only_pull(lock, lambda stage: report(stage, 0, 0)):
+            if not _found(file):
+                _bring(file, report)
     except OSError as error:
         raise ModelError(
             f"Model `{file.name}` cannot be kept in `{target.parent}`: {error.strerror or error}; "
@@ -67,18 +97,37 @@ def pull_hub(file: HubFile, report: Report) -> Path:
     return target
 
 
-def _bring(file: HubFile, target: Path, report: Report) -> None:
+def _found(file: HubFile) -> Path | None:
+    """None too where a part of it is missing here."""
+    path = store.found_path(file)
+    if path == store.hub_path(file) and not all(map(Path.is_file, _targets(file))):
+        return None
+    return path
+
+
+def _targets(file: HubFile) -> list[Path]:
+    return [store.hub_path(part) for part in file.parts]
+
+
+def _bring(file: HubFile, report: Report) -> None:
     _prepare_client()
     with _told(file):
-        remote = _look(file)
-    partial = _partial(target, remote)
-    n_here = partial.stat().st_size if partial.exists() else 0
-    _check_space(file, target.parent, remote.n_bytes - n_here)
+        looked = [(part, _look(part)) for part in file.parts]
+    parts = [
+        _Part(part, remote, _partial(target, remote), target)
+        for (part, remote), target in zip(looked, _targets(file), strict=True)
+    ]
+    missing = [part for part in parts if not part.target.is_file()]
+    n_missing = sum(part.remote.n_bytes - part.n_here for part in missing)
+    _check_space(file, parts[0].target.parent, n_missing)
+    tally = _Tally(missing, report)
     with _told(file):
-        _download(remote, partial, n_here, report)
-    _check_sha256(file, partial, remote, report)
-    _check_model(file, partial)
-    move_durably(partial, target)
+        all_at_once([bind(_download, part, tally) for part in missing], N_PARTS_AT_ONCE)
+    for part in reversed(missing):
+        _check_sha256(part, tally)
+        _check_model(file, part, is_first=part is parts[0])
+        move_durably(part.partial, part.target)
+        ledger.add(part.target, part.remote.sha256, part.remote.n_bytes)
 
 
 def _prepare_client() -> None:
@@ -132,54 +181,67 @@ def _check_space(file: HubFile, folder: Path, n_bytes: int) -> None:
 class _Bar(ExitStack):
     """What `http_get` uses of a tqdm: a context that is told of each chunk."""
 
-    def __init__(self, report: Report, n_total: int, *, initial: int, **_: Any) -> None:
+    def __init__(self, part: _Part, tally: _Tally, *, initial: int, **_: Any) -> None:
         super().__init__()
-        self._report, self._n_done, self._n_total = report, initial, n_total
+        self._part, self._tally, self._n_done = part, tally, initial
         self.update(0)
 
     def update(self, n_bytes: int) -> None:
         self._n_done += n_bytes
-        self._report("downloading", self._n_done, self._n_total)
+        self._tally.set("downloading", self._part, self._n_done)
 
 
-def _download(remote: _Remote, partial: Path, n_here: int, report: Report) -> None:
+def _download(part: _Part, tally: _Tally) -> None:
     """A line that is lost is taken up again five times, each after new bytes."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     headers = build_hf_headers(library_name="llmd", library_version=__version__)
     headers["Accept-Encoding"] = "identity"  # A range of compressed bytes is none of the file's.
-    bar = cast("Any", bind(_Bar, report, remote.n_bytes))
-    with partial.open("ab") as out:
+    bar = cast("Any", bind(_Bar, part, tally))
+    with part.partial.open("ab") as out:
         http_get(
-            remote.url, out, resume_size=n_here, expected_size=remote.n_bytes,
+            part.remote.url, out, resume_size=part.n_here, expected_size=part.remote.n_bytes,
             headers=headers, tqdm_class=bar,
         )  # fmt: skip
 
 
-def _check_sha256(file: HubFile, partial: Path, remote: _Remote, report: Report) -> None:
-    hashed, n_done = hashlib.sha256(), 0
-    with partial.open("rb") as content:
-        while chunk := content.read(CHUNK_BYTES):
-            hashed.update(chunk)
-            n_done += len(chunk)
-            report("checking", n_done, remote.n_bytes)
-    if (got := hashed.hexdigest()) != remote.sha256:
-        partial.unlink()
+def _check_sha256(part: _Part, tally: _Tally) -> None:
+    got = sha256_of(part.partial, lambda n_done: tally.set("checking", part, n_done))
+    if got != part.remote.sha256:
+        part.partial.unlink()
         raise ModelError(
-            f"File {file} came with SHA-256 {got}, expected {remote.sha256}; it was removed, "
-            f"{_again(file)}"
+            f"File {part.file} came with SHA-256 {got}, expected {part.remote.sha256}; it was "
+            f"removed, {_again(part.file)}"
         )
 
 
-def _check_model(file: HubFile, partial: Path) -> None:
-    from llmd.models.header import check_model
+def sha256_of(path: Path, tell: Callable[[int], None]) -> str:
+    """`tell` is told the bytes done.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    hashed, n_done = hashlib.sha256(), 0
+    with path.open("rb") as content:
+        while chunk := content.read(CHUNK_BYTES):
+            hashed.update(chunk)
+            n_done += len(chunk)
+            tell(n_done)
+    return hashed.hexdigest()
+
+
+def _check_model(file: HubFile, part: _Part, *, is_first: bool) -> None:
+    """A model can be told by its first part. Of a LoRA, that it is one."""
+    from llmd.models.header import check_part
 
     try:
-        check_model(partial)
+        check_part(part.partial, part.target, is_first=is_first)
     except ModelError as error:
-        partial.unlink()
-        raise ModelError(f"File {file} is no model for llmd, and was removed: {error}") from error
+        part.partial.unlink()
+        raise ModelError(
+            f"File {part.file} is no model for llmd, and was removed: {error}"
+        ) from error
 
 
 @contextmanager

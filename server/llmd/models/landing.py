@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -59,3 +60,34 @@ def move_durably(made: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def all_at_once(jobs: Sequence[Callable[[], None]], n_at_once: int) -> None:
+    """Does all of them, some at the same time; raises the first error that comes. The threads are
+    nobody's to wait for: an error, Ctrl-C or SIGTERM leaves them to the end of the process."""
+    if len(jobs) == 1:
+        jobs[0]()
+        return
+    left: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    for job in jobs:
+        left.put(job)
+
+    def work() -> None:
+        while True:
+            try:
+                job = left.get_nowait()
+            except queue.Empty:
+                break
+            try:
+                job()
+            except BaseException as error:
+                done.put(error)
+                break
+            done.put(None)
+
+    for _ in range(min(n_at_once, len(jobs))):
+        threading.Thread(target=work, name="pull", daemon=True).start()
+    for _ in jobs:
+        if error := done.get():
+            raise error

@@ -4,15 +4,26 @@ model, and imports nothing heavy, since the status and the bridge import it."""
 from __future__ import annotations
 
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmd import paths
 from llmd.errors import BadInput, ModelError
-from llmd.models.catalog import CATALOG, EXPECTED, HUB_PREFIX, HubFile, hub_file, parse_ref
+from llmd.models import catalog, elsewhere
+from llmd.models.refs import EXPECTED, HUB_PREFIX, HubFile, parse_ref
 
 BUILTIN = "builtin"
 BUILTIN_FILE = "smollm2-135m-fim-3-Q8_0.gguf"
 HUB_FOLDER = "hf"  # Invariant: holds the hub's files alone, so that no OWNER meets another name.
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A model as it is given to the engine. `order`: what its entry says; empty: its family's."""
+
+    path: Path
+    order: catalog.Order = ""
+    adapters: tuple[tuple[Path, float], ...] = ()  # and their scales
 
 
 def builtin_path() -> Path:
@@ -25,18 +36,34 @@ def hub_path(file: HubFile) -> Path:
     return paths.models_dir() / HUB_FOLDER / file.repo / file.file
 
 
+def found_path(file: HubFile) -> Path | None:
+    """Where a file of the hub is on this machine: pulled, or held by another program."""
+    pulled = hub_path(file)
+    return elsewhere.path_of(file) if _wrong_with(pulled) else pulled
+
+
 def model_path(name: str) -> Path:
     """The file of the model that `model` in the config names: `builtin`, a name of the catalog,
-    `hf:OWNER/REPO/FILE`, or a path.
+    `hf:OWNER/REPO/FILE`, `ollama:NAME`, `llama.cpp:FILE`, or a path.
 
     Raises:
         ModelError: there is no such file, or the name is malformed.
     """
-    if (pulled := _pulled_path(name)) is not None:
-        if _wrong_with(pulled):
-            raise ModelError(f"Model `{name}` is not on this machine; run `llmd pull {name}`")
-        return pulled
-    path = _expanded(name)
+    if name == BUILTIN:
+        return _here(name, builtin_path())
+    if elsewhere.is_of_others(name):
+        if found := elsewhere.by_name(name):
+            return found.path
+        raise ModelError(
+            f"Model `{name}` is not on this machine; `llmd models` shows those that are"
+        )
+    try:
+        source = _source(name)
+    except BadInput as error:  # The engine waits for a model that is wrong; it can't for an input.
+        raise ModelError(str(error)) from None
+    if isinstance(source, HubFile):
+        return _here(name, found_path(source) or hub_path(source))
+    path = source or _expanded(name)
     if state := _wrong_with(path):
         raise ModelError(
             f"Model file `{path}` {state}; set `model` in {paths.config_path()} to a GGUF file"
@@ -44,21 +71,74 @@ def model_path(name: str) -> Path:
     return path
 
 
-def what_to_pull(name: str) -> HubFile | None:
-    """The file of the hub that `llmd pull NAME` brings, None for the built-in model.
+def model_laid(name: str) -> Laid:
+    """With what its entry in the catalog adds to the file.
 
     Raises:
-        BadInput: it is a path, no known name, or a malformed reference.
+        ModelError: as `model_path`, also of an adapter.
+    """
+    path = model_path(name)
+    if elsewhere.is_of_others(name):
+        found = elsewhere.by_name(name)
+        return Laid(path, "", tuple((lora, 1.0) for lora in found.adapters) if found else ())
+    if name == BUILTIN or name.startswith(HUB_PREFIX) or not (entry := catalog.find(name)):
+        return Laid(path)
+    adapters = tuple((_adapter_path(name, a.source), a.scale) for a in entry[0].adapters)
+    return Laid(path, entry[0].order, adapters)
+
+
+def what_to_pull(name: str) -> HubFile | Path | None:
+    """The file of the hub that `llmd pull NAME` brings, a path of the user's own file, None for
+    the built-in model.
+
+    Raises:
+        BadInput: it is no known name, or a malformed reference.
     """
     if name == BUILTIN:
         return None
-    if (file := hub_file(name)) is not None:
-        return file
-    is_path = name.lower().endswith(".gguf") or "/" in name or not _wrong_with(_expanded(name))
-    if not is_path:
-        raise BadInput(_unknown(name))
-    hint = f", or `llmd pull {HUB_PREFIX}{name}` for the hub's" if _could_be_ref(name) else ""
-    raise BadInput(f"Model `{name}` is a path, expected a name; run `llmd use {name}`{hint}")
+    if elsewhere.is_of_others(name):
+        if found := elsewhere.by_name(name):
+            return found.path
+        raise BadInput(f"Model `{name}` is not on this machine; its own program brings it")
+    if (source := _source(name)) is not None:
+        return source
+    path = _expanded(name)
+    is_here = not _wrong_with(path)
+    if is_here:
+        return path
+    if name.lower().endswith(".gguf") or "/" in name:
+        hint = f"; for the hub's, run `llmd pull {HUB_PREFIX}{name}`" if _could_be_ref(name) else ""
+        raise BadInput(f"Model file `{path}` {_wrong_with(path)}{hint or '; name a GGUF file'}")
+    raise BadInput(_unknown(name))
+
+
+def adapters_to_pull(name: str) -> tuple[HubFile, ...]:
+    """Those of the hub that belong to a name of the catalog."""
+    found = None if name.startswith(HUB_PREFIX) else catalog.find(name)
+    sources = (adapter.source for adapter in found[0].adapters) if found else ()
+    return tuple(source for source in sources if isinstance(source, HubFile))
+
+
+def _source(name: str) -> HubFile | Path | None:
+    """None where `name` is a path of the user's own."""
+    if name.startswith(HUB_PREFIX):
+        return parse_ref(name)
+    found = None if "/" in name else catalog.find(name)
+    return found[1].source if found else None
+
+
+def _here(name: str, path: Path) -> Path:
+    if _wrong_with(path):
+        raise ModelError(f"Model `{name}` is not on this machine; run `llmd pull {name}`")
+    return path
+
+
+def _adapter_path(name: str, source: HubFile | Path) -> Path:
+    path = (found_path(source) or hub_path(source)) if isinstance(source, HubFile) else source
+    if state := _wrong_with(path):
+        advice = f"run `llmd pull {name}`" if isinstance(source, HubFile) else "correct the catalog"
+        raise ModelError(f"Adapter `{path}` of model `{name}` {state}; {advice}")
+    return path
 
 
 def _wrong_with(path: Path) -> str:
@@ -70,32 +150,22 @@ def _wrong_with(path: Path) -> str:
         return f"cannot be reached: {getattr(error, 'strerror', error)}"
 
 
-def _pulled_path(name: str) -> Path | None:
-    """None where `name` is a path of the user's own."""
-    if name == BUILTIN:
-        return builtin_path()
-    try:
-        file = hub_file(name)
-    except BadInput as error:  # The engine waits for a model that is wrong; it can't for an input.
-        raise ModelError(str(error)) from None
-    return None if file is None else hub_path(file)
-
-
 def _could_be_ref(name: str) -> bool:
     try:
         parse_ref(f"{HUB_PREFIX}{name}")
     except BadInput:
         return False
-    return _wrong_with(_expanded(name)) == "does not exist"
+    return True
 
 
 def _unknown(name: str) -> str:
     from difflib import get_close_matches
 
-    names = [BUILTIN, *CATALOG]
-    near = get_close_matches(name.lower(), names, n=1)
+    names = [BUILTIN, *catalog.catalog()]
+    near = get_close_matches(name.lower().partition(":")[0], names, n=1)
     meant = f"; did you mean `{near[0]}`" if near else ""
-    return f"Model `{name}` is not known, expected {', '.join(names)} or {EXPECTED}{meant}"
+    expected = f"a name that `llmd models` shows, {EXPECTED} or a GGUF file"
+    return f"Model `{name}` is not known, expected {expected}{meant}"
 
 
 def _expanded(name: str) -> Path:

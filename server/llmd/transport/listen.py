@@ -12,12 +12,13 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from llmd.errors import DaemonError
 
 OnConnection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Protocols = Mapping[bytes, OnConnection]  # by the first byte of a connection
 
 READ_LIMIT_BYTES = 1 << 20
 BACKLOG = 64
@@ -33,10 +34,10 @@ class Listener:
         self._socket: socket.socket | None = None
         self._path: Path | None = None
         self._inode = 0
-        self._on_lsp: OnConnection | None = None
+        self._protocols: Protocols = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, path: Path, on_lsp: OnConnection) -> None:
+    async def start(self, path: Path, protocols: Protocols) -> None:
         """Listens at `path` with mode 0600. The caller holds the lock: a socket that is left
         there is a dead daemon's.
 
@@ -44,7 +45,7 @@ class Listener:
             DaemonError: something else than a socket is at `path`, or it can't be bound.
         """
         self._socket, self._inode = _bind(path)
-        self._path, self._on_lsp = path, on_lsp
+        self._path, self._protocols = path, protocols
         self._spawn(self._accept(self._socket))
 
     async def close(self) -> None:
@@ -79,10 +80,10 @@ class Listener:
             if not self._is_ours(peer):
                 return
             first = await asyncio.wait_for(_first_byte(peer), FIRST_BYTE_TIMEOUT_S)
-            if first in (b"C", b"c") and self._on_lsp is not None:
-                await self._on_lsp(*await _streams(peer))
+            if on_connection := self._protocols.get(first):
+                await on_connection(*await _streams(peer))
             elif first:
-                _log.warning("connection closed: first byte 0x%02x is no LSP frame", first[0])
+                _log.warning("connection closed: first byte 0x%02x is no protocol's", first[0])
         except (OSError, TimeoutError):
             pass  # it went away, or never spoke
         finally:

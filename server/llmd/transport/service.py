@@ -10,6 +10,8 @@ from llmd.document.store import Document
 from llmd.document.text import Position
 from llmd.trace import Trace
 
+OutcomeKind = Literal["shown", "accepted", "typed_through", "rejected", "dismissed", "kept"]
+
 
 @dataclass(frozen=True, slots=True)
 class Selected:
@@ -24,6 +26,20 @@ class Selected:
 class Answer:
     text: str
     trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a suggestion; `n_chars` of it, in characters.
+
+    `shown`: it came on screen, once a suggestion. `accepted`: a key inserted so much; several per
+    suggestion where by word or line. `typed_through`: typed to its end by hand. `rejected`:
+    something else was typed, or the cursor left. `dismissed`: by its key. `kept`: so much of an
+    accepted text stands after 30 s.
+    """
+
+    kind: OutcomeKind
+    n_chars: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +91,20 @@ class Service(Protocol):
         invoked: bool,
         selected: Selected | None = None,
         on_partial: Callable[[str], None] | None = None,
+        alternative: int = 0,
     ) -> Coroutine[Any, Any, Answer]:
         """A plain function: takes its snapshot and supersedes this document's older request at
         once, so that an edit which follows in the same read is not seen. The coroutine waits for
         the text; it is always started, and cancelling it cancels the engine. `on_partial` gets
-        all the text so far.
+        all the text so far. An `alternative` of k begins with the k-th best other token; empty
+        where there are not so many, and never from memory.
 
         Raises:
             LlmdError: from the coroutine; a sentence for the user.
         """
+
+    def noted(self, document: Document, outcome: Outcome) -> None:
+        """An editor says what became of a suggestion. Counted, by filetype and model."""
 
     def status(self) -> dict[str, Any]:
         """The object of `llmd status --json`."""
@@ -96,6 +117,9 @@ class Service(Protocol):
 
     def restart(self) -> None:
         """Replaces the engine's worker; returns at once."""
+
+    def use(self) -> None:
+        """Loads the model that the config names, where it is another; returns at once."""
 
     def stop(self, then: Then) -> None:
         """Ends the daemon soon; returns at once."""

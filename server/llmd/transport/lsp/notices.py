@@ -1,5 +1,5 @@
 """What a person sees of the engine in the editor: a load's progress, each problem once, and
-nothing when all is well."""
+nothing when all is well. A plugin of ours is told the state and shows it itself."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ MESSAGE = "loading the model"
 class Notices:
     def __init__(self, notify: Callable[..., Any], request: Callable[..., Any]) -> None:
         self.has_progress = False  # whether the editor can show it
+        self.is_plugin = False  # of ours
         self._notify = notify
         self._request = request
         self._may_speak = False
         self._view: EngineView | None = None
         self._told: set[str] = set()
+        self._state: dict[str, Any] = {}
         self._n_loads = 0
         self._token = ""
         self._shown = (-1, "")
@@ -36,14 +38,28 @@ class Notices:
         self._view = view
         if not self._may_speak:
             return
+        if self.is_plugin:
+            self._tell(view)
+            return
         if self.has_progress:
             self._show_load(view)
-        for problem in view.problems:
-            if problem not in self._told:
-                self._told.add(problem)
-                is_fatal = view.state == "failed" and problem == view.problems[0]
-                kind = t.MessageType.Error if is_fatal else t.MessageType.Warning
-                self._notify(t.WINDOW_SHOW_MESSAGE, t.ShowMessageParams(kind, f"llmd: {problem}"))
+        for problem in self._untold(view):
+            is_fatal = view.state == "failed" and problem == view.problems[0]
+            kind = t.MessageType.Error if is_fatal else t.MessageType.Warning
+            self._notify(t.WINDOW_SHOW_MESSAGE, t.ShowMessageParams(kind, f"llmd: {problem}"))
+
+    def _tell(self, view: EngineView) -> None:
+        reason = view.problems[0] if view.state == "failed" and view.problems else view.doing
+        state = {"state": view.state, "share": round(view.share, 2), "reason": reason}
+        problems = self._untold(view)
+        if problems or state != self._state:
+            self._state = state
+            self._notify("llmd/state", {**state, "problems": problems})
+
+    def _untold(self, view: EngineView) -> list[str]:
+        new = [problem for problem in dict.fromkeys(view.problems) if problem not in self._told]
+        self._told.update(new)
+        return new
 
     def _show_load(self, view: EngineView) -> None:
         percentage, message = round(100 * view.share), view.doing or MESSAGE

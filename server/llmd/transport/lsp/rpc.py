@@ -89,6 +89,10 @@ class Rpc(LanguageServerProtocol):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def is_at(self, id_: object) -> bool:
+        """Whether the request has begun and was not answered yet."""
+        return id_ in self._request_futures
+
     # -- messages in
 
     def receive(self, body: bytes) -> None:

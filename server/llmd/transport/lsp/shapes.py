@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from lsprotocol import types as t
 
@@ -78,9 +78,10 @@ def shows_progress(capabilities: t.ClientCapabilities) -> bool:
     return bool(capabilities.window and capabilities.window.work_done_progress)
 
 
-def wants_partial(options: Any) -> bool:
+def wants(options: Any, what: Literal["partial", "state"]) -> bool:
+    """Whether `initializationOptions.llmd` asks for it."""
     ours = options.get("llmd") if isinstance(options, dict) else None
-    return isinstance(ours, dict) and ours.get("partial") is True
+    return isinstance(ours, dict) and ours.get(what) is True
 
 
 def valid(text: str) -> str:

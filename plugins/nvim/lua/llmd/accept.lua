@@ -1,0 +1,29 @@
+--- Puts a suggestion into the buffer as if it had been typed: pasted, since that is what Neovim
+--- repeats with `.`; `llmd.keys` breaks the undo before and after.
+local outcomes = require('llmd.outcomes')
+local pieces = require('llmd.pieces')
+local suggestion = require('llmd.suggestion')
+
+local M = {}
+
+local function place()
+  local cursor = vim.api.nvim_win_get_cursor(0)
+  return { cursor[1] - 1, cursor[2] }
+end
+
+---@param kind 'all'|'line'|'word'
+function M.take(kind)
+  local piece, is_all = suggestion.piece(pieces.take[kind])
+  if not piece then
+    return
+  end
+  local buf, from = suggestion.buf(), place()
+  if is_all then
+    suggestion.taken()
+  end
+  vim.api.nvim_paste(piece, false, -1)
+  outcomes.accepted(buf, from, place(), piece)
+  suggestion.changed()
+end
+
+return M

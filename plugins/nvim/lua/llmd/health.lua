@@ -1,0 +1,95 @@
+--- `:checkhealth llmd`: what is there, and what to do about what is not.
+local channel = require('llmd.channel')
+local config = require('llmd.config')
+local keys = require('llmd.keys')
+
+local M = {}
+
+local function ran(args)
+  local command = config.get('command')
+  local argv = vim.list_extend(type(command) == 'table' and vim.deepcopy(command) or { command }, args)
+  local ok, process = pcall(vim.system, argv, { text = true, timeout = 5000 })
+  return ok and process:wait() or nil
+end
+
+local function check_command()
+  local found = ran({ '--version' })
+  if not found then
+    local name = config.get('command')
+    vim.health.error(('Command `%s` is not found'):format(name), {
+      'Install llmd, for instance with `pipx install llmd`',
+      "Or say where it is: require('llmd').setup{ command = '/path/to/llmd' }",
+    })
+    return false
+  end
+  vim.health.ok(vim.trim(found.stdout))
+  return true
+end
+
+local ADVICE = {
+  failed = { 'Read `:Llmd log`', 'Then `:Llmd restart`' },
+  stopped = { 'Start it: `:Llmd start`' },
+  silent = { 'It takes no messages; `:Llmd stop`, then `:Llmd start`' },
+}
+
+local function check_daemon()
+  local engine = channel.engine
+  local text = ('The daemon is %s'):format(engine.state)
+  if engine.reason ~= '' then
+    text = text .. ': ' .. engine.reason
+  end
+  if engine.state == 'ready' then
+    vim.health.ok(text)
+  elseif ADVICE[engine.state] then
+    vim.health.error(text, ADVICE[engine.state])
+  else
+    vim.health.warn(text, { 'Open a file, wait a moment and look again', '`:Llmd status` says more' })
+  end
+end
+
+local function check_keys()
+  for name, key in pairs(keys.defaults) do
+    local plug = '<Plug>(llmd-' .. name .. ')'
+    if vim.fn.hasmapto(plug, 'i') == 0 then
+      vim.health.warn(('No key does `%s`'):format(plug), {
+        ("vim.keymap.set('i', '%s', '%s')"):format(key, plug),
+      })
+    end
+  end
+  local owner = vim.fn.maparg('<Tab>', 'i')
+  if not owner:find('llmd', 1, true) and config.get('maps') then
+    vim.health.warn('<Tab> is mapped by something else', {
+      "Give accepting another key: vim.keymap.set('i', '<C-J>', '<Plug>(llmd-accept)')",
+    })
+  else
+    vim.health.ok('Keys are mapped')
+  end
+end
+
+local function check_rivals()
+  for _, rival in ipairs({ 'copilot', 'llama', 'minuet', 'supermaven-nvim' }) do
+    if package.loaded[rival] or vim.g['loaded_' .. rival] then
+      vim.health.warn(('`%s` shows ghost text too'):format(rival), { 'Disable one of them' })
+    end
+  end
+end
+
+local function check_buffer()
+  local buf = vim.fn.bufnr('#')
+  local reason = buf > 0 and config.off_reason(buf)
+  if reason then
+    vim.health.info(('The buffer before this one gets no suggestions: %s'):format(reason))
+  end
+end
+
+function M.check()
+  vim.health.start('llmd')
+  if check_command() then
+    check_daemon()
+  end
+  check_keys()
+  check_rivals()
+  check_buffer()
+end
+
+return M

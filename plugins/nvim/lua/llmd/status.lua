@@ -1,0 +1,25 @@
+--- One line about llmd in this buffer.
+local channel = require('llmd.channel')
+local config = require('llmd.config')
+local suggestion = require('llmd.suggestion')
+
+local M = {}
+
+---@return string
+function M.line()
+  local reason = config.off_reason(vim.api.nvim_get_current_buf())
+  if reason then
+    return 'off: ' .. reason
+  end
+  local engine = channel.engine
+  if engine.state == 'loading' then
+    return ('loading %d%%'):format(100 * engine.share + 0.5)
+  elseif engine.state == 'ready' and suggestion.is_waiting() then
+    return 'thinking'
+  elseif engine.reason ~= '' and engine.state ~= 'ready' then
+    return engine.state .. ': ' .. engine.reason
+  end
+  return engine.state
+end
+
+return M

@@ -1,0 +1,304 @@
+--- The one suggestion: asked for at a place, coming in, on show, typed through, gone.
+---
+---   0 ms  a key; the change and the question go out (`ask`)
+---   8 ms  the next key: what has come still fits and stays, or a newer question takes its place
+---  20 ms  the first text (`receive`), for the place that was asked about: shown is what is left of
+---         it after what was typed since
+--- So nothing is shown for a text that is gone, and a late answer may still serve.
+local buffers = require('llmd.buffers')
+local channel = require('llmd.channel')
+local config = require('llmd.config')
+local ghost = require('llmd.ghost')
+local outcomes = require('llmd.outcomes')
+local pieces = require('llmd.pieces')
+
+local M = {}
+
+---@class llmd.Suggestion
+---@field id integer
+---@field buf integer
+---@field row integer where it was asked for
+---@field col integer in bytes
+---@field tail string what stood right of it
+---@field text string so far
+---@field is_final boolean
+---@field is_shown boolean it was on the screen
+---@field is_told boolean the daemon knows that it was
+---@field nth integer 0 is the best
+---@field others string[] those seen at this place; the best is the first
+local current ---@type llmd.Suggestion?
+
+local last_id = 0
+local is_block = false -- visual-block insert: only what fits a line is repeated in the others
+local pause = assert(vim.uv.new_timer())
+
+local function cursor()
+  local place = vim.api.nvim_win_get_cursor(0)
+  return place[1] - 1, place[2]
+end
+
+local function right_of(row, col)
+  local line = vim.api.nvim_buf_get_lines(0, row, row + 1, false)[1] or ''
+  return line:sub(col + 1)
+end
+
+local function typed_since(asked, row, col)
+  local is_before = row < asked.row or (row == asked.row and col < asked.col)
+  if is_before or vim.api.nvim_get_current_buf() ~= asked.buf then
+    return nil
+  end
+  local ok, lines = pcall(vim.api.nvim_buf_get_text, 0, asked.row, asked.col, row, col, {})
+  return ok and table.concat(lines, '\n') or nil
+end
+
+--- What is left of the suggestion at the cursor; nil where it says nothing about this place.
+local function left()
+  if not current then
+    return nil
+  end
+  local row, col = cursor()
+  local typed = typed_since(current, row, col)
+  if not typed then
+    return nil
+  end
+  local rest = pieces.rest(current.text, typed, right_of(row, col), current.tail)
+  return rest and is_block and rest:match('^[^\n]*') or rest
+end
+
+--- Recording or replaying, a key must do what it did; and a menu has the keys and the place.
+local function may_show()
+  return vim.api.nvim_get_mode().mode == 'i'
+    and vim.fn.pumvisible() == 0
+    and vim.fn.reg_recording() == ''
+    and vim.fn.reg_executing() == ''
+end
+
+local function tell_shown()
+  if current and current.is_shown and not current.is_told then
+    current.is_told = true
+    outcomes.note(current.buf, 'shown', current.text)
+  end
+end
+
+--- Takes it off the screen, for good.
+---@param kind 'rejected'|'dismissed'|'typed_through'|nil
+function M.drop(kind)
+  pause:stop()
+  ghost.clear()
+  local gone = current
+  if not gone then
+    return
+  end
+  tell_shown()
+  current = nil
+  if gone.is_shown and kind then
+    outcomes.note(gone.buf, kind, gone.text)
+  end
+  if not gone.is_final and channel.is_up() then
+    channel.send('cancel', { id = gone.id })
+  end
+end
+
+local function render(rest)
+  if rest == '' or not may_show() then
+    return ghost.clear()
+  end
+  local row, col = cursor()
+  ghost.show(current.buf, row, col, rest)
+  current.is_shown = true
+end
+
+--- The text on show; nil where there is none.
+---@return string?
+function M.rest()
+  local rest = may_show() and left() or ''
+  return rest ~= '' and rest or nil
+end
+
+function M.is_waiting()
+  return current ~= nil and not current.is_final
+end
+
+local function send_question(asked, invoked)
+  local version = buffers.flush(asked.buf)
+  if not version then
+    return false
+  end
+  return channel.send('complete', {
+    id = asked.id,
+    buf = asked.buf,
+    version = version,
+    row = asked.row,
+    col_bytes = asked.col,
+    invoked = invoked,
+    alternative = asked.nth,
+  })
+end
+
+--- Asks for one at the cursor. What was on show has been dropped, or is an alternative's.
+---@param question { invoked?: boolean, nth?: integer, others?: string[] }
+local function ask(question)
+  local buf = vim.api.nvim_get_current_buf()
+  if not may_show() or config.off_reason(buf) then
+    return
+  end
+  local row, col = cursor()
+  last_id = last_id + 1
+  local others = question.others or {}
+  local asked = {
+    id = last_id, buf = buf, row = row, col = col, tail = right_of(row, col), text = '',
+    is_final = false, is_shown = false, is_told = false, nth = question.nth or 0, others = others,
+  } -- stylua: ignore
+  current = send_question(asked, question.invoked or false) and asked or nil
+end
+
+--- After a pause in the typing, where one is set.
+local function ask_soon()
+  local debounce_ms = config.get('debounce_ms')
+  if not config.get('auto') then
+    return
+  elseif debounce_ms <= 0 then
+    return ask({})
+  end
+  pause:start(debounce_ms, 0, vim.schedule_wrap(function()
+    ask({})
+  end))
+end
+
+--- Something was typed, or the cursor moved, in insert mode: before the screen is drawn.
+function M.changed()
+  local rest = left()
+  if rest and rest ~= '' then
+    render(rest)
+    if buffers.is_known(current.buf) then
+      buffers.flush(current.buf)
+    end
+    return
+  end
+  local is_through = rest == '' and current and current.is_final and current.text ~= ''
+  if current and rest == '' and not is_through and current.text == '' and M.is_here() then
+    return -- asked for here; the answer is on its way, or there is none
+  end
+  M.drop_quietly(is_through and 'typed_through' or 'rejected')
+  ask_soon()
+end
+
+--- Whether it was asked for at the cursor itself.
+function M.is_here()
+  local row, col = cursor()
+  return current ~= nil and row == current.row and col == current.col
+end
+
+--- As `drop`, but a newer question follows, which ends the older by itself.
+function M.drop_quietly(kind)
+  if current then
+    current.is_final = true
+  end
+  M.drop(kind)
+end
+
+--- By the key: also where it is not asked for by itself.
+function M.trigger()
+  M.drop_quietly('rejected')
+  ask({ invoked = true })
+end
+
+local function show_other(nth)
+  tell_shown()
+  current.nth, current.text, current.is_final = nth, current.others[nth + 1], true
+  render(left() or '')
+end
+
+--- The next (1) or the one before (-1) of the suggestions for this place.
+---@param step 1|-1
+function M.cycle(step)
+  local rest = M.rest()
+  if not rest or not current.is_final then
+    return M.trigger()
+  end
+  local nth = math.max(current.nth + step, 0)
+  if not M.is_here() then -- typed since: the alternatives are those of this place
+    M.drop_quietly('rejected')
+    return ask({ invoked = true, nth = nth, others = { rest } })
+  end
+  current.others[current.nth + 1] = current.text
+  if current.others[nth + 1] then
+    return show_other(nth)
+  end
+  local others, was = current.others, current
+  tell_shown()
+  ask({ invoked = true, nth = nth, others = others })
+  if not current then
+    current = was
+  end
+end
+
+--- There is no other one: back to the best.
+local function back_to_the_best()
+  if current.others[1] then
+    current.is_shown = false
+    show_other(0)
+  end
+end
+
+--- The daemon's answer to a question, in parts; each is the whole text so far.
+function M.receive(id, _, _, _, text, is_final)
+  if not current or current.id ~= id then
+    return
+  end
+  current.is_final = is_final
+  if is_final and text == '' and current.nth > 0 then
+    return back_to_the_best()
+  end
+  current.text = text
+  local rest = left()
+  if rest and rest ~= '' then
+    render(rest)
+  else
+    ghost.clear()
+  end
+  if is_final then
+    tell_shown()
+  end
+end
+
+--- Gone with the daemon; the place is asked about again when there is another.
+function M.lost()
+  current = nil
+  ghost.clear()
+end
+
+--- Unless one shows, or is on its way.
+function M.again()
+  if config.get('auto') and not M.is_waiting() and not M.rest() then
+    ask({})
+  end
+end
+
+--- Where `take` ends in what is on show, with what it takes. For `llmd.accept`.
+---@param take fun(text: string): string
+---@return string? piece
+---@return boolean is_all
+function M.piece(take)
+  local rest = M.rest()
+  if not rest then
+    return nil, false
+  end
+  local piece = take(rest)
+  return piece, piece == rest
+end
+
+function M.buf()
+  return current and current.buf
+end
+
+function M.taken()
+  tell_shown()
+  M.drop_quietly(nil)
+end
+
+function M.set_block(value)
+  is_block = value
+end
+
+return M

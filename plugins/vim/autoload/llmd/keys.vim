@@ -1,0 +1,109 @@
+vim9script
+# What the keys do, and the keys they have.
+#
+# Text is taken as keys, so that undo, repeat and macros see an insert. `<C-R><C-O>{register}`
+# puts it as it is, and `.` reads the same register again; `<C-R><C-O>=` would end the repeat.
+# The registers are the oldest deletes: only a delete moves those, and then `.` is that delete.
+
+import autoload './options.vim'
+import autoload './outcome.vim'
+import autoload './pieces.vim'
+import autoload './suggestion.vim'
+
+const REGISTERS = ['9', '8', '7', '6', '5']
+
+const DEFAULTS = {
+  accept: "\<Tab>",
+  'accept-line': "\<M-C-Right>",
+  'accept-word': "\<M-Right>",
+  next: "\<*M-]>",
+  prev: "\<*M-[>",
+  dismiss: "\<C-]>",
+  trigger: "\<*M-Bslash>",
+}
+
+const PLAIN = {
+  mode: 'i', abbr: 0, buffer: 0, expr: 0, lnum: 0, noremap: 0, nowait: 0, script: 0,
+  scriptversion: 1, sid: 0, silent: 1,
+}
+
+var n_taken = 0
+# What to type when nothing shows, by action.
+var fallback: dict<string> = {}
+
+export def NewInsert()
+  n_taken = 0
+enddef
+
+# The keys that insert it, or those that the key meant before.
+export def Accept(part: string): string
+  if !suggestion.IsHere()
+    return part == 'all' ? get(fallback, 'accept', '') : ''
+  endif
+  return Take(pieces.Part(suggestion.Text(), part))
+enddef
+
+def Take(text: string): string
+  outcome.Taking(text)
+  const keys = text =~ '[[:cntrl:]]' || strcharlen(text) > 40 ? FromRegister(text) : text
+  return "\<C-G>u" .. keys .. "\<C-G>u"
+enddef
+
+def FromRegister(text: string): string
+  const register = REGISTERS[n_taken % len(REGISTERS)]
+  n_taken += 1
+  setreg(register, text, 'c')
+  return "\<C-R>\<C-O>" .. register
+enddef
+
+export def Cycle(by: number)
+  suggestion.Cycle(by)
+enddef
+
+export def Trigger()
+  suggestion.Stop('rejected')
+  suggestion.Ask(true)
+enddef
+
+export def Dismiss(): string
+  if suggestion.Text() == ''
+    return get(fallback, 'dismiss', '')
+  endif
+  timer_start(0, (_) => suggestion.Stop('dismissed'))
+  return ''
+enddef
+
+# -- maps
+
+# A key that somebody mapped keeps what it did for when nothing shows.
+export def Map()
+  if !options.Get('maps')
+    return
+  endif
+  for [action, key] in items(DEFAULTS)
+    const plug = $'<Plug>(llmd-{action})'
+    if !hasmapto(plug, 'i')
+      MapKey(action, key, plug)
+    endif
+  endfor
+enddef
+
+def MapKey(action: string, key: string, plug: string)
+  const was = maparg(keytrans(key), 'i', false, true)
+  if !empty(was) && !was.buffer
+    Keep(action, was)
+  else
+    fallback[action] = key
+  endif
+  # Not by `imap`: `<M-]>` would be an accented letter's byte too.
+  mapset('i', false, extend({lhs: keytrans(key), lhsraw: key, rhs: plug}, PLAIN))
+enddef
+
+# Its map under another name, with all that it had.
+def Keep(action: string, was: dict<any>)
+  const name = "\<SNR>llmd-was-" .. action .. ';'
+  mapset('i', false, extendnew(was, {lhs: keytrans(name), lhsraw: name}))
+  fallback[action] = name
+enddef
+
+defcompile

@@ -1,0 +1,68 @@
+"""When memory runs short, what llmd does less of, and when it does it again. Pure.
+
+A step down is taken at once, one for each reading that says so; a step up after a minute of
+readings that say otherwise, so that one does not undo the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from llmd.machine import MemoryReading
+
+EVERY_S = 10.0  # while something is loaded, or a step is to be taken back
+N_CALM = 6  # readings in a row before a step up
+
+ALL, NO_BACKGROUND, NO_PARKED, UNLOADED = range(4)
+DOING = (
+    "",
+    "memory is short: no work in the background",
+    "memory is short: no work in the background, and one document's cells kept at a time",
+    "memory is short: the model is unloaded until there is room",
+)
+
+_SHORT_SHARE, _SHORT_BYTES = 0.06, 1 << 30  # free; the lesser of both
+_SPENT_SHARE, _SPENT_BYTES = 0.02, 300 << 20
+_ROOMY = 1.5  # as often what is short: between them nothing changes
+_SHORT_STALL, _SPENT_STALL, _CALM_STALL = 0.05, 0.25, 0.01
+_MACOS_WARNING, _MACOS_CRITICAL = 2, 4
+
+Severity = Literal["calm", "between", "short", "spent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    step: int = ALL
+    n_calm: int = 0
+
+    @property
+    def doing(self) -> str:
+        return DOING[self.step]
+
+
+def severity(reading: MemoryReading) -> Severity:
+    free, stall, level = reading.free_bytes, reading.stalled_share, reading.level
+    short = min(_SHORT_SHARE * reading.total_bytes, _SHORT_BYTES)
+    spent = min(_SPENT_SHARE * reading.total_bytes, _SPENT_BYTES)
+    if free < spent or (stall or 0) >= _SPENT_STALL or (level or 1) >= _MACOS_CRITICAL:
+        return "spent"
+    if free < short or (stall or 0) >= _SHORT_STALL or (level or 1) >= _MACOS_WARNING:
+        return "short"
+    return "calm" if free >= _ROOMY * short and (stall or 0) <= _CALM_STALL else "between"
+
+
+def after(before: Pressure, reading: MemoryReading) -> Pressure:
+    """Only where memory is all but spent does the model go."""
+    match severity(reading):
+        case "spent":
+            return Pressure(min(before.step + 1, UNLOADED))
+        case "short":
+            return Pressure(max(before.step, min(before.step + 1, NO_PARKED)))
+        case "calm" if before.step:
+            is_over = before.n_calm + 1 >= N_CALM
+            return (
+                Pressure(before.step - 1) if is_over else Pressure(before.step, before.n_calm + 1)
+            )
+        case _:
+            return Pressure(before.step)

@@ -1,0 +1,42 @@
+"""How a model is laid out on a machine: layers on GPUs, context, batches, cache types, threads.
+Pure: a described machine, what the header says and the user's wishes in, a plan with its reasons
+out.
+
+What the user set is obeyed or refused, never changed; what is `auto` is chosen here, by the
+measurements that docs/ARCHITECTURE.md keeps.
+"""
+
+from llmd.models.fit.described import Gpu, Machine
+from llmd.models.fit.parts import compute_bytes, kv_bytes
+from llmd.models.fit.plan import (
+    N_BATCH_CPU,
+    N_BATCH_GPU,
+    N_CTX,
+    LoadPlan,
+    check_memory,
+    n_gpu_layers,
+    plan_load,
+)
+from llmd.models.fit.retry import is_for_memory, smaller, with_less
+from llmd.models.fit.shape import Shape, shape_of
+from llmd.models.fit.words import explained
+
+__all__ = [
+    "N_BATCH_CPU",
+    "N_BATCH_GPU",
+    "N_CTX",
+    "Gpu",
+    "LoadPlan",
+    "Machine",
+    "Shape",
+    "check_memory",
+    "compute_bytes",
+    "explained",
+    "is_for_memory",
+    "kv_bytes",
+    "n_gpu_layers",
+    "plan_load",
+    "shape_of",
+    "smaller",
+    "with_less",
+]

@@ -1,0 +1,43 @@
+"""Speeds that `llmd bench model` measured here, for `llmd models`: `speeds.json` in the state
+folder, by the file that was measured. It may be lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from llmd import paths
+
+
+def keep(model: Path, tokens_per_s: float) -> None:
+    """Where it cannot be written, nothing is kept."""
+    path = paths.speeds_path()
+    try:
+        rows = {**speeds(), _key(model): round(tokens_per_s, 1)}
+        paths.private_dir(path.parent)
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(json.dumps(rows, indent=1) + "\n")
+        os.replace(new, path)
+    except OSError:
+        return
+
+
+def speed_of(model: Path) -> float | None:
+    """Decoded tokens a second."""
+    try:
+        return speeds().get(_key(model))
+    except OSError:
+        return None
+
+
+def speeds() -> dict[str, float]:
+    try:
+        rows = json.loads(paths.speeds_path().read_bytes())
+        return {str(key): float(value) for key, value in rows.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _key(model: Path) -> str:
+    return f"{model.resolve()} {model.stat().st_size}"

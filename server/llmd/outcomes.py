@@ -1,0 +1,140 @@
+"""What became of the suggestions, counted by filetype and model, in one small file.
+
+Counts only: nothing of the text, and no name of a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llmd.errors import printable
+from llmd.transport.service import Outcome
+
+SAVE_EVERY_S = 60.0
+MAX_ROWS = 256  # what comes beyond is counted as one filetype, OTHERS
+MAX_NAME_CHARS = 64
+MAX_FILE_BYTES = 1 << 20
+OTHERS = "(others)"
+
+_log = logging.getLogger("llmd.outcomes")
+
+
+class Count(msgspec.Struct):
+    n: int = 0
+    n_chars: int = 0
+
+
+class Row(msgspec.Struct):
+    """One filetype with one model."""
+
+    filetype: str
+    model: str
+    shown: Count = msgspec.field(default_factory=Count)
+    accepted: Count = msgspec.field(default_factory=Count)
+    typed_through: Count = msgspec.field(default_factory=Count)
+    rejected: Count = msgspec.field(default_factory=Count)
+    dismissed: Count = msgspec.field(default_factory=Count)
+    kept: Count = msgspec.field(default_factory=Count)
+
+
+class _File(msgspec.Struct):
+    rows: list[Row]
+    version: int = 1
+
+
+class Outcomes:
+    """The counts of this file since it was begun. Owned by the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows = {(row.filetype, row.model): row for row in _read(path)}
+        self._changed = asyncio.Event()
+        self._is_refused = False  # told once
+
+    def add(self, filetype: str, model: str, outcome: Outcome) -> None:
+        found: Count = getattr(self._row(_name(filetype), _name(model)), outcome.kind)
+        found.n += 1
+        found.n_chars += outcome.n_chars
+        self._changed.set()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of `llmd status --json`."""
+        return [msgspec.to_builtins(row) for row in self._rows.values()]
+
+    async def keep(self) -> None:
+        """Writes what has changed, at most once in `SAVE_EVERY_S`, and at the end."""
+        try:
+            while True:
+                await self._changed.wait()
+                self.save()
+                await asyncio.sleep(SAVE_EVERY_S)
+        finally:
+            self.save()
+
+    def save(self) -> None:
+        if not self._changed.is_set():
+            return
+        self._changed.clear()
+        try:
+            _write(self._path, msgspec.json.encode(_File(list(self._rows.values()))))
+        except OSError as error:
+            if not self._is_refused:
+                _log.warning("Counts cannot be written to `%s`: %s", self._path, error.strerror)
+            self._is_refused = True
+            self._changed.set()  # another time
+        else:
+            self._is_refused = False
+
+    def _row(self, filetype: str, model: str) -> Row:
+        if (filetype, model) not in self._rows and len(self._rows) >= MAX_ROWS:
+            filetype = model = OTHERS
+        return self._rows.setdefault((filetype, model), Row(filetype, model))
+
+
+def _name(name: str) -> str:
+    """What an editor calls a filetype may be anything."""
+    return printable(name[:MAX_NAME_CHARS])
+
+
+def _read(path: Path) -> list[Row]:
+    """Empty where there is no file, or one that cannot be read; that one is set aside."""
+    try:
+        with path.open("rb") as file:
+            found = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_File)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        aside = _set_aside(path)
+        _log.warning("Counts of `%s` cannot be read (%s): %s", path, type(error).__name__, aside)
+        return []
+    return found.rows[: MAX_ROWS + 1]
+
+
+def _set_aside(path: Path) -> str:
+    """Under the first free name beside it; says which."""
+    names = (path.with_name(f"{path.name}.broken{no or ''}") for no in count())
+    aside = next(name for name in names if not name.exists())
+    try:
+        path.rename(aside)
+    except OSError as error:
+        return f"it cannot be set aside: {error.strerror}"
+    return f"it was set aside as `{aside.name}`, and counting begins anew"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """The whole file takes the old one's place, or nothing does."""
+    new = path.with_name(f"{path.name}.new")
+    with suppress(FileNotFoundError):
+        new.unlink()  # a link, or what an end in the middle has left
+    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    new.replace(path)

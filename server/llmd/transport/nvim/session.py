@@ -1,0 +1,178 @@
+"""What one Neovim says, done; and what it is told. Its documents are its own: two Neovims on one
+file have two."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import singledispatchmethod
+from typing import Any
+
+from llmd.document.store import Document, open_document
+from llmd.document.text import Position
+from llmd.errors import LlmdError
+from llmd.transport.nvim import shapes
+from llmd.transport.nvim.document import apply, position_of, text_of
+from llmd.transport.service import Answer, Client, EngineView, Outcome, Service, Then
+
+PROTOCOL = 1
+
+_log = logging.getLogger("llmd.nvim")
+
+Tell = Callable[..., None]
+
+
+class Session:
+    """`tell` is given a name (`show` or `state`) and its arguments."""
+
+    def __init__(self, service: Service, tell: Tell) -> None:
+        self.documents: dict[int, Document] = {}
+        self._service = service
+        self._tell = tell
+        self._client: Client | None = None
+        self._view: EngineView | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    async def end(self) -> None:
+        """Cancels what is under way and forgets the documents. Once."""
+        await asyncio.sleep(0)  # a task that never began would not end its engine request
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for buf in list(self.documents):
+            self._close(buf)
+        if self._client:
+            self._service.client_gone(self._client)
+            self._client = None
+
+    @singledispatchmethod
+    def receive(self, message: shapes.Message) -> None:
+        raise NotImplementedError(type(message).__name__)
+
+    # -- the engine's state
+
+    @receive.register
+    def _hello(self, message: shapes.Hello) -> None:
+        if message.protocol != PROTOCOL:
+            self._refuse(message.protocol)
+        elif self._client is None:
+            self._client = Client(
+                name="neovim",
+                editor=message.editor,
+                show=self._show_state,
+                bye=self._bye,
+                n_documents=lambda: len(self.documents),
+            )
+            self._service.client_connected(self._client)
+        elif self._view:
+            self._show_state(self._view)
+
+    def _show_state(self, view: EngineView) -> None:
+        self._view = view
+        self._tell("state", view.state, view.share, view.doing, list(view.problems))
+
+    def _refuse(self, protocol: int) -> None:
+        problem = (
+            f"This plugin speaks protocol {protocol}, the running daemon {PROTOCOL}; take the"
+            " plugin that `llmd path plugin-nvim` names, then run `llmd restart --daemon`"
+        )
+        self._tell("state", "refused", 0.0, "", [problem])
+
+    def _bye(self, then: Then) -> None:
+        self._tell("state", "gone", 0.0, then, [])
+
+    # -- documents
+
+    @receive.register
+    def _open(self, message: shapes.Open) -> None:
+        text = text_of(message.lines)
+        known = self.documents.get(message.buf)
+        if known and (known.uri, known.language) == (message.uri, message.filetype):
+            known.set_text(text)
+            known.version = message.version
+            return
+        self._close(message.buf)
+        self.documents[message.buf] = open_document(
+            message.uri, message.filetype, message.version, text
+        )
+        self._service.document_opened()
+
+    @receive.register
+    def _change(self, message: shapes.Change) -> None:
+        if document := self.documents.get(message.buf):
+            apply(document, message)
+
+    @receive.register
+    def _on_close(self, message: shapes.Close) -> None:
+        self._close(message.buf)
+
+    def _close(self, buf: int) -> None:
+        if document := self.documents.pop(buf, None):
+            self._service.document_closed(document)
+
+    @receive.register
+    def _cursor(self, message: shapes.Cursor) -> None:
+        if document := self.documents.get(message.buf):
+            cursor = _cursor_of(document, message)
+            self._service.cursor_rests(document, cursor)
+
+    # -- completion
+
+    @receive.register
+    def _complete(self, asked: shapes.Complete) -> None:
+        """Answered by one `show` that is final, whatever comes."""
+        document = self.documents.get(asked.buf)
+        if document is None or document.version != asked.version or asked.id in self._tasks:
+            self._show(asked, "", is_final=True)
+            return
+
+        def show(text: str) -> None:
+            if asked.id in self._tasks:
+                self._show(asked, text, is_final=False)
+
+        work = self._service.complete(
+            document,
+            _cursor_of(document, asked),
+            invoked=asked.invoked,
+            on_partial=show,
+            alternative=asked.alternative,
+        )
+        self._tasks[asked.id] = asyncio.ensure_future(self._answer(asked, work))
+
+    async def _answer(self, asked: shapes.Complete, work: Any) -> None:
+        text = ""
+        try:
+            answer: Answer = await work
+            text = "" if answer.trace.path == "superseded" else answer.text
+        except LlmdError as error:
+            _log.warning("completion failed: %s", error)
+        finally:
+            del self._tasks[asked.id]
+            self._show(asked, text, is_final=True)
+
+    def _show(self, asked: shapes.Complete, text: str, *, is_final: bool) -> None:
+        place = (asked.version, asked.row, asked.col_bytes)
+        self._tell("show", asked.id, *place, text, is_final)
+
+    @receive.register
+    def _cancel(self, message: shapes.Cancel) -> None:
+        """After the task's first step: one that never began would leave its engine request."""
+        if task := self._tasks.get(message.id):
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    # -- what became of it
+
+    @receive.register
+    def _outcome(self, message: shapes.Outcome) -> None:
+        if document := self.documents.get(message.buf):
+            self._service.noted(document, Outcome(message.kind, message.n_chars))
+
+    @receive.register
+    def _accepted(self, message: shapes.Accepted) -> None:
+        self._outcome(shapes.Outcome(message.buf, "accepted", message.n_chars))
+
+
+def _cursor_of(document: Document, place: shapes.Cursor | shapes.Complete) -> Position:
+    return document.text.clamp(position_of(document, (place.row, place.col_bytes)))

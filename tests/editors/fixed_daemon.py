@@ -1,0 +1,16 @@
+"""The daemon with tests.editors.fixed_worker for its engine: `python -m tests.editors.fixed_daemon
+serve`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from llmd import cli, daemon
+from llmd.engine.service import EngineService
+
+COMMAND = (sys.executable, "-m", "tests.editors.fixed_worker")
+
+if __name__ == "__main__":
+    daemon.EngineService = partial(EngineService, command=COMMAND)  # type: ignore[assignment,misc]
+    sys.exit(cli.main())

@@ -1,0 +1,208 @@
+"""Models of Ollama, of llama.cpp's cache and of the hub's client: found, named, used in place; and
+what is done with models that are here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from tests.support import gguf_bytes
+
+from llmd.config import Engine
+from llmd.errors import BadInput, ModelError
+from llmd.models import care, elsewhere, inventory, ledger, measured, store
+from llmd.models.catalog import catalog
+from llmd.models.fit import Machine
+from llmd.models.own import pull_own
+from llmd.models.refs import HubFile, parse_ref
+from llmd.models.suit import Room
+from llmd.models_text import overview
+
+MODEL = gguf_bytes.tiny().encode()
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+ROOM = Room(Machine("cpu", 2, 0, 8 << 30, 6 << 30), 20e9)
+COMMIT = "c0ffee" + "0" * 34
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable, name in (
+        ("LLMD_MODELS_DIR", "models"), ("LLMD_CONFIG", "config.toml"), ("LLMD_STATE_DIR", "state"),
+        ("HF_HOME", "hf"), ("LLAMA_CACHE", "llama.cpp"), ("OLLAMA_MODELS", "ollama"),
+    ):  # fmt: skip
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    return tmp_path
+
+
+def write(path: Path, content: bytes = MODEL) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def ollama(home: Path, place: str, sha256: str = SHA256, content: bytes = MODEL) -> Path:
+    layers = [
+        {"mediaType": "application/vnd.ollama.image.license", "digest": f"sha256:{'0' * 64}"},
+        {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{sha256}"},
+    ]
+    write(home / "ollama/manifests" / place, json.dumps({"layers": layers}).encode())
+    return write(home / "ollama/blobs" / f"sha256-{sha256}", content)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("registry.ollama.ai/library/qwen2.5-coder/1.5b-base", "ollama:qwen2.5-coder:1.5b-base"),
+        ("registry.ollama.ai/ann/mine/latest", "ollama:ann/mine:latest"),
+        ("hf.co/ann/Tiny-GGUF/Q8_0", "ollama:hf.co/ann/Tiny-GGUF:Q8_0"),
+    ],
+)
+def test_a_model_of_ollama_has_its_name_there(home: Path, place: str, name: str) -> None:
+    blob = ollama(home, place)
+    (found,) = elsewhere.all_found()
+    assert (found.name, found.path, found.keeper, found.sha256) == (name, blob, "Ollama", SHA256)
+    assert store.model_path(name) == blob
+    assert store.what_to_pull(name) == blob
+    if name.endswith(":latest"):
+        assert store.model_path(name.removesuffix(":latest")) == blob
+
+
+OUTSIDE = b"""{"layers": [{"mediaType": "application/vnd.ollama.image.model",
+ "digest": "sha256:../../../etc/passwd"}]}"""
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"layers": [{}]}', OUTSIDE])
+def test_a_manifest_that_is_none_is_passed_over(home: Path, text: bytes) -> None:
+    write(home / "ollama/manifests/registry.ollama.ai/library/m/latest", text)
+    assert elsewhere.all_found() == []
+
+
+def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
+    path = write(home / "llama.cpp/ann_Tiny-GGUF_t.gguf")
+    write(home / "llama.cpp/ann_Tiny-GGUF_u.gguf.downloadInProgress")
+    write(home / "llama.cpp/ann_Tiny-GGUF_mmproj-f16.gguf")
+    write(home / "llama.cpp/big-00002-of-00002.gguf")
+    assert [found.name for found in elsewhere.all_found()] == ["llama.cpp:ann_Tiny-GGUF_t.gguf"]
+    assert store.model_path("llama.cpp:ann_Tiny-GGUF_t.gguf") == path
+    assert store.model_path("hf:ann/Tiny-GGUF/t.gguf") == path
+    with pytest.raises(ModelError, match="`llmd models` shows those that are"):
+        store.model_path("llama.cpp:none.gguf")
+
+
+def test_a_file_of_the_hub_s_client_is_a_reference(home: Path) -> None:
+    repo = home / "hf/hub/models--ann--Tiny-GGUF"
+    blob = write(repo / "blobs" / SHA256)
+    path = repo / "snapshots" / COMMIT / "q8/t.gguf"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(blob)
+    (found,) = elsewhere.all_found()
+    assert (found.name, found.sha256) == ("hf:ann/Tiny-GGUF/q8/t.gguf", SHA256)
+    assert store.model_path(found.name) == path
+    pinned = HubFile("x", "ann/Tiny-GGUF", "q8/t.gguf", "0" * 40)
+    assert elsewhere.path_of(pinned) is None, "another commit may have another content"
+
+
+def test_of_a_model_in_parts_all_must_be_there(home: Path) -> None:
+    file = parse_ref("hf:a/b/m-00001-of-00002.gguf")
+    first = write(home / "llama.cpp/a_b_m-00001-of-00002.gguf")
+    assert elsewhere.path_of(file) is None
+    write(home / "llama.cpp/a_b_m-00002-of-00002.gguf")
+    assert elsewhere.path_of(file) == first
+
+
+def test_what_llmd_pulled_itself_comes_first(home: Path) -> None:
+    write(home / "llama.cpp/ann_Tiny-GGUF_t.gguf")
+    mine = write(home / "models/hf/ann/Tiny-GGUF/t.gguf")
+    assert store.model_path("hf:ann/Tiny-GGUF/t.gguf") == mine
+
+
+def all_kinds(home: Path) -> dict[str, Path]:
+    star = catalog()["starcoder2-3b"].variants[1].source
+    assert isinstance(star, HubFile)
+    own = write(home / "own.gguf")
+    pull_own(own)
+    return {
+        "starcoder2-3b:Q4_K_M": write(store.hub_path(star)),
+        "hf:ann/Tiny-GGUF/t.gguf": write(home / "models/hf/ann/Tiny-GGUF/t.gguf"),
+        str(own): own,
+        "ollama:m:latest": ollama(home, "registry.ollama.ai/library/m/latest"),
+    }
+
+
+def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
+    kinds = all_kinds(home)
+    write(home / "models/hf/ann/Tiny-GGUF/.partial-0123456789ab-x.gguf")
+    bad = write(home / "models/hf/ann/Bad/b.gguf", b"no model")
+    measured.keep(kinds["starcoder2-3b:Q4_K_M"], 42.42)
+    lines = {line.name: line for line in inventory.here(ROOM, Engine())}
+    assert lines.keys() == {*kinds, "hf:ann/Bad/b.gguf"}
+    assert {name: line.path for name, line in lines.items() if name in kinds} == {
+        name: str(path) for name, path in kinds.items()
+    }
+    star = lines["starcoder2-3b:Q4_K_M"]
+    assert (star.family, star.licence) == ("starcoder", "BigCode OpenRAIL-M")
+    assert star.measured_tokens_per_s == 42.4
+    assert f"`{bad}` is not GGUF" in lines["hf:ann/Bad/b.gguf"].problem
+    to_pull = inventory.to_pull(ROOM, Engine())
+    assert [line.name.partition(":")[0] for line in to_pull] == [*catalog()]
+    text = overview([*lines.values()], to_pull, "starcoder2-3b:Q4_K_M")
+    (marked,) = (line for line in text.splitlines() if line.startswith("*"))
+    assert "starcoder2-3b:Q4_K_M" in marked
+    assert "42 measured" in marked
+    assert "hf:ann/Bad/b.gguf: Model file" in text
+
+
+def test_what_was_pulled_is_verified_by_the_hash_it_had(home: Path) -> None:
+    kinds = all_kinds(home)
+    said = {each.name: care.verify(each) for each in inventory.held()}
+    assert said == dict.fromkeys(kinds, "") | {
+        "hf:ann/Tiny-GGUF/t.gguf": "unknown", "starcoder2-3b:Q4_K_M": "unknown",
+    }  # fmt: skip
+    ledger.add(kinds["hf:ann/Tiny-GGUF/t.gguf"], SHA256, len(MODEL))
+    assert care.verify(care.one("hf:ann/Tiny-GGUF/t.gguf")) == ""
+    for name in ("hf:ann/Tiny-GGUF/t.gguf", str(home / "own.gguf"), "ollama:m:latest"):
+        write(kinds[name], MODEL[:-1] + b"x")
+        got = hashlib.sha256(MODEL[:-1] + b"x").hexdigest()
+        place = kinds[name].name
+        assert care.verify(care.one(name)) == f"`{place}` has SHA-256 {got}, expected {SHA256}"
+
+
+def test_a_pulled_model_is_removed_with_its_folders_and_its_hash(home: Path) -> None:
+    kinds = all_kinds(home)
+    path = kinds["hf:ann/Tiny-GGUF/t.gguf"]
+    rest = write(path.with_name(".partial-0123456789ab-t.gguf"), b"1234")
+    ledger.add(path, SHA256, len(MODEL))
+    assert care.remove("hf:ann/Tiny-GGUF/t.gguf", None) == (len(MODEL) + 4, [path, rest])
+    assert not path.parent.parent.exists()
+    assert ledger.of(path) is None
+    assert kinds["starcoder2-3b:Q4_K_M"].exists()
+
+
+def test_a_file_of_the_users_own_is_only_forgotten(home: Path) -> None:
+    own = all_kinds(home)[str(home / "own.gguf")]
+    assert care.remove(str(own), None) == (0, [])
+    assert own.exists()
+    with pytest.raises(BadInput, match="is not on this machine"):
+        care.one(str(own))
+
+
+def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
+    kinds = all_kinds(home)
+    name = "hf:ann/Tiny-GGUF/t.gguf"
+    with pytest.raises(BadInput, match="is in use; `llmd use` another first"):
+        care.remove(name, kinds[name])
+    with pytest.raises(BadInput, match=r"is Ollama's; `ollama rm m:latest` removes it"):
+        care.remove("ollama:m:latest", None)
+    with pytest.raises(BadInput, match="is not on this machine"):
+        care.remove("qwen2.5-coder-7b", None)
+    assert all(path.exists() for path in kinds.values())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"path": 1}]', "null"])
+def test_a_ledger_that_is_broken_is_an_empty_one(home: Path, text: str) -> None:
+    write(home / "models" / ledger.LEDGER_FILE, text.encode())
+    assert ledger.kept() == {}
+    ledger.add(home / "models/x.gguf", SHA256, 1)
+    assert [*ledger.kept()] == ["x.gguf"]

@@ -1,0 +1,93 @@
+"""A load that fails for memory is tried again with less; what the user fixed is named instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmd.config import Engine
+from llmd.errors import EngineError, ModelError
+from llmd.models.fit import Gpu, LoadPlan, Machine, Shape, is_for_memory, plan_load, with_less
+
+GIB = 1 << 30
+SHAPE = Shape(
+    32, 8, 128, 32768, n_head=32, n_embd=4096, n_ff=11008, n_vocab=32000,
+    layer_bytes=(GIB // 4,) * 32, input_bytes=GIB // 8, output_bytes=GIB // 8,
+)  # fmt: skip
+CARD = Machine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 24 * GIB, 24 * GIB),))
+CPU = Machine("cpu", 8, 0, 64 * GIB, 60 * GIB)
+SAID = "The KV cache cannot be set up: llama.cpp says `failed to allocate buffer for kv cache`"
+
+
+def load(
+    engine: Engine, machine: Machine, most: int, said: str = SAID
+) -> tuple[list[LoadPlan], LoadPlan]:
+    """All plans tried where none over `most` bytes of everything goes, and the one that went."""
+    tried: list[LoadPlan] = []
+
+    def attempt(plan: LoadPlan) -> None:
+        tried.append(plan)
+        assert plan.memory
+        if plan.memory.total_bytes - plan.memory.mapped_bytes > most:
+            raise EngineError(said)
+
+    first = plan_load(engine, machine, SHAPE)
+    return tried, with_less(attempt, engine, machine, SHAPE, first)[1]
+
+
+def test_layers_go_until_it_loads() -> None:
+    tried, plan = load(Engine(), CARD, 7 * GIB)
+    assert tried[0].n_gpu_layers == -1
+    n_layers = [each.n_gpu_layers for each in tried[1:]]
+    assert n_layers == sorted(set(n_layers), reverse=True)
+    assert 0 < plan.n_gpu_layers < 33
+    assert plan == tried[-1]
+
+
+def test_on_a_cpu_batch_and_context_shrink() -> None:
+    _, whole = load(Engine(), CPU, 60 * GIB)
+    assert whole.memory
+    held = whole.memory.ram_bytes - whole.memory.mapped_bytes
+    tried, plan = load(Engine(), CPU, held - 40_000_000)
+    assert len(tried) > 1
+    assert (plan.n_ctx, plan.n_ubatch) < (whole.n_ctx, whole.n_ubatch)
+
+
+def test_a_fixed_context_is_named_and_not_touched() -> None:
+    with pytest.raises(ModelError, match=r"failed to allocate.*lower `engine.n_ctx`, which is 90"):
+        load(Engine(n_ctx=90_000), CPU, 0)
+
+
+def test_fixed_layers_are_named_and_not_touched() -> None:
+    engine = Engine(n_gpu_layers=33, n_ctx=2048, n_ubatch=512)
+    with pytest.raises(ModelError, match=r"lower `engine.n_gpu_layers`, which is 33 .*or `engine"):
+        load(engine, CARD, 0)
+
+
+def test_another_error_is_not_tried_again() -> None:
+    with pytest.raises(EngineError, match="unknown model architecture"):
+        load(Engine(), CARD, 0, "llama.cpp says `unknown model architecture`")
+
+
+def test_fixed_numbers_that_do_not_fit_are_told_before_the_load() -> None:
+    small = Machine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 4 * GIB, 8 * GIB),))
+    with pytest.raises(ModelError, match=r"`engine.n_gpu_layers` is 33, and \d+ fit; set it to"):
+        plan_load(Engine(n_gpu_layers=33), small, SHAPE, "a.gguf")
+    with pytest.raises(ModelError, match=r"`engine.n_ctx` is 1000000; lower it, or set it to auto"):
+        plan_load(Engine(n_ctx=1_000_000), CPU, SHAPE, "a.gguf")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_so"),
+    [
+        ("failed to allocate CUDA0 buffer of size 4294967296", True),
+        ("ggml_backend_cuda_buffer_type_alloc_buffer: allocating 8 MiB on device 0: cudaMalloc"
+         " failed: out of memory", True),
+        ("ErrorOutOfDeviceMemory", True),
+        ("unable to allocate CPU buffer", True),
+        ("std::bad_alloc", True),
+        ("tensor 'x' data is not within the file bounds", False),
+        ("failed to open model", False),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_memory(said: str, is_so: bool) -> None:
+    assert is_for_memory(said) is is_so

@@ -1,0 +1,235 @@
+"""A Neovim's connection by hand: bytes in, bytes out, and a service that notes what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+import pytest
+from tests.support.fault_engine import until
+
+from llmd.document.store import Document
+from llmd.document.text import Position
+from llmd.errors import LlmdError
+from llmd.trace import Cost, of_cost
+from llmd.transport.nvim import serve_connection
+from llmd.transport.nvim.session import PROTOCOL
+from llmd.transport.service import Answer, Client, EngineView, Outcome
+
+TYPED = "the_users_own_text"
+OPEN = {"buf": 1, "uri": "file:///t/a.py", "filetype": "python", "version": 1, "lines": ["ä = x"]}
+ASK = {"id": 7, "buf": 1, "version": 1, "row": 0, "col_bytes": 5}
+
+
+class Service:
+    """In the daemon's place. `answers` are the futures of what it was asked."""
+
+    def __init__(self) -> None:
+        self.clients: list[Client] = []
+        self.asked: list[tuple[str, Position, dict[str, Any]]] = []
+        self.answers: list[asyncio.Future[str]] = []
+        self.closed: list[str] = []
+        self.outcomes: list[Outcome] = []
+        self.rests: list[Position] = []
+
+    def client_connected(self, client: Client) -> None:
+        self.clients.append(client)
+        client.show(EngineView("ready", 1.0, "", ()))
+
+    def client_gone(self, client: Client) -> None:
+        self.clients.remove(client)
+
+    def document_opened(self) -> None:
+        pass
+
+    def document_closed(self, document: Document) -> None:
+        self.closed.append(document.uri)
+
+    def cursor_rests(self, document: Document, cursor: Position) -> None:
+        self.rests.append(cursor)
+
+    def noted(self, document: Document, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def complete(self, document: Document, cursor: Position, **how: Any) -> Any:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.asked.append((str(document.text), cursor, how))
+        self.answers.append(answer)
+
+        async def wait() -> Answer:
+            return Answer(await answer, of_cost(Cost(), "warm", 1.0))
+
+        return wait()
+
+
+class Neovim:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._unpacker = msgpack.Unpacker()
+
+    def say(self, method: str, *params: Any) -> None:
+        self.write(msgpack.packb([2, method, list(params)]))
+
+    def write(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def heard(self) -> list[Any]:
+        """The next call's name and arguments, or whatever else it is."""
+        while True:
+            for message in self._unpacker:
+                return message[2][1] if message[0] == 2 else message
+            data = await asyncio.wait_for(self._reader.read(1 << 16), 5)
+            if not data:
+                raise EOFError
+            self._unpacker.feed(data)
+
+    async def ends(self) -> bool:
+        try:
+            await self.heard()
+        except EOFError:
+            return True
+        return False
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@asynccontextmanager
+async def connected(service: Service) -> AsyncIterator[Neovim]:
+    ours, theirs = socket.socketpair()
+    server = asyncio.create_task(_serve(ours, service))
+    editor = Neovim(*await asyncio.open_connection(sock=theirs))
+    try:
+        yield editor
+    finally:
+        editor.close()
+        await server
+
+
+async def _serve(peer: socket.socket, service: Any) -> None:
+    await serve_connection(*await asyncio.open_connection(sock=peer), service)
+
+
+async def test_hello_is_answered_each_time() -> None:
+    service = Service()
+    async with connected(service) as editor:
+        for _ in range(2):
+            editor.say("hello", {"protocol": PROTOCOL, "editor": "Neovim 0.11.4"})
+            assert await editor.heard() == ["state", "ready", 1.0, "", []]
+        assert [client.editor for client in service.clients] == ["Neovim 0.11.4"]
+    assert service.clients == []
+
+
+async def test_another_protocol_is_told_what_to_do() -> None:
+    async with connected(Service()) as editor:
+        editor.say("hello", {"protocol": PROTOCOL + 1})
+        name, state, _, _, [problem] = await editor.heard()
+        assert (name, state) == ("state", "refused")
+        assert "take the plugin that `llmd path plugin-nvim` names" in problem
+
+
+async def test_partial_texts_and_one_final_answer() -> None:
+    service = Service()
+    async with connected(service) as editor:
+        editor.say("open", OPEN)
+        editor.say(
+            "change", {"buf": 1, "version": 2, "start": [0, 3], "end": [0, 4], "lines": [">"]}
+        )
+        editor.say("complete", {**ASK, "version": 2, "alternative": 3})
+        await until(lambda: service.asked, "what was said")
+        text, cursor, how = service.asked[0]
+        assert (text, cursor) == ("ä > x\n", Position(0, 4))
+        assert (how["alternative"], how["invoked"]) == (3, False)
+        how["on_partial"]("on")
+        service.answers[0].set_result("one")
+        assert await editor.heard() == ["show", 7, 2, 0, 5, "on", False]
+        assert await editor.heard() == ["show", 7, 2, 0, 5, "one", True]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [{**ASK, "version": 2}, {**ASK, "buf": 9}],
+    ids=["of another version", "of an unknown buffer"],
+)
+async def test_a_text_that_is_not_there_is_answered_empty(ask: dict[str, Any]) -> None:
+    service = Service()
+    async with connected(service) as editor:
+        editor.say("open", OPEN)
+        editor.say("complete", ask)
+        assert (await editor.heard())[-2:] == ["", True]
+    assert service.asked == []
+
+
+async def test_a_cancelled_and_a_failed_one_are_answered_empty() -> None:
+    service = Service()
+    async with connected(service) as editor:
+        editor.say("open", OPEN)
+        editor.say("complete", ASK)
+        editor.say("cancel", {"id": 7})
+        assert (await editor.heard())[-2:] == ["", True]
+        editor.say("complete", ASK)
+        await until(lambda: len(service.answers) == 2, "what was said")
+        service.answers[1].set_exception(LlmdError("No model"))
+        assert (await editor.heard())[-2:] == ["", True]
+
+
+async def test_an_end_cancels_and_closes() -> None:
+    service = Service()
+    async with connected(service) as editor:
+        editor.say("hello", {"protocol": PROTOCOL})
+        editor.say("open", OPEN)
+        editor.say("complete", ASK)
+        await until(lambda: service.answers, "what was said")
+    assert service.answers[0].cancelled()
+    assert service.closed == ["file:///t/a.py"]
+    assert service.clients == []
+
+
+async def test_outcomes_and_rests() -> None:
+    service = Service()
+    async with connected(service) as editor:
+        editor.say("open", OPEN)
+        editor.say("outcome", {"buf": 1, "kind": "shown", "n_chars": 3})
+        editor.say("accepted", {"buf": 1, "n_chars": 2})
+        editor.say("cursor", {"buf": 1, "row": 0, "col_bytes": 2})
+        await until(lambda: service.rests, "what was said")
+    assert service.outcomes == [Outcome("shown", 3), Outcome("accepted", 2)]
+    assert service.rests == [Position(0, 1)]
+
+
+async def test_an_unknown_method_is_ignored_and_a_request_refused() -> None:
+    async with connected(Service()) as editor:
+        editor.say("later", 1, 2, 3)
+        editor.write(msgpack.packb([0, 5, "complete", [ASK]]))
+        kind, id_, error, result = await editor.heard()
+        assert (kind, id_, result) == (1, 5, None)
+        assert "takes notifications only" in error
+
+
+NONSENSE = {
+    "no array": b"\xc1",
+    "no message": msgpack.packb([2, "open"]),
+    "a key that is none": msgpack.packb([2, "open", [{1: TYPED}]]),
+    "parameters of another form": msgpack.packb([2, "open", [{"buf": TYPED}]]),
+    "no parameters": msgpack.packb([2, "change", []]),
+    "depth": b"\x91" * 5000,
+    "a row below zero": msgpack.packb([2, "cursor", [{"buf": 1, "row": -1, "col_bytes": 0}]]),
+}
+
+
+@pytest.mark.parametrize("data", NONSENSE.values(), ids=NONSENSE)
+async def test_nonsense_ends_the_connection_with_one_line(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with connected(Service()) as editor:
+            editor.write(data)
+            assert await editor.ends()
+    assert len(caplog.records) == 1
+    assert TYPED not in caplog.text
+    assert "Traceback" not in caplog.text

@@ -1,0 +1,128 @@
+"""What suits a machine: whether it fits, which quantisation to take, which model, how fast."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmd.config import Engine
+from llmd.models.catalog import Entry, Variant, catalog
+from llmd.models.fit import Gpu, Machine
+from llmd.models.speed import bandwidth_of, tokens_per_s
+from llmd.models.suit import Room, advised, proposed, suit_of
+
+GB = 10**9
+
+
+def metal(total_gb: int, chip: str) -> Room:
+    free = total_gb * GB * 3 // 4
+    gpus = (Gpu(chip, free, free),)
+    machine = Machine("metal", 8, 4, total_gb * GB, total_gb * GB * 4 // 5, gpus, is_unified=True)
+    return Room(machine, bandwidth_of(chip) or 0)
+
+
+def card(gb: int, name: str) -> Room:
+    machine = Machine("gpu", 8, 0, 64 * GB, 48 * GB, (Gpu(name, gb * GB, gb * GB),))
+    return Room(machine, bandwidth_of(name) or 0)
+
+
+def cpu(gb: int, gb_per_s: float) -> Room:
+    return Room(Machine("cpu", 4, 0, gb * GB, gb * GB * 3 // 4), gb_per_s * GB)
+
+
+AIR, ULTRA = metal(8, "Apple M1"), metal(128, "Apple M1 Ultra")
+RTX, LAPTOP = card(24, "NVIDIA GeForce RTX 3090"), cpu(16, 40)
+
+
+def take(name: str, room: Room) -> str:
+    return advised(catalog()[name], room, Engine())[0].quantisation
+
+
+def variant_of(name: str, quantisation: str) -> tuple[Entry, Variant]:
+    entry = catalog()[name]
+    return entry, next(v for v in entry.variants if v.quantisation == quantisation)
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "quantisation"),
+    [
+        ("qwen2.5-coder-1.5b", AIR, "Q8_0"),  # 1.6 GB: small enough to lose nothing
+        ("qwen2.5-coder-1.5b", LAPTOP, "Q4_0"),  # a CPU reads it fastest
+        ("qwen2.5-coder-7b", RTX, "Q5_K_M"),  # 5.4 of 24 GB
+        ("qwen2.5-coder-14b", card(12, "RTX 3060"), "Q4_K_M"),  # Q5_K_M is 10.5 of 12 GB
+        ("qwen2.5-coder-14b", card(10, "RTX 3080"), "Q3_K_M"),  # 7.4 GB squeezed in
+        ("granite-code-8b", RTX, "Q4_K_M"),  # the only one there is
+        ("qwen2.5-coder-0.5b", LAPTOP, "Q8_0"),
+    ],
+)
+def test_the_quantisation_to_take(name: str, room: Room, quantisation: str) -> None:
+    assert take(name, room) == quantisation
+
+
+@pytest.mark.parametrize(
+    ("room", "name"),
+    [
+        (AIR, "qwen2.5-coder-1.5b"),  # a 3b may not be sold, a 7b in Q3_K_M would decode at 13 a s
+        (metal(16, "Apple M1 Pro"), "qwen2.5-coder-7b"),  # in Q4_K_M, 31 a second
+        (RTX, "qwen2.5-coder-32b"),
+        (cpu(16, 20), None),  # the smallest would decode at 32 a second, and prefill so too
+        (LAPTOP, "qwen2.5-coder-0.5b"),
+        (cpu(64, 300), "qwen2.5-coder-1.5b"),
+    ],
+)
+def test_the_model_to_propose(room: Room, name: str | None) -> None:
+    """The best score that is whole in memory, fast enough, and free for any use."""
+    best = proposed([*catalog().values()], room, Engine())
+    assert (best[0].name if best else None) == name
+
+
+def test_what_is_too_large_is_said_to_be() -> None:
+    entry, variant = variant_of("qwen2.5-coder-32b", "Q8_0")
+    assert not suit_of(entry, variant, AIR, Engine()).fits
+    assert advised(entry, AIR, Engine())[1] == "the smallest, and too large for this machine"
+
+
+def test_what_a_card_cannot_hold_lies_in_the_machine_s_memory() -> None:
+    entry, variant = variant_of("qwen2.5-coder-32b", "Q4_K_M")
+    found = suit_of(entry, variant, card(12, "RTX 3060"), Engine())
+    assert found.fits
+    assert not found.is_whole
+    assert 0 < found.n_gpu_layers < found.n_layers == 64
+    assert found.tokens_per_s == 0  # nobody can tell
+
+
+def test_experts_that_rest_are_not_read() -> None:
+    """30 billion weights of which 3.3 work are faster than 14 billion that all do."""
+    sparse = suit_of(*variant_of("qwen3-coder-30b-a3b", "Q4_K_M"), ULTRA, Engine())
+    dense = suit_of(*variant_of("qwen2.5-coder-14b", "Q4_K_M"), ULTRA, Engine())
+    assert sparse.n_bytes > dense.n_bytes
+    assert sparse.tokens_per_s > 2 * dense.tokens_per_s
+
+
+# Llama-2-7B of llama.cpp's discussions #4167 and #15013: Q4_0 3.83 GB, Q8_0 7.16 GB, 32 layers.
+@pytest.mark.parametrize(
+    ("chip", "backend", "n_gb", "measured"),
+    [
+        ("Apple M1", "metal", 3.83, 14.2),
+        ("Apple M1 Pro", "metal", 3.83, 36.4),
+        ("Apple M1 Pro", "metal", 7.16, 22.3),
+        ("Apple M1 Max", "metal", 3.83, 61.2),
+        ("Apple M1 Ultra", "metal", 3.83, 83.7),
+        ("Apple M1 Ultra", "metal", 7.16, 59.9),
+        ("Apple M2", "metal", 3.83, 21.9),
+        ("Apple M2 Ultra", "metal", 3.83, 94.3),
+        ("Apple M3 Max", "metal", 3.83, 66.3),
+        ("NVIDIA GeForce RTX 4090", "gpu", 3.83, 186),
+        ("NVIDIA GeForce RTX 3090", "gpu", 3.83, 158),
+    ],
+)
+def test_the_expected_speed_is_near_what_was_measured(
+    chip: str, backend: str, n_gb: float, measured: float
+) -> None:
+    bytes_per_s = bandwidth_of(chip)
+    assert bytes_per_s is not None
+    assert tokens_per_s(n_gb * GB, bytes_per_s, backend, 32) == pytest.approx(measured, rel=0.17)
+
+
+def test_of_a_chip_that_nobody_knows_nothing_is_said() -> None:
+    assert bandwidth_of("Intel(R) Xeon(R) CPU") is None
+    assert bandwidth_of("Apple M1 Ultra") == 800 * GB
