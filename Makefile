@@ -2,19 +2,19 @@ VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint unit engine contract faults soak train train-smoke clean
+.PHONY: demo test lint unit engine contract editors faults soak train train-smoke clean
 
 demo: $(INSTALLED)
 	@$(VENV)/bin/llmd demo
 
-test: lint unit engine contract faults
+test: lint unit engine contract editors faults
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-unit engine contract faults: $(INSTALLED)
+unit engine contract editors faults: $(INSTALLED)
 	$(VENV)/bin/python -m pytest tests/$@
 
 # Ten thousand faults of each kind, and a machine that sleeps for a minute: some twenty minutes.

@@ -106,8 +106,8 @@ class Completer:
     ) -> Answer:
         if place.refusal:
             return self._record(place, "", Cost(), "suppressed", place.refusal)
-        found = None if place.alternative else self._recall.find(place.document, place.excerpt)
-        if found:
+        is_new = place.invoked or place.alternative  # who asks by hand wants the model
+        if not is_new and (found := self._recall.find(place.document, place.excerpt)):
             return self._say_again(place, *found)
         if self.debounce_ms and not place.invoked:
             await asyncio.sleep(self.debounce_ms / 1e3)

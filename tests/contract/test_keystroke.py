@@ -73,11 +73,13 @@ def test_typing_what_is_shown_asks_no_model(editor: Editor) -> None:
     before = spent(editor)
     assert shown.startswith("rn")
     editor.insert(line, 8, "r")
-    assert editor.inline(line, 9) == shown[1:]
+    assert editor.inline(line, 9, invoked=False) == shown[1:]
     editor.replace((line, 8), (line, 9), "")
-    assert editor.inline(line, 8) == shown
+    assert editor.inline(line, 8, invoked=False) == shown
     counts = editor.call("llmd/status")["counts"]
     assert (counts["by_path"].get("reused"), spent(editor)) == (2, before)
+    editor.inline(line, 8)  # by hand
+    assert spent(editor) > before
 
 
 def test_five_files_in_turn_keep_their_cells(editor: Editor) -> None:
