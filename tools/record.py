@@ -38,12 +38,14 @@ def read_scores(path: Path) -> dict[str, float]:
 '''
 # Each: keys, and how long one looks before the next.
 SCENE = (
-    ("Go", 1.5),
+    ("Go", 1.2),
     ("with path.op", 1.2),
-    ("\t", 1.5),
-    ("\x1bGo\r\x15def mean(values: list[float]) -> float:\r", 1.5),
-    ("\t", 1.5),
-    ("\x1bGo\r\x15def is_empty(text: str) -> bool:\r", 1.5),
+    ("\t", 0.8),
+    ("\r", 1.2),
+    ("\t", 1.2),
+    ("\x1bGo\r\r\x15def mean(values: list[float]) -> float:\r", 1.5),
+    ("\t", 1.2),
+    ("\x1bGo\r\r\x15def is_empty(text: str) -> bool:\r", 1.5),
     ("\t", 2.5),
 )
 KEY_S = (0.05, 0.12)
