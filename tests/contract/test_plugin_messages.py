@@ -85,7 +85,7 @@ def test_an_alternative_that_is_typed_goes_on_without_the_model(
     text = alternative(one, 1)
     one.insert(*AT, text[:3])
     before = own_daemon.counts()["by_path"].get("reused", 0)
-    assert one.inline(AT[0], AT[1] + 3) == text[3:]
+    assert one.inline(AT[0], AT[1] + 3, invoked=False) == text[3:]
     assert own_daemon.counts()["by_path"]["reused"] == before + 1
 
 
