@@ -17,9 +17,11 @@ lint: $(INSTALLED)
 unit engine contract editors faults: $(INSTALLED)
 	$(VENV)/bin/python -m pytest tests/$@
 
-# Ten thousand faults of each kind, and a machine that sleeps for a minute: some twenty minutes.
+# Ten thousand faults of each kind, and a machine that sleeps for a minute: some twenty minutes. Then
+# what one does at the keyboard, in every editor, twenty times.
 soak: $(INSTALLED)
 	$(VENV)/bin/python -m tests.faults.soak
+	for n in $$(seq 20); do $(VENV)/bin/python -m pytest -q tests/editors/test_scenarios.py || exit 1; done
 
 # The built-in model's infill adapter, over again: PyTorch, and some hours of all cores.
 train: $(VENV)/.trainable

@@ -19,6 +19,7 @@ vim.keymap.set('i', '<Tab>', function()
   return vim.lsp.inline_completion.get() and '' or '<Tab>'
 end, { expr = true })
 """
+ATTACHED = "luaeval('#vim.lsp.get_clients({ bufnr = 0 })')"
 
 
 def test_inline_completion(tmp_path: Path) -> None:
@@ -31,10 +32,10 @@ def test_inline_completion(tmp_path: Path) -> None:
         world = World(daemon, tmp_path, start)
         path = world.file("")
         editor = world.editor(path)
+        # What is typed before is not seen.
+        wait(lambda: editor.value(ATTACHED) == 1, "the client")
         editor.keys("ix = ")
-        wait(
-            lambda: bool(world.why(path)), "its question"
-        )  # it asks once nothing has come for long
+        wait(lambda: bool(world.why(path)), "its question")
         wait(lambda: "x = self.radius" in editor.screen(), "the ghost text")
         assert editor.lines() == ["x = "]
         editor.keys("<Tab>")

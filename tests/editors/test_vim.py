@@ -173,7 +173,7 @@ def test_a_buffer_without_a_name(vim: Open) -> None:
 
 def test_ghost_text_stands_between_wide_characters(vim: Open) -> None:
     editor = vim("x\n")
-    editor.keys("A = '😋é' + <Esc>a")
+    editor.keys("A = '😋é' + ")
     shows(editor, "self.radius")
     assert editor.screen()[0] == "x = '😋é' + self.radius"
 
