@@ -447,17 +447,21 @@ def two_windows(world: World) -> None:
 
 @scenario("fixed")
 def two_editors(world: World) -> None:
-    """Two on one file: each has its own text."""
+    own_texts(world, 2)
+
+
+def own_texts(world: World, n_editors: int) -> None:
+    """Several on one file: each has its own text."""
     path = world.file(CODE)
     world.says("self.radius")
-    editors = [world.editor(path), world.editor(path)]
-    for nth, editor in enumerate(editors):
-        editor.keys(f"Gi    {'xy'[nth]} = ")
+    editors = {name: world.editor(path) for name in "xyz"[:n_editors]}
+    for name, editor in editors.items():
+        editor.keys(f"Gi    {name} = ")
         shows(editor, "self.radius")
     world.says("")
-    for nth, editor in enumerate(editors):
+    for name, editor in editors.items():
         editor.keys(ACCEPT)
-        has_line(editor, f"    {'xy'[nth]} = self.radius")
+        has_line(editor, f"    {name} = self.radius")
 
 
 @scenario("fixed")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.editors.driver import Editor, wait
 from tests.editors.neovim import NeovimEditor
-from tests.editors.scenarios import SCENARIOS, Scenario
+from tests.editors.scenarios import SCENARIOS, Scenario, own_texts
 from tests.editors.vim import VimEditor
 from tests.editors.world import ROOT, FixedDaemon, World
 from tests.support.daemon import GREEDY, RunningDaemon
@@ -73,3 +73,12 @@ def world(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Iterator
 @pytest.mark.parametrize("kind", EDITORS)
 def test_scenario(kind: str, scenario: Scenario, world: World) -> None:
     scenario.run(world)
+
+
+def test_two_neovims_and_a_vim_on_one_daemon(fixed_daemon: RunningDaemon, tmp_path: Path) -> None:
+    kinds = iter(("nvim-0.11", "nvim-0.11", "vim"))
+    world = World(
+        fixed_daemon, tmp_path, lambda environment, path: start(next(kinds), environment, path)
+    )
+    own_texts(world, 3)
+    world.close()
