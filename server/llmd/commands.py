@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.02
-WAIT_S = 0.1
 FOLLOW_S = 0.2
 
 
@@ -254,14 +253,17 @@ def _wait_for_model(daemon: control.Control) -> str:
     """Returns one line about the model that is loaded now.
 
     Raises:
-        DaemonError: it can't be loaded.
+        DaemonError: it can't be loaded; the one before may go on.
     """
-    while (found := daemon.request("llmd/status", {}))["state"] == "loading":
-        time.sleep(WAIT_S)
+    from llmd.commands_models import when_loaded
+
+    found = when_loaded(daemon)
     if problem := found["config"]["problem"]:
         raise BadInput(problem)
     if found["state"] == "failed":
         raise DaemonError(found["reason"])
+    if found["switch"]["state"] == "failed":
+        raise DaemonError(found["notice"])
     model = found["model"]
     notice = f"\n{found['notice']}" if found["notice"] else ""
     return f"{model['name']} ({model['quantisation']}) is loaded{notice}"

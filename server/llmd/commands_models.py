@@ -57,7 +57,7 @@ def use(args: argparse.Namespace) -> None:
     changed = text_of(config)
     daemon = control.Control(control.ensure_daemon())
     daemon.request("llmd/use", {})
-    found = _when_loaded(daemon)
+    found = when_loaded(daemon)
     if problem := found["config"]["problem"]:
         raise BadInput(problem)
     if "failed" in (found["state"], found["switch"]["state"]):
@@ -110,7 +110,7 @@ def _usable(name: str) -> str:
     return name if is_name else str(path.absolute())
 
 
-def _when_loaded(daemon: control.Control) -> dict[str, Any]:
+def when_loaded(daemon: control.Control) -> dict[str, Any]:
     """The status once nothing is being loaded any more."""
     while True:
         found: dict[str, Any] = daemon.request("llmd/status", {})

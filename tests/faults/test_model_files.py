@@ -84,7 +84,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no memory": (
         _larger_than_any_machine,
-        "Model file `{name}` needs more than 4096.0 GiB of memory, this",
+        "Model file `{name}` needs 4398.1 GB of memory, of which 4398.0 GB are weights, and ",
     ),
 }
 
@@ -112,12 +112,13 @@ def test_a_wrong_model_is_told_and_the_right_one_loads_after(
     assert done.stderr.startswith(f"llmd: {sentence}")
     assert done.stderr.count("\n") == 1
     found = patient.status()
-    assert (found["state"], found["last_error"]["text"]) == ("failed", found["reason"])
-    assert found["reason"].startswith(sentence)
-    assert patient.complete(CODE)["trace"]["path"] == "failed"
+    assert (found["state"], found["switch"]["state"]) == ("ready", "failed")
+    assert found["notice"].startswith(sentence)
+    assert found["notice"].endswith("; `builtin` stays in use")
+    assert patient.complete(CODE)["text"]
     editor.call("llmd/status")
     shown = [n["params"]["message"] for n in editor.notifications if "Message" in n["method"]]
-    assert shown == [f"llmd: {found['reason']}"]
+    assert shown == [f"llmd: {found['notice']}"]
     patient.edit_config(GREEDY)
     assert patient.llmd("restart").returncode == 0
     assert patient.complete(CODE)["text"]
