@@ -179,10 +179,11 @@ class Daemon:
 
     async def _watch_config(self) -> None:
         async for _ in changes(self._settings.path):
-            self._reload()
+            self._reload(is_seen=True)
 
-    def _reload(self, force: bool = False) -> None:
-        """A bad file keeps the old values, and is told."""
+    def _reload(self, force: bool = False, is_seen: bool = False) -> None:
+        """A bad file keeps the old values, and is told. `is_seen`: only because the file changed;
+        what was read from it already is not tried again."""
         old = self._settings.config
         try:
             self._settings = load_settings(self._settings.path, self._flags)
@@ -196,7 +197,8 @@ class Daemon:
         self._set_debounce()
         is_worth_a_try = self.engine.state == "failed" and config != old
         is_other = needs_reload(self.engine.config, config)
-        self.engine.configure(config, force or is_worth_a_try or is_other)
+        if config != old or not is_seen:
+            self.engine.configure(config, force or is_worth_a_try or is_other)
         self._tell_clients()
 
     async def _watch_battery(self) -> None:

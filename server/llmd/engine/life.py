@@ -87,6 +87,10 @@ class Life:
         """What the next worker loads, or has loaded already."""
         self.config, self._beside, self._back = config, beside, back
 
+    def is_trying(self, config: Config) -> bool:
+        """Whether it is being loaded in the place of another."""
+        return self._back is not None and self.config == config
+
     def drop_beside(self) -> None:
         if new := self._beside:
             self._beside = None

@@ -186,7 +186,7 @@ class EngineService:
     def configure(self, config: Config, reload: bool) -> None:
         """Another model is switched to; with any other change the worker is started anew."""
         self._current.moved.set()
-        if reload and self._switch.is_under_way_to(config):
+        if self._switch.is_under_way_to(config) or self._life.is_trying(config):
             return
         self._switch.end()
         if reload and self.state == "ready" and config.model != self.config.model:
