@@ -10,6 +10,7 @@ from typing import Any
 from llama_cpp import llama_cpp as c
 
 from llmd.engine.llama import log
+from llmd.engine.llama.devices import may_repack
 from llmd.engine.llama.vocabulary import Vocabulary
 from llmd.errors import ModelError
 from llmd.models.fit import Shape
@@ -54,6 +55,7 @@ class Model:
             size = int(c.llama_max_devices())
             self._split = (ctypes.c_float * size)(*tensor_split[:size])
             params.tensor_split = self._split
+        params.use_extra_bufts = may_repack()
         params.vocab_only = vocab_only
         params.progress_callback = report
         log.forget_errors()
