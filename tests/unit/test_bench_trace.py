@@ -33,6 +33,8 @@ def edits(*patches: Patch) -> list[Edit]:
         (((9, 1, ""), (3, 1, "")), 4, "delete"),
         (((9, 0, "x"), (4, 0, "x")), 4, "key"),
         (((19, 0, "x"), (9, 0, "x")), 4, "jump"),
+        (((4, 2, ""), (19, 0, "\n")), 4, "jump"),  # what was indented for nothing goes
+        (((6, 0, "\n"), (4, 2, "")), 6, "newline"),
     ],
 )
 def test_the_kind_of_an_edit(patches: tuple[Patch, ...], cursor: int | None, kind: str) -> None:

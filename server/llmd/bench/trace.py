@@ -71,10 +71,12 @@ def actions(edits: Sequence[Edit], limit: int) -> Iterator[Action]:
 
 
 def kind_of(patches: Sequence[Patch], cursor: int | None) -> Kind:
-    """`cursor` is where the last edit left it; None: nobody knows."""
-    if cursor is not None and not any(_is_near(patch, cursor) for patch in patches):
+    """`cursor` is where the last edit left it; None: nobody knows. Where an edit inserts, its
+    deletions say nothing: an editor takes the blanks off a line that is left empty."""
+    written = [patch for patch in patches if patch[2]]
+    if cursor is not None and not any(_is_near(patch, cursor) for patch in written or patches):
         return "jump"
-    texts = [text for _, _, text in patches if text]
+    texts = [text for _, _, text in written]
     if not texts:
         return "delete"
     if all("\n" in text and not text.strip() for text in texts):
