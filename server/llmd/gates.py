@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -20,16 +21,27 @@ MAX_LINE_CHARS = 2000
 
 def refuse_document(document: Document, config: Config) -> str:
     """Why no completion is given anywhere in this document; empty when one may be."""
-    if urlsplit(document.uri).scheme not in FILE_SCHEMES:
+    limits = config.completion
+    named = document.uri, document.names, document.language
+    if refusal := _refuse_names(*named, limits.secret_files, limits.disabled_filetypes):
+        return refusal
+    return "size" if document.text.n_chars > config.context.max_file_bytes else ""
+
+
+@lru_cache(maxsize=256)  # names stay while one types, and paths are slow to take apart
+def _refuse_names(
+    uri: str,
+    names: tuple[str, ...],
+    language: str,
+    secret_files: tuple[str, ...],
+    disabled_filetypes: tuple[str, ...],
+) -> str:
+    if urlsplit(uri).scheme not in FILE_SCHEMES:
         return "scheme"
-    if is_secret(document.names, config.completion.secret_files):
+    if is_secret(names, secret_files):
         return "secret"
-    endings = {PurePosixPath(name).suffix[1:].lower() for name in document.names}
-    if {document.language, *endings} & set(config.completion.disabled_filetypes):
-        return "filetype"
-    if document.text.n_chars > config.context.max_file_bytes:
-        return "size"
-    return ""
+    endings = {PurePosixPath(name).suffix[1:].lower() for name in names}
+    return "filetype" if {language, *endings} & set(disabled_filetypes) else ""
 
 
 def refuse_place(

@@ -16,7 +16,7 @@ import tomllib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from math import comb, prod
 from pathlib import Path
@@ -87,13 +87,15 @@ class Workspaces:
         self._folders: OrderedDict[Path, _Folder] = OrderedDict()
         self._warnings: list[str] = []
         home = os.path.expanduser("~")
-        self._homes = {Path(home), Path(os.path.realpath(home))}
+        homes = {Path(home), Path(os.path.realpath(home))}
+        # Names stay while one types, and paths are slow to take apart.
+        self._above = lru_cache(MAX_JUDGED)(lambda path: tuple(_above(path, homes)))
 
     def refuse(self, names: tuple[str, ...], language: str) -> str:
         """Why a document, by its paths and language, gets no completion: `disabled`, `ignored`,
         or empty. A document without a file is not refused."""
         for path in map(Path, names if names and os.path.isabs(names[0]) else ()):
-            for folder in islice(self._above(path), MAX_FOLDERS_ABOVE):
+            for folder in self._above(path):
                 if reason := _reason(self._rules(folder), path, folder, language):
                     return reason
         return ""
@@ -102,12 +104,6 @@ class Workspaces:
         """Those since the last call, one for each state of a file."""
         taken, self._warnings = self._warnings, []
         return taken
-
-    def _above(self, path: Path) -> Iterator[Path]:
-        for folder in path.parents:
-            yield folder
-            if folder in self._homes:
-                return
 
     def _rules(self, folder: Path) -> Rules:
         now_s = self._clock()
@@ -205,7 +201,16 @@ def _n_steps(patterns: tuple[str, ...], path: str) -> int:
     )
 
 
+def _above(path: Path, homes: set[Path]) -> Iterator[Path]:
+    for folder in path.parents[:MAX_FOLDERS_ABOVE]:
+        yield folder
+        if folder in homes:
+            return
+
+
 def _reason(rules: Rules, path: Path, folder: Path, language: str) -> str:
+    if rules is _NOTHING:
+        return ""
     if rules.is_disabled or {language, path.suffix[1:].lower()} & rules.filetypes:
         return "disabled"
     if rules.patterns and rules.ignores(str(path.relative_to(folder))):

@@ -130,10 +130,12 @@ class EngineService:
             return job
         self._jobs.make_way(slot)
         self._jobs.add(job)
-        if not background:
-            _answer_in_time(job, stop.deadline_ms)
+        if not background and self.state != "ready":
             self.wake()
         self._current.send_or_keep(job)
+        if not background:  # what can wait comes while the worker is at it
+            _answer_in_time(job, stop.deadline_ms)
+            self.wake()
         return job
 
     def forget(self, slot: int) -> None:

@@ -55,8 +55,11 @@ class Layout:
     @cached_property
     def opened(self) -> Mapping[str, int]:
         """The brackets open at the start of the cursor's line."""
-        n_chars = len(self.place.prefix) - len(self.place.head)
-        return brackets.count(self.place.prefix[:n_chars]).opened
+        return _opened(self._whole_above)
+
+    @cached_property
+    def _whole_above(self) -> str:
+        return self.place.prefix[: len(self.place.prefix) - len(self.place.head)]
 
     @cached_property
     def above(self) -> str:
@@ -81,9 +84,10 @@ class Layout:
         return [line.rstrip("\r") for line in self.place.suffix.split("\n")[1:]]
 
     @cached_property
-    def indents(self) -> list[str]:
-        found = _INDENTED.findall(f"{self.place.prefix}\n{self.place.suffix}")
-        return [*found, *([self.place.head] if self.place.head.isspace() else [])]
+    def indents(self) -> frozenset[str]:
+        own = self.place.head if self.place.head.isspace() else lead(self.place.head)
+        around = _indents(self._whole_above) | _indents(self.place.suffix)
+        return around | {own} if own else around
 
     @cached_property
     def has_spaces(self) -> bool:
@@ -136,6 +140,17 @@ class Layout:
         if self.place.head.strip():
             return max_lines if self.opener else 1
         return min(n_hole, max_lines) if self.is_hole else max_lines
+
+
+# The text around a line stands still while one types there, and takes most of the time.
+@lru_cache(maxsize=16)
+def _opened(text: str) -> Mapping[str, int]:
+    return brackets.count(text).opened
+
+
+@lru_cache(maxsize=16)
+def _indents(text: str) -> frozenset[str]:
+    return frozenset(_INDENTED.findall(text))
 
 
 @lru_cache(maxsize=1)
