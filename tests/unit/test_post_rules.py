@@ -8,7 +8,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.test_post_languages import JAVASCRIPT, OTHERS, PYTHON, at, shown
 
@@ -157,6 +157,7 @@ def test_any_place_and_text_are_borne(before: str, after: str, text: str) -> Non
 
 
 @given(FILES, st.text("ab :{}()[]\"'\n", max_size=30))
+@example("}", " )")
 def test_what_was_settled_stays_anywhere(before: str, text: str) -> None:
     rule = rule_for(at(f"{before}‸\nb a\na"), 64, 3, 1500)
     kept = text[: cut(text, rule, is_final=True).n_chars]

@@ -139,7 +139,8 @@ def settled(text: str, rule: StopRule) -> str:
     last = text.rfind("\n")
     if last < 0:
         said = (rule.head + text).strip()
-        if any(line and line.startswith(said) for line in (rule.next_line, rule.above)):
+        is_echo = any(line and line.startswith(said) for line in (rule.next_line, rule.above))
+        if is_echo or not text.strip():  # a surplus closer takes the blanks before it along
             return ""
         return text[: len(text) - repeats.n_echoed(text)] if rule.stops_repeats else text
     lines = [line for line in _lines(text, rule.head, False) if line.said]
