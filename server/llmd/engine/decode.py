@@ -240,8 +240,8 @@ def infer(
     if request.is_prefill or not max_tokens:
         run.reason = run.reason or "tokens"
     run.decode()
+    final = cut(run.text, request.stop, is_final=True)  # as after each token: a part of decode
     ended_s = time.monotonic()
-    final = cut(run.text, request.stop, is_final=True)
     cost = Cost(
         n_prompt=n_cached + n_prefill + run.n_again,
         n_cached=n_cached,
