@@ -188,7 +188,7 @@ class EngineService:
     def configure(self, config: Config, reload: bool) -> None:
         """Another model is switched to; with any other change the worker is started anew."""
         self._current.moved.set()
-        if self._switch.is_under_way_to(config) or self._life.is_trying(config):
+        if self._switch.is_under_way_to(config):
             return
         self._switch.end()
         if reload and self.state == "ready" and config.model != self.config.model:

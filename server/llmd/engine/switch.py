@@ -55,7 +55,8 @@ class Switch:
         self._task: asyncio.Task[None] | None = None
 
     def is_under_way_to(self, config: Config) -> bool:
-        return self._target == config
+        """Beside the old model, or in its place."""
+        return self._target == config or self._life.is_trying(config)
 
     def begin(self, config: Config) -> None:
         self._target, self.view = config, SwitchView(config.model, "loading")
