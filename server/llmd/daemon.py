@@ -86,7 +86,7 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         found = status.snapshot(
             self.engine,
-            self.completer.totals,
+            self.completer.answers.totals,
             self.completer.ahead.totals,
             self._clients,
             self.engine.config.model,
@@ -102,7 +102,7 @@ class Daemon:
         }
 
     def why(self, uri: str) -> dict[str, Any] | None:
-        return self.completer.journal.last(names_of(uri)[-1] if uri else "")
+        return self.completer.answers.journal.last(names_of(uri)[-1] if uri else "")
 
     def settings(self) -> dict[str, Any]:
         return as_object(self._settings)

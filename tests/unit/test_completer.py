@@ -117,8 +117,8 @@ def test_a_text_below_the_floor_is_not_shown(floor: Any, text: str, path: str) -
     answer, _, completer = ask(Config(completion=Completion(min_logprob=floor)))
     assert (answer.text, answer.trace.path) == (text, path)
     assert answer.trace.logprob_line == -1.5
-    assert completer.totals.suppressed() == ({} if text else {"confidence": 1})
-    told = completer.journal.last()
+    assert completer.answers.totals.suppressed() == ({} if text else {"confidence": 1})
+    told = completer.answers.journal.last()
     assert told
     assert (told["stop"], told["n_chars_generated"]) == ("eog", 7)
     assert told["n_chars_shown"] == len(text)
@@ -170,7 +170,7 @@ async def test_typing_what_is_shown_and_going_back_ask_no_model() -> None:
     editor.cursor = CURSOR
     answer = await editor.ask()
     assert (answer.text, answer.trace.path, len(editor.engine.jobs)) == ("n a + b", "reused", 1)
-    assert editor.completer.totals.counts()["by_path"] == {"cold": 1, "reused": 2}
+    assert editor.completer.answers.totals.counts()["by_path"] == {"cold": 1, "reused": 2}
 
 
 async def test_a_closer_that_the_editor_added_is_not_shown_again() -> None:
@@ -187,7 +187,7 @@ async def test_recall_can_be_switched_off() -> None:
     await said(editor, "n a + b")
     editor.type("n")
     await said(editor, " a")
-    assert editor.completer.totals.counts()["by_path"] == {"cold": 2}
+    assert editor.completer.answers.totals.counts()["by_path"] == {"cold": 2}
 
 
 @pytest.mark.parametrize("change", ["config", "close"])
@@ -221,7 +221,7 @@ async def test_a_running_generation_that_says_what_is_typed_answers_it() -> None
     answer = await second
     assert (answer.text, answer.trace.path, shown) == (" a + b", "reused", [" a", " a +"])
     assert (len(editor.engine.jobs), job.cancelled) == (1, [])
-    counts = editor.completer.totals.counts()
+    counts = editor.completer.answers.totals.counts()
     assert counts["by_path"] == {"superseded": 1, "reused": 1}
     assert counts["n_prefill"] == 5
 
@@ -278,7 +278,7 @@ async def test_a_cancel_waits_for_the_request_that_follows_it() -> None:
     assert job.cancelled == []
     await job.finished
     assert job.cancelled == [False]
-    assert editor.completer.totals.counts()["by_path"] == {"superseded": 1}
+    assert editor.completer.answers.totals.counts()["by_path"] == {"superseded": 1}
 
 
 async def other(editor: Editor, text: str, **options: Any) -> Answer:
@@ -347,7 +347,7 @@ async def test_what_follows_an_acceptance_is_there_before_it() -> None:
     answer = await editor.ask()
     assert (answer.text, answer.trace.path) == (" + b", "prefetched")
     assert editor.completer.ahead.totals.counts()["n_prefill"] == 5
-    assert editor.completer.totals.counts()["n_prefill"] == 5
+    assert editor.completer.answers.totals.counts()["n_prefill"] == 5
 
 
 async def test_a_resting_cursor_prefills_and_says_nothing() -> None:

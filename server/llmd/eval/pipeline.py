@@ -80,7 +80,7 @@ class Pipeline:
     def __init__(self, setting: Setting, config: Config, engine: EngineService) -> None:
         self._anchor = setting.anchor
         self._completer = Completer(config, engine, lambda _names, _language: "")
-        self._completer.without = setting.without
+        self._completer.leave_out(setting.without)
         self._completer.ahead.is_allowed = False
 
     async def complete(self, place: Place) -> Reply:
