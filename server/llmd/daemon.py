@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import logging
 import os
 import signal
-import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from llmd import __version__, logs, machine, paths, status
 from llmd.completer import Completer
@@ -22,7 +19,8 @@ from llmd.context.workspace import Workspaces
 from llmd.document.store import Document, names_of
 from llmd.engine.pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, after
 from llmd.engine.service import EngineService
-from llmd.errors import DaemonError, LlmdError, place_of
+from llmd.errors import LlmdError, place_of
+from llmd.lock import take_lock
 from llmd.logs import LastError
 from llmd.outcomes import Outcomes
 from llmd.settings import Settings, as_object, load_settings, needs_reload
@@ -35,7 +33,6 @@ _log = logging.getLogger("llmd")
 
 # An answer that is on its way when the daemon is told to stop has this long to leave.
 LAST_REPLY_S = 0.05
-LOCK_TRIES, LOCK_PAUSE_S = 25, 0.02
 # On its battery the machine waits for a pause in the typing, so that fewer requests are made.
 BATTERY_DEBOUNCE_MS = 75
 BATTERY_LOOK_S = 60.0
@@ -256,51 +253,6 @@ async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception as error:
         _log.critical("%s ended by %s at %s", what, type(error).__name__, place_of(error))
-
-
-def take_lock() -> IO[str]:
-    """The one daemon of this user holds this file's lock; it says who and where.
-
-    Raises:
-        DaemonError: another daemon holds it, or the folder can't be written.
-    """
-    paths.private_dir(paths.state_dir())
-    try:
-        lock = open(paths.lock_path(), "a+", opener=_private)  # noqa: SIM115 - held until the end
-    except OSError as error:
-        raise DaemonError(
-            f"Lock `{paths.lock_path()}` can't be made: {error.strerror};"
-            " make that folder one that you may write"
-        ) from None
-    if not _lock(lock):
-        lock.seek(0)
-        raise DaemonError(f"llmd runs already ({lock.read().strip() or 'starting'})") from None
-    held = json.dumps({"pid": os.getpid(), "socket": str(paths.socket_path())})
-    try:
-        lock.truncate(0)
-        lock.write(held)
-        lock.flush()
-    except OSError as error:
-        raise DaemonError(
-            f"Lock `{paths.lock_path()}` can't be written: {error.strerror}; make room"
-        ) from None
-    return lock
-
-
-def _lock(lock: IO[str]) -> bool:
-    """Tried for a moment: somebody who only asks whether a daemon runs holds it for an instant."""
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_PAUSE_S)
-        else:
-            return True
-    return False
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def serve(flags: Sequence[str] = (), is_detached: bool = False) -> int:
