@@ -17,6 +17,7 @@ from llmd.completer import Completer
 from llmd.config import Config
 from llmd.context.workspace import Workspaces
 from llmd.document.store import Document, names_of
+from llmd.engine.frames import Loaded
 from llmd.engine.pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, after
 from llmd.engine.service import EngineService
 from llmd.errors import LlmdError, place_of
@@ -58,7 +59,7 @@ class Daemon:
         self.cursor_rests = self.completer.rest
         self.document_closed = self.completer.forget
         self._outcomes = Outcomes(paths.outcomes_path())
-        self._model_name = ""  # of the latest that was loaded
+        self._latest: Loaded | None = None
 
     # -- transport.service.Service
 
@@ -75,9 +76,7 @@ class Daemon:
         self.engine.wake()
 
     def noted(self, document: Document, outcome: Outcome) -> None:
-        if self.engine.info:
-            self._model_name = self.engine.info.name
-        model = self._model_name or self._settings.config.model
+        model = self._latest.name if self._latest else self._settings.config.model
         self._outcomes.add(document.language, model, outcome)
 
     def status(self) -> dict[str, Any]:
@@ -159,6 +158,9 @@ class Daemon:
 
     def _engine_changed(self) -> None:
         self._has_moved.set()
+        if (info := self.engine.info) and info is not self._latest:
+            self._latest = info
+            self.completer.answers.forget()
         self._tell_clients()
 
     def _tell_clients(self) -> None:
