@@ -145,6 +145,13 @@ def test_the_models_speed(here: RunningDaemon) -> None:
     assert "svg" in (out / "model.svg").read_text()
 
 
+def test_the_model_is_laid_out_as_the_daemon_does(here: RunningDaemon) -> None:
+    here.edit_config('[engine]\nn_ctx = 1048576\ncache_type_k = "f16"\n')
+    done = here.llmd("bench", "model")
+    assert done.returncode == 1
+    assert "`engine.n_ctx` is 1048576; lower it, or set it to auto" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [

@@ -1,4 +1,4 @@
-"""Decisions of the daemon that need neither a battery nor a small machine."""
+"""Decisions of the daemon that need no battery."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import pytest
 
 from llmd.config_text import parse
 from llmd.daemon import BATTERY_DEBOUNCE_MS, debounce_ms
-from llmd.errors import ModelError
-from llmd.models.fit import check_memory
 
 SET = "[completion]\ndebounce_ms = {}\n"
 CASES = {
@@ -24,13 +22,3 @@ CASES = {
 @pytest.mark.parametrize(("text", "on_battery", "expected"), CASES.values(), ids=CASES)
 def test_the_pause_before_the_model_is_asked(text: str, on_battery: bool, expected: int) -> None:
     assert debounce_ms(parse(text, "a"), on_battery) == expected
-
-
-def test_weights_that_the_machine_cannot_hold_are_told() -> None:
-    with pytest.raises(ModelError) as error:
-        check_memory("big.gguf", 131 << 30, 64 << 30)
-    assert str(error.value) == (
-        "Model file `big.gguf` needs more than 131.0 GiB of memory, this machine has 64.0 GiB;"
-        " choose a smaller model or quantisation"
-    )
-    check_memory("small.gguf", 4 << 30, 64 << 30)

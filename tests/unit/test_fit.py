@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from llmd.config import Engine
 from llmd.errors import BadInput
-from llmd.models.fit import LoadPlan, Machine, Shape, plan_load
+from llmd.models.fit import LoadPlan, Machine, Shape, plan_load, shape_of
 
+GIB = 1 << 30
 CPU = Machine("cpu", 2)
 METAL = Machine("metal", 8)
 SHAPE = Shape(n_layers=30, n_head_kv=3, head_dim=64, n_ctx_train=8192)
@@ -62,3 +65,36 @@ def test_a_quantised_v_without_flash_attention() -> None:
 
 def test_a_batch_is_no_longer_than_the_context() -> None:
     assert plan_load(Engine(n_ctx=256), METAL, SHAPE).n_batch == 256
+
+
+def test_adapters_and_a_recurrent_state_are_held_beside_the_weights() -> None:
+    small = Machine("cpu", 2, 0, 4 * GIB, 3 * GIB)
+    bare = replace(SHAPE, layer_bytes=(10_000_000,) * 30)
+    more = replace(bare, state_bytes=1_000_000, adapter_bytes=60_000_000)
+    without, with_both = (plan_load(Engine(), small, shape).memory for shape in (bare, more))
+    assert without
+    assert with_both
+    assert with_both.ram_bytes - without.ram_bytes == 30 * 1_000_000 + 60_000_000
+    assert with_both.mapped_bytes == without.mapped_bytes
+    plan = plan_load(Engine(), small, more)
+    assert plan.kv_bytes == plan_load(Engine(), small, bare).kv_bytes
+
+
+MAMBA = {"ssm.conv_kernel": 4, "ssm.inner_size": 1536, "ssm.state_size": 16}
+RWKV = {"wkv.head_size": 64, "token_shift_count": 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, 0),
+        (MAMBA, 4 * (3 * 1536 + 1536 * 16)),
+        (MAMBA | {"ssm.group_count": 1}, 4 * (3 * (1536 + 2 * 16) + 1536 * 16)),
+        (RWKV, 4 * 768 * (64 + 2)),
+    ],
+    ids=["attention", "Mamba", "Mamba 2", "RWKV"],
+)
+def test_what_a_recurrent_layer_keeps(fields: dict[str, int], expected: int) -> None:
+    fields = {"block_count": 2, "embedding_length": 768, **fields}
+    shape = shape_of(lambda key: fields.get(key, 0), lambda _: (), 10, {})
+    assert shape.state_bytes == expected

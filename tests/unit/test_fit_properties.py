@@ -37,6 +37,8 @@ def shapes(draw: st.DrawFn) -> Shape:
         output_bytes=draw(st.just(0) | st.integers(MIB, GIB)),
         largest_bytes=max(layers) // 3,
         n_experts=draw(st.sampled_from([0, 64])),
+        state_bytes=draw(st.just(0) | st.integers(1, 64 * MIB)),
+        adapter_bytes=draw(st.just(0) | st.integers(1, 4 * GIB)),
     )
 
 

@@ -1,5 +1,5 @@
 """`llmd bench model`: how many tokens a second the model evaluates on this machine, by batch, depth
-and cache type, and what to set for it. Loads the model itself; no daemon takes part.
+and cache type, and what to set for it. Loads the model itself, as the daemon's worker does.
 
 A batch of 1 is decoding, one of 64 a prefill that can still be cancelled, those between are
 drafts.
@@ -11,10 +11,10 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
-from llmd import machine
 from llmd.bench.propose import (
     Speed,
     Way,
@@ -28,10 +28,11 @@ from llmd.bench.propose import (
 )
 from llmd.config import Config
 from llmd.engine import llama
+from llmd.engine.loading import Setup, open_as_planned
+from llmd.engine.process import load_of
 from llmd.errors import BadInput, EngineError
 from llmd.models import fit, measured
-from llmd.models.header import check_model
-from llmd.models.store import model_path
+from llmd.models.store import model_laid
 from llmd.terminal import steps
 
 FILL = 64  # tokens at once, up to the depth
@@ -49,17 +50,15 @@ def run(
     """
     if 0 in (*args.batch, *(args.threads or ()), args.repeat):
         raise BadInput("Options --batch, --threads and --repeat take 1 or more")
-    path = model_path(config.model)
-    header = check_model(path)
-    fit.check_memory(path.name, header.tensor_bytes, machine.memory_bytes())
-    model = llama.Model(path, n_gpu_layers=fit.n_gpu_layers(config.engine))
-    here = fit.Machine(llama.backend(), machine.n_cores())
-    base = fit.plan_load(config.engine, here, model.shape)
-    found = _measured(args, model, base)
+    load = load_of(config, model_laid(config.model))
+    path = Path(load.path)
+    model, context, loaded = open_as_planned(load, lambda _: None)
+    context.close()
+    found = _measured(args, model, loaded)
     if not found:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
     measured.keep(path, decode_speed(found))
-    setup = {"model": path.name, "backend": here.backend, **about}
+    setup = {"model": path.name, "backend": loaded.machine.backend, **about}
     text = "\n\n".join([
         "\n".join(f"- {name}: {said}" for name, said in setup.items()),
         "Tokens a second, by how many are evaluated at once:",
@@ -72,13 +71,13 @@ def run(
     return files, told if args.json else text
 
 
-def _measured(args: argparse.Namespace, model: llama.Model, base: fit.LoadPlan) -> list[Speed]:
+def _measured(args: argparse.Namespace, model: llama.Model, loaded: Setup) -> list[Speed]:
     """All cache types with the usual threads, then the best of them with others."""
-    depths = sorted(set(args.depth))
+    base, depths = loaded.plan, sorted(set(args.depth))
     n_ctx = depths[-1] + max(args.batch)
     plan = replace(base, n_ctx=n_ctx, n_batch=max(*args.batch, FILL))
     others = [n for n in args.threads or (1, base.threads) if n != base.threads]
-    kinds = ways(model.shape, base.threads)
+    kinds = ways(loaded.shape, base.threads)
     found: list[Speed] = []
     with steps(len(kinds) + len(others), "bench") as advance:
         for way in kinds:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llmd import machine
+from llmd.config import Engine
 from llmd.engine import frames
 from llmd.engine.flags import CancelFlags
 from llmd.engine.frames import Loaded
 from llmd.engine.process import Take, WorkerProcess
 from llmd.errors import EngineError, ModelError
+from llmd.models import fit
 from llmd.models.header import check_model, whole_shape
 
 SILENT_S = 600.0  # as long as any model may say nothing while it loads
-# Beside its weights: what a graph computes in, the KV cache, and what the system must keep.
-_EXTRA_SHARE, _EXTRA_BYTES = 0.1, 512 << 20
+ASK_S = 30.0
+_DESCRIBE = (sys.executable, "-m", "llmd.engine.loading")
 
 
 class Beside:
@@ -74,17 +80,39 @@ class Beside:
 
 
 def has_room(path: Path, info: Loaded) -> bool:
-    """Whether another model can be loaded while that of `info` stays. Of a GPU's own memory
-    nothing is known here, so there it cannot.
+    """Whether another model can be loaded in full while that of `info` stays, where it is whole
+    on its GPU too.
 
     Raises:
         ModelError: it is no model that llmd takes.
     """
-    header = check_model(path)
-    if info.n_gpu_layers and info.backend == "gpu":
+    shape = whole_shape(path, check_model(path))
+    if 0 < info.n_gpu_layers < info.n_layers:
         return False
-    return needs(whole_shape(path, header).weight_bytes) <= machine.available_bytes()
+    here = _cpu() if info.backend == "cpu" else _asked()
+    return here is not None and fit.fits_in_full(wishes_of(info), here, shape)
 
 
-def needs(n_weight_bytes: int) -> int:
-    return round(n_weight_bytes * (1 + _EXTRA_SHARE)) + _EXTRA_BYTES
+def wishes_of(info: Loaded) -> Engine:
+    """What the user set, as far as what is loaded tells: the same will hold for the next one."""
+    wishes: dict[str, object] = {"n_gpu_layers": "all" if info.n_gpu_layers else 0}
+    if info.n_ctx > fit.N_CTX:
+        wishes["n_ctx"] = info.n_ctx
+    if info.cache_type_k == info.cache_type_v:  # else mostly automatic, and hardly more
+        wishes |= {"cache_type_k": info.cache_type_k, "cache_type_v": info.cache_type_v}
+    return msgspec.convert(wishes, Engine)
+
+
+def _cpu() -> fit.Machine:
+    return fit.Machine(
+        "cpu", machine.n_cores(), 0, machine.memory_bytes(), machine.available_bytes()
+    )
+
+
+def _asked() -> fit.Machine | None:
+    """What llama.cpp, which is not loaded here, says of GPUs; None where it says nothing."""
+    try:
+        done = subprocess.run(_DESCRIBE, capture_output=True, timeout=ASK_S, check=True)  # noqa: S603
+        return msgspec.json.decode(done.stdout, type=fit.Machine)
+    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
+        return None

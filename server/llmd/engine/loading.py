@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from llmd import machine
 from llmd.config import Engine as EngineConfig
 from llmd.engine import frames, llama
@@ -25,12 +27,30 @@ def load_engine(
     Raises:
         LlmdError: the file is no good, or the machine too small for it.
     """
+    refused_prio = machine.set_priority(load.engine.prio)
+    model, context, setup = open_as_planned(load, tell)
+    context.watch(no_flag)
+    vocabulary = model.vocabulary
+    match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
+    cache = warm_cache(model, context)
+    engine = Engine(context, vocabulary, match, cache, Table(vocabulary.text_pieces()))
+    return engine, _loaded(model, Path(load.path), match, setup, cache, refused_prio)
+
+
+def open_as_planned(
+    load: frames.Load, tell: Callable[[float], None]
+) -> tuple[llama.Model, llama.Context, Setup]:
+    """
+    Raises:
+        LlmdError: see `load_engine`.
+    """
     path = Path(load.path)
     header = check_model(path)
     for adapter, _ in load.adapters:
         check_adapter(Path(adapter), header)
-    refused_prio = machine.set_priority(load.engine.prio)
-    setup = setup_of(load, path, whole_shape(path, header))
+    n_adapters = sum(Path(adapter).stat().st_size for adapter, _ in load.adapters)
+    shape = replace(whole_shape(path, header), adapter_bytes=n_adapters)
+    setup = setup_of(load, path, shape)
 
     def attempt(plan: fit.LoadPlan) -> tuple[llama.Model, llama.Context]:
         return _opened(load, path, plan, tell)
@@ -38,13 +58,7 @@ def load_engine(
     (model, context), plan = fit.with_less(
         attempt, load.engine, setup.machine, setup.shape, setup.plan, path.name
     )
-    context.watch(no_flag)
-    vocabulary = model.vocabulary
-    match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
-    cache = warm_cache(model, context)
-    engine = Engine(context, vocabulary, match, cache, Table(vocabulary.text_pieces()))
-    setup = replace(setup, plan=plan)
-    return engine, _loaded(model, path, match, setup, cache, refused_prio)
+    return model, context, replace(setup, plan=plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +175,7 @@ def notice(name: str, is_plain: bool, can_cut: bool, can_save: bool) -> str:
             "has a memory that cannot be parked; each change of document evaluates its prompt anew"
         )
     return f"Model `{name}` " + ". It ".join(said) if said else ""
+
+
+if __name__ == "__main__":  # for who must not load llama.cpp itself
+    print(msgspec.json.encode(described()).decode())

@@ -13,11 +13,9 @@ from llmd.models.fit.plan import (
     N_BATCH_GPU,
     N_CTX,
     LoadPlan,
-    check_memory,
-    n_gpu_layers,
     plan_load,
 )
-from llmd.models.fit.retry import is_for_memory, smaller, with_less
+from llmd.models.fit.retry import fits_in_full, is_for_memory, smaller, with_less
 from llmd.models.fit.shape import Shape, shape_of
 from llmd.models.fit.words import explained
 
@@ -29,12 +27,11 @@ __all__ = [
     "LoadPlan",
     "Machine",
     "Shape",
-    "check_memory",
     "compute_bytes",
     "explained",
+    "fits_in_full",
     "is_for_memory",
     "kv_bytes",
-    "n_gpu_layers",
     "plan_load",
     "shape_of",
     "smaller",

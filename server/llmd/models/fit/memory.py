@@ -12,8 +12,8 @@ from llmd.models.fit.parts import (
     balanced,
     by_split,
     compute_bytes,
+    held_by_layer,
     input_bytes,
-    kv_bytes_by_layer,
     most_that,
     placed,
     sums_of,
@@ -42,8 +42,10 @@ class Settings:
         return compute_bytes(shape, self.n_ctx, self.n_ubatch, self.flash_attn)
 
     def units(self, shape: Shape) -> list[int]:
-        by_layer = kv_bytes_by_layer(shape, self.n_ctx, self.type_k, self.type_v)
-        return unit_bytes(shape, by_layer)
+        return unit_bytes(shape, self.held_by_layer(shape))
+
+    def held_by_layer(self, shape: Shape) -> list[int]:
+        return held_by_layer(shape, self.n_ctx, self.type_k, self.type_v)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Memory:
     gpu_bytes: tuple[int, ...]
     ram_bytes: int
     mapped_bytes: int  # of these, what the system drops and reads again rather than swaps
-    kv_bytes: int
+    held_bytes: int  # beside the weights: KV cache, recurrent state, adapters
     weight_bytes: int
     compute_bytes: int  # of one device
     sparse_bytes: int  # of experts' weights that are mapped where they lie
@@ -128,12 +130,12 @@ def memory_of(settings: Settings, counts: Placed, machine: Machine, shape: Shape
     fixed = gpu_fixed_bytes(settings, machine, shape, is_whole)
     on_gpus = [n and n + fixed for n in sums_of(units, counts)]
     n_behind = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
-    kv = kv_bytes_by_layer(shape, settings.n_ctx, settings.type_k, settings.type_v)
+    held = settings.held_by_layer(shape)
     weights_behind = sum(shape.layer_bytes[:n_behind]) + shape.input_bytes
     weights_behind += 0 if n_on_gpu else shape.output_bytes
     computing = (input_bytes(shape, settings.n_ctx, settings.n_ubatch) if is_whole
                  else settings.compute_bytes(shape))  # fmt: skip
-    ram = weights_behind + sum(kv[:n_behind]) + computing + worker_bytes(shape)
+    ram = weights_behind + sum(held[:n_behind]) + computing + worker_bytes(shape)
     if machine.is_unified:
         ram += sum(on_gpus)
         if n_on_gpu and not shape.output_bytes:
@@ -144,7 +146,7 @@ def memory_of(settings: Settings, counts: Placed, machine: Machine, shape: Shape
         gpu_bytes=tuple(on_gpus),
         ram_bytes=ram,
         mapped_bytes=weights_behind if is_mapped else 0,
-        kv_bytes=sum(kv),
+        held_bytes=sum(held),
         weight_bytes=shape.weight_bytes,
         compute_bytes=settings.compute_bytes(shape),
         sparse_bytes=shape.weight_bytes if is_mapped and shape.n_experts else 0,

@@ -20,7 +20,6 @@ _SMALLER_N_CTX = (1280, 768, 512)
 N_BATCH_CPU = 64  # a cancelled prefill loses at most this many
 N_BATCH_GPU = 512
 _MIN_UBATCH = 16
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ def _made(
     counts: Placed | None,
     memory: Memory | None,
 ) -> LoadPlan:
-    n_layers = n_gpu_layers(engine)
+    n_layers = -1 if engine.n_gpu_layers == "all" else engine.n_gpu_layers
     if counts and engine.n_gpu_layers == "all":
         n_layers = -1 if sum(counts) == shape.n_units else sum(counts)
     split = tuple(map(float, counts)) if counts and len(counts) > 1 and sum(counts) else ()
@@ -156,20 +155,3 @@ def _check_batches(engine: Engine) -> None:
             f"Config `engine.n_ubatch` is {engine.n_ubatch}, more than the {engine.n_batch} of"
             " `engine.n_batch`; set it to that at most, or one of them to auto"
         )
-
-
-def check_memory(file_name: str, n_weight_bytes: int, n_machine_bytes: int) -> None:
-    """
-    Raises:
-        ModelError: the weights alone are more than the machine may hold.
-    """
-    if n_weight_bytes >= n_machine_bytes:
-        raise ModelError(
-            f"Model file `{file_name}` needs more than {n_weight_bytes / _GIB:.1f} GiB of memory,"
-            f" this machine has {n_machine_bytes / _GIB:.1f} GiB;"
-            " choose a smaller model or quantisation"
-        )
-
-
-def n_gpu_layers(engine: Engine) -> int:
-    return -1 if engine.n_gpu_layers == "all" else engine.n_gpu_layers

@@ -36,7 +36,7 @@ def reason(
     room = machine.ram_free_bytes - machine.ram_reserve_bytes
     beside = "" if machine.is_unified or not machine.gpus else (
         f" beside {_gb(sum(needs.gpu_bytes))} on the GPU")  # fmt: skip
-    most = largest_file_bytes(machine, max(rest, 0) or needs.kv_bytes + needs.compute_bytes)
+    most = largest_file_bytes(machine, max(rest, 0) or needs.held_bytes + needs.compute_bytes)
     return (
         f"Model file `{name}` needs {_gb(needs.ram_bytes)} of memory{beside}, of which"
         f" {_gb(shape.weight_bytes)} are weights, and {_gb(room)} are free; a model file of at"

@@ -1,4 +1,5 @@
-"""When a load fails for memory after all: what was automatic shrinks and is tried again."""
+"""What was automatic shrinks where memory is short: whether it has to, and where a load fails for
+memory after all, how it is tried again."""
 
 from __future__ import annotations
 
@@ -22,12 +23,25 @@ _FOR_MEMORY = re.compile(
 )
 _STEP = 0.85  # of what the plan before was given
 _FINEST = 0.9995
+_PLENTY = 1e6
 MAX_TRIES = 6
 
 
 def is_for_memory(said: str) -> bool:
     """Whether an error of llama.cpp says that there was not enough."""
     return bool(_FOR_MEMORY.search(said))
+
+
+def fits_in_full(engine: Engine, machine: Machine, shape: Shape) -> bool:
+    """Whether nothing that is automatic has to shrink, and the machine keeps its reserve."""
+    try:
+        plan = plan_load(engine, machine, shape)
+        widest = plan_load(engine, machine.with_share(_PLENTY), shape)
+    except LlmdError:
+        return False
+    room = machine.ram_free_bytes - machine.ram_reserve_bytes
+    has_room = plan.memory is None or plan.memory.ram_bytes <= room
+    return has_room and _size(plan) == _size(widest)
 
 
 def smaller(

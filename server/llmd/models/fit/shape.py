@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _OF_LAYER = re.compile(r"blk\.(\d{1,4})\.")
 _MAX_LAYERS = 512  # of llama.cpp
+_F32 = 4
 _INPUT = re.compile(r"(token_embd|per_layer_token_embd|position_embd|token_types)\b")
 
 
@@ -32,6 +33,8 @@ class Shape:
     output_bytes: int = 0  # 0: the embeddings serve, copied to a GPU
     largest_bytes: int = 0  # of one tensor in a layer
     n_experts: int = 0  # of which few work on one token
+    state_bytes: int = 0  # of a layer that is recurrent, whatever the context
+    adapter_bytes: int = 0  # LoRAs upon the model, which are read into memory
 
     @property
     def weight_bytes(self) -> int:
@@ -72,7 +75,18 @@ def shape_of(
         output_bytes=outputs,
         largest_bytes=largest,
         n_experts=number("expert_count"),
+        state_bytes=_state_bytes(number, n_embd),
     )
+
+
+def _state_bytes(number: Callable[[str], int], n_embd: int) -> int:
+    """Of Mamba's kinds and RWKV's, by llama-hparams.cpp; a hybrid's is counted for all its layers.
+    What LFM2, Kimi and MiniMax keep is not counted."""
+    if wkv := number("wkv.head_size"):
+        return _F32 * n_embd * (wkv + (number("token_shift_count") or 2))
+    inner, state = number("ssm.inner_size"), number("ssm.state_size")
+    convolved = inner + 2 * number("ssm.group_count") * state
+    return _F32 * (max(number("ssm.conv_kernel") - 1, 0) * convolved + inner * state)
 
 
 def _weights(n_layers: int, sizes: Mapping[str, int]) -> tuple[tuple[int, ...], int, int, int]:
