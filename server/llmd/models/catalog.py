@@ -7,70 +7,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from llmd import paths
 from llmd.errors import BadInput
 from llmd.models.refs import HUB_PREFIX, HubFile, parse_ref
 
 if TYPE_CHECKING:
-    from llmd.models.entries import Row
+    from llmd.models.entries import Entry, Row, Variant
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 USER_FILE = "catalog.toml"
-
-Order = Literal["", "psm", "spm", "spm2"]  # empty: the family's
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Of the KV cache. 0: not known."""
-
-    n_layers: int = 0
-    n_head_kv: int = 0
-    head_dim: int = 0
-    n_ctx_train: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """A LoRA that is put upon the model."""
-
-    source: HubFile | Path
-    scale: float
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """An entry in one quantisation."""
-
-    name: str  # NAME, or NAME:QUANTISATION where it is not the entry's first
-    quantisation: str
-    source: HubFile | Path  # a path: the user's own file
-    n_bytes: int  # reckoned where nobody says
-    is_exact: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    name: str
-    family: str
-    order: Order
-    licence: str
-    use: str
-    fim_em: float
-    n_params_b: float
-    n_active_params_b: float
-    shape: Shape
-    adapters: tuple[Adapter, ...]
-    variants: tuple[Variant, ...]
-
-    @property
-    def allows_commerce(self) -> bool:
-        return "no commercial use" not in self.licence
 
 
 def user_file() -> Path:

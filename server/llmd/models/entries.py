@@ -1,17 +1,17 @@
-"""Rows of a catalog's TOML to entries. Pure."""
+"""What a catalog knows of a model, and how it is read from the rows of its TOML. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from llmd.errors import BadInput
-from llmd.models.catalog import Adapter, Entry, Order, Shape, Variant
 from llmd.models.refs import HUB_PREFIX, HubFile, parse_ref
 
 # Bits of a weight, with what a block carries beside it: llama.cpp, tools/quantize/README.md.
@@ -27,6 +27,57 @@ _TAKEN = ("builtin", "hf", "ollama", "llama.cpp")
 
 Count = Annotated[int, Meta(ge=1, le=1 << 40)]
 Billions = Annotated[float, Meta(ge=0, le=10_000)]
+
+
+Order = Literal["", "psm", "spm", "spm2"]  # empty: the family's
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of the KV cache. 0: not known."""
+
+    n_layers: int = 0
+    n_head_kv: int = 0
+    head_dim: int = 0
+    n_ctx_train: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA that is put upon the model."""
+
+    source: HubFile | Path
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An entry in one quantisation."""
+
+    name: str  # NAME, or NAME:QUANTISATION where it is not the entry's first
+    quantisation: str
+    source: HubFile | Path  # a path: the user's own file
+    n_bytes: int  # reckoned where nobody says
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    name: str
+    family: str
+    order: Order
+    licence: str
+    use: str
+    fim_em: float
+    n_params_b: float
+    n_active_params_b: float
+    shape: Shape
+    adapters: tuple[Adapter, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def allows_commerce(self) -> bool:
+        return "no commercial use" not in self.licence
 
 
 class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

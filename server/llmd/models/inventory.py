@@ -10,7 +10,8 @@ from llmd import paths
 from llmd.config import Engine
 from llmd.errors import ModelError
 from llmd.models import elsewhere, ledger, measured, store
-from llmd.models.catalog import Entry, Variant, catalog
+from llmd.models.catalog import catalog
+from llmd.models.entries import Entry, Variant
 from llmd.models.header import Header, read_header, whole_shape
 from llmd.models.landing import PARTIAL_PREFIX
 from llmd.models.refs import HUB_PREFIX, HubFile, part_names

@@ -13,18 +13,30 @@ READ_SHARE = 0.85  # of a memory's nominal bandwidth that weights are read with
 _LAYER_S = {"metal": 150e-6, "gpu": 35e-6, "cpu": 0.0}
 _N_LAYERS_ELSE = 30
 
-# Nominal, in GB/s, by the maker's pages. The first that fits.
+# Nominal, in GB/s, as the makers and several public projects have them. The first that fits; of two
+# kinds of chip with one name, the faster.
 _BANDWIDTHS = tuple(
     (re.compile(pattern, re.IGNORECASE), gb_per_s)
     for pattern, gb_per_s in (
-        (r"M1 Ultra|M2 Ultra", 800), (r"M3 Ultra", 819), (r"M1 Max|M2 Max", 400),
-        (r"M3 Max", 400), (r"M4 Max", 546), (r"M1 Pro|M2 Pro", 200), (r"M3 Pro", 150),
-        (r"M4 Pro", 273), (r"Apple M4", 120), (r"Apple M[23]", 100), (r"Apple M1", 68),
-        (r"AI MAX\+? (PRO )?3\d\d", 256), (r"RTX 5090", 1792), (r"RTX 4090", 1008),
-        (r"RTX 3090 Ti", 1008), (r"RTX 3090", 936), (r"RTX 2080 Ti", 616), (r"RTX 4080", 717),
+        (r"M[12] Ultra", 800), (r"M3 Ultra", 819), (r"M[12] Max", 400), (r"M3 Max", 400),
+        (r"M4 Max", 546), (r"M5 Max", 614), (r"M[12] Pro", 200), (r"M3 Pro", 150),
+        (r"M4 Pro", 273), (r"M5 Pro", 307), (r"Apple M5", 153), (r"Apple M4", 120),
+        (r"Apple M[23]", 100), (r"Apple M1", 68),
+        (r"AI MAX\+? (PRO )?3\d\d|Radeon 80[56]0S|Strix Halo", 256), (r"GB10", 273),
+        (r"RTX 50[89]0 Laptop", 896), (r"RTX 5070 Ti Laptop", 672), (r"RTX 50[67]0 Laptop", 384),
+        (r"RTX 4090 Laptop", 576), (r"RTX 4080 Laptop", 432), (r"RTX 40[67]0 Laptop", 256),
+        (r"RTX 3080 Ti Laptop", 512), (r"RTX 30[78]0( Ti)? Laptop", 448),
+        (r"RTX 3060 Laptop", 336),
+        (r"RTX 5090", 1792), (r"RTX 5080", 960), (r"RTX 5070 Ti", 896), (r"RTX 5070", 672),
+        (r"RTX 5060", 448),
+        (r"RTX 4090", 1008), (r"RTX 4080 SUPER", 736), (r"RTX 4080", 717),
         (r"RTX 4070 Ti SUPER", 672), (r"RTX 4070", 504), (r"RTX 4060 Ti", 288), (r"RTX 4060", 272),
-        (r"RTX 3060", 360), (r"RX 7900 XTX", 960), (r"RX 7900 XT", 800), (r"RX 6800", 512),
-        (r"A100", 1555), (r"H100", 3350), (r"GB10", 273),
+        (r"RTX 3090 Ti", 1008), (r"RTX 3090", 936), (r"RTX 3080 Ti", 912), (r"RTX 3080", 760),
+        (r"RTX 3070 Ti", 608), (r"RTX 30(70|60 Ti)", 448), (r"RTX 3060", 360),
+        (r"RTX 2080 Ti", 616), (r"RTX 20[78]0", 448), (r"RTX 2060", 336),
+        (r"RX 9070", 640), (r"RX 7900 XTX", 960), (r"RX 7900 XT", 800), (r"RX 7800 XT", 624),
+        (r"RX 6[89]00", 512), (r"A100.*80", 1935), (r"A100", 1555), (r"H100 PCIe", 2000),
+        (r"H100", 3350), (r"L40", 864), (r"A6000", 768),
     )
 )  # fmt: skip
 

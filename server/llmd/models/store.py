@@ -6,11 +6,15 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmd import paths
 from llmd.errors import BadInput, ModelError
 from llmd.models import catalog, elsewhere
 from llmd.models.refs import EXPECTED, HUB_PREFIX, HubFile, parse_ref
+
+if TYPE_CHECKING:
+    from llmd.models.entries import Order
 
 BUILTIN = "builtin"
 BUILTIN_FILE = "smollm2-135m-fim-3-Q8_0.gguf"
@@ -22,7 +26,7 @@ class Laid:
     """A model as it is given to the engine. `order`: what its entry says; empty: its family's."""
 
     path: Path
-    order: catalog.Order = ""
+    order: Order = ""
     adapters: tuple[tuple[Path, float], ...] = ()  # and their scales
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from llmd.config import Engine
 from llmd.errors import LlmdError
 from llmd.models import fit
-from llmd.models.catalog import Entry, Variant
+from llmd.models.entries import Entry, Variant
 from llmd.models.speed import tokens_per_s
 
 # Slower, a suggestion of a line comes after the next key. A CPU evaluates a prompt hardly faster
@@ -80,7 +80,7 @@ def _n_bytes(plan: fit.LoadPlan, room: Room, n_weight_bytes: int) -> int:
         return n_weight_bytes + plan.kv_bytes
     if room.is_cpu:
         return memory.ram_bytes
-    return memory.weight_bytes + memory.kv_bytes + memory.compute_bytes
+    return memory.weight_bytes + memory.held_bytes + memory.compute_bytes
 
 
 def shape_of(entry: Entry, variant: Variant) -> fit.Shape:
@@ -122,13 +122,15 @@ def advised(entry: Entry, room: Room, engine: Engine) -> tuple[Variant, str]:
 def _preferred(
     by_kind: dict[str, Variant], suits: dict[str, Suit], room: Room
 ) -> Iterable[tuple[str, str]]:
-    q8, q5 = by_kind.get("Q8_0"), suits.get("Q5_K_M")
+    least = LEAST_ON_CPU if room.is_cpu else LEAST_TOKENS_PER_S
+    quick = {kind for kind, each in suits.items() if not 0 < each.tokens_per_s < least}
+    q8, q5 = by_kind.get("Q8_0"), by_kind.get("Q5_K_M")
     if room.is_cpu:
         yield "Q4_0", "a CPU reads it fastest"
-    if q8 and q8.n_bytes <= SMALL_BYTES:
+    if q8 and "Q8_0" in quick and q8.n_bytes <= SMALL_BYTES:
         yield "Q8_0", "small enough to lose nothing"
-    is_quick = q5 is not None and not 0 < q5.tokens_per_s < LEAST_TOKENS_PER_S
-    if not room.is_cpu and q5 and is_quick and q5.n_bytes <= _ROOMY_SHARE * room.n_bytes:
+    has_room = q5 and suits["Q5_K_M"].n_bytes <= _ROOMY_SHARE * room.n_bytes
+    if not room.is_cpu and has_room and "Q5_K_M" in quick:
         yield "Q5_K_M", "there is room for it, and it loses least"
     yield "Q4_K_M", "it loses little and is fast"
     yield "Q3_K_M", "it squeezes the model into this machine, at a loss"
