@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.editors.driver import wait
 from tests.editors.fixed_worker import SAID
-from tests.editors.neovim import PLUGIN, NeovimEditor
+from tests.editors.neovim import BINARY, PLUGIN, NeovimEditor
 from tests.editors.world import FixedDaemon, World
 
 N_LINES, N_KEYS, N_SHOWN = 5000, 400, 50
@@ -84,7 +84,7 @@ def startup_ms(binary: Path, folder: Path) -> list[float]:
 
 
 def main() -> None:
-    binary = Path(sys.argv[1]) if sys.argv[1:] else Path(sys.executable).parent / "nvim"
+    binary = Path(sys.argv[1]) if sys.argv[1:] else BINARY
     folder = Path(tempfile.mkdtemp(prefix="llmd-key-"))
     with FixedDaemon(folder) as daemon:
         daemon_said = folder / SAID

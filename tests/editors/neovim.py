@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pynvim
+import pytest
 
-PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "nvim"
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "plugins" / "nvim"
+BINARY = Path(sys.executable).parent / "nvim"
 COLS, ROWS = 80, 24
 # What is typed stands as it was typed: no indentation by filetype.
 OPTIONS = "filetype plugin on | filetype indent off"
@@ -27,6 +34,17 @@ for _, mark in ipairs(marks) do
 end
 return table.concat(lines, '\\n')
 """
+
+
+@cache
+def nvim12() -> Path:
+    """Skips, with the reason, where it can't be had."""
+    made = subprocess.run(
+        [ROOT / "tools" / "nvim12.sh"], env=os.environ, capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("no Neovim 0.12: " + made.stderr.strip().rpartition("\n")[2])
+    return Path(made.stdout.strip())
 
 
 class NeovimEditor:

@@ -4,7 +4,6 @@ health, messages, and an end that does not wait."""
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from typing import Any
 import pytest
 
 from tests.editors.driver import wait
-from tests.editors.neovim import NeovimEditor
-from tests.editors.scenarios import ACCEPT, CODE, DISMISS, has_line, in_mode, shows, typed
+from tests.editors.neovim import BINARY, NeovimEditor
+from tests.editors.steps import ACCEPT, CODE, DISMISS, has_line, in_mode, shows, typed
 from tests.editors.world import FixedDaemon, World
 from tests.support.daemon import RunningDaemon, wait_until
 
-BINARY = Path(sys.executable).parent / "nvim"
 Open = Callable[..., NeovimEditor]
 
 
@@ -80,6 +78,15 @@ def test_a_map_that_was_there_has_the_key_when_nothing_shows(
     has_line(editor, "xold = self.radius")
 
 
+@pytest.mark.parametrize("key", ["<M-Right>", "<M-C-Right>", "<M-]>", "<M-[>", "<C-]>"])
+def test_every_key_goes_back_to_the_map_that_was_there(
+    world: World, open_with: Open, key: str
+) -> None:
+    world.says("")
+    editor = connected(open_with(f"vim.keymap.set('i', '{key}', 'old')"))
+    typed(editor, f"ix{key}y", "xoldy")
+
+
 def test_a_key_of_the_users_own_takes_the_default_ones_place(world: World, open_with: Open) -> None:
     world.says("self.radius")
     editor = connected(open_with("vim.keymap.set('i', '<C-J>', '<Plug>(llmd-accept)')"))
@@ -107,6 +114,49 @@ def test_a_snippet_has_the_key_when_nothing_shows(world: World, open_with: Open)
     editor.keys(ACCEPT)
     in_mode(editor, "s")
     typed(editor, "y", "f(x, y)")
+
+
+def test_ghost_text_comes_before_a_snippets_next_place(world: World, open_with: Open) -> None:
+    world.says("12")
+    editor = connected(open_with())
+    editor.keys("i")
+    in_mode(editor, "i")
+    editor.lua("vim.snippet.expand('f(${1:a}, ${2:b})')")
+    in_mode(editor, "s")
+    editor.keys("x")
+    shows(editor, "12")
+    world.says("")
+    editor.keys(ACCEPT)
+    has_line(editor, "f(x12, b)")
+    editor.keys(ACCEPT)
+    in_mode(editor, "s")
+    typed(editor, "y", "f(x12, y)")
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("let g:llmd_filetypes = #{{python: 0}}", "filetype"),
+        ("let g:llmd_max_file_bytes = 10", "size"),
+        ("let g:llmd_disabled_folders = ['{folder}']", "folder"),
+        ("let g:llmd_disabled_folders = ['{folder}/link']", "folder"),
+        ("let g:llmd_enabled = 0", "g:llmd_enabled"),
+        ("set readonly", "read-only"),
+        ("terminal", "not a file"),
+        ("help", "filetype"),
+    ],
+)
+def test_why_it_is_off(open_with: Open, tmp_path: Path, command: str, reason: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    editor = connected(open_with())
+    editor.command(command.format(folder=tmp_path))
+    assert editor.lua("return require('llmd').statusline()") == f"off: {reason}"
+
+
+def test_a_neovim_that_is_too_old_is_told(open_with: Open) -> None:
+    editor = open_with("vim.fn.has = function() return 0 end")
+    assert "llmd: Neovim 0.11 or newer is needed" in editor.command("messages")
+    assert editor.value("exists(':Llmd')") == 0
 
 
 def test_a_file_in_another_encoding_stays_itself(world: World, open_with: Open) -> None:

@@ -1,34 +1,21 @@
 """Each way to install the plugin that docs/editors/neovim.md names, from a clean home, and beside
-the completion plugins whose menus share a key with ours.
-
-Other people's plugins are looked for in the folder that LLMD_EDITOR_PLUGINS names (clones of
-lazy.nvim, nvim-cmp, blink.cmp); a test skips, with the reason, where one is not there.
-"""
+the completion plugins whose menus share a key with ours."""
 
 from __future__ import annotations
 
-import os
-import sys
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.editors.clones import clone
 from tests.editors.driver import wait
-from tests.editors.neovim import PLUGIN, NeovimEditor
-from tests.editors.scenarios import ACCEPT, has_line, shows
+from tests.editors.neovim import BINARY, PLUGIN, NeovimEditor, nvim12
+from tests.editors.steps import ACCEPT, has_line, shows
 from tests.editors.world import FixedDaemon, World
-
-BINARY = Path(sys.executable).parent / "nvim"
-FOLDER = "LLMD_EDITOR_PLUGINS"
-
-
-def others(name: str) -> Path:
-    folder = Path(os.environ.get(FOLDER, "/nonexistent")) / name
-    if not folder.is_dir():
-        pytest.skip(f"no clone of {name} in the folder that {FOLDER} names")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +71,41 @@ def test_the_runtimepath_alone(world: World) -> None:
 
 
 def test_lazy(world: World) -> None:
-    lazy = others("lazy.nvim")
+    lazy = clone("lazy.nvim")
     call = "vim.trim(vim.fn.system({ 'llmd', 'path', 'plugin-nvim' }))"
     spec = f"{{ {{ dir = {call}, lazy = false }} }}"
     options = "{ install = { missing = false }, rocks = { enabled = false } }"
     init(world, f"vim.opt.rtp:prepend('{lazy}')\nrequire('lazy').setup({spec}, {options})")
     works(world)
+
+
+PACK = """
+vim.pack.add({{ {{ src = 'file://{repository}', name = 'llmd' }} }}, {{
+  confirm = false,
+  load = function(plugin)
+    vim.opt.runtimepath:append(plugin.path .. '/plugins/nvim')
+  end,
+}})
+"""
+
+
+def test_vim_pack(fixed: FixedDaemon, tmp_path: Path) -> None:
+    """From a git repository that has the plugin where ours has it."""
+    binary = nvim12()
+    world = World(
+        fixed,
+        tmp_path,
+        lambda names, path: NeovimEditor(names, path, binary, plugin=None, clean=False),
+    )
+    repository = tmp_path / "llmd"
+    shutil.copytree(PLUGIN, repository / "plugins" / "nvim")
+    author = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "x"]):
+        subprocess.run(["git", "-C", repository, *command], check=True)
+    init(world, PACK.format(repository=repository))
+    editor = works(world)
+    assert "pack/core/opt/llmd/plugins/nvim" in str(editor.value("&runtimepath"))
+    world.close()
 
 
 CMP = """
@@ -108,7 +124,7 @@ cmp.setup({{
 
 
 def test_nvim_cmp_has_the_key_while_its_menu_is_open(world: World) -> None:
-    init(world, CMP.format(cmp=others("nvim-cmp"), plugin=PLUGIN))
+    init(world, CMP.format(cmp=clone("nvim-cmp"), plugin=PLUGIN))
     editor = works(world)
     editor.keys(ACCEPT)
     has_line(editor, "x = self.radius")
@@ -131,7 +147,7 @@ require('blink.cmp').setup({{
 
 
 def test_blink_has_the_key_while_its_menu_is_open(world: World) -> None:
-    init(world, BLINK.format(blink=others("blink.cmp"), plugin=PLUGIN))
+    init(world, BLINK.format(blink=clone("blink.cmp"), plugin=PLUGIN))
     editor = works(world)
     editor.keys(ACCEPT)
     has_line(editor, "x = self.radius")

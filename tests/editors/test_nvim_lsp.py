@@ -6,8 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.editors.driver import wait
-from tests.editors.neovim import NeovimEditor
-from tests.editors.test_scenarios import nvim12
+from tests.editors.neovim import NeovimEditor, nvim12
 from tests.editors.world import FixedDaemon, World
 
 # As docs/editors/neovim.md has it.

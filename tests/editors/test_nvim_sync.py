@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import pytest
 from llmd.document.store import Document, open_document
 from llmd.transport.nvim.document import apply, text_of
 from llmd.transport.nvim.shapes import message_of
-from tests.editors.neovim import NeovimEditor
+from tests.editors.neovim import BINARY, NeovimEditor
 from tests.editors.world import FixedDaemon, World
 
-BINARY = Path(sys.executable).parent / "nvim"
 N_STEPS = 40
 TEXT = "def one():\n    return 'ä😋'\n\n\nclass Two:\n    x = [1,\n         2]\n    y = 3\n"
 # Vim's commands, in normal mode; `%d` is a line number.

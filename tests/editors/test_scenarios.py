@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.editors.driver import Editor, wait
-from tests.editors.neovim import NeovimEditor
-from tests.editors.scenarios import SCENARIOS, Scenario, own_texts
+from tests.editors.neovim import BINARY, NeovimEditor, nvim12
+from tests.editors.scenarios import SCENARIOS, Scenario
+from tests.editors.scenarios.buffers import own_texts
 from tests.editors.vim import VimEditor
-from tests.editors.world import ROOT, FixedDaemon, World
+from tests.editors.world import FixedDaemon, World
 from tests.support.daemon import GREEDY, RunningDaemon
 
 # A machine that is busy with other tests is slow; a few words are enough.
@@ -23,21 +20,10 @@ CONFIG = GREEDY + "[completion]\ndeadline_ms = 20000\nmax_tokens = 8\n"
 EDITORS = ("nvim-0.11", "nvim-0.12", "vim")
 
 
-@cache
-def nvim12() -> Path:
-    """Skips, with the reason, where it can't be had."""
-    made = subprocess.run(
-        [ROOT / "tools" / "nvim12.sh"], env=os.environ, capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("no Neovim 0.12: " + made.stderr.strip().rpartition("\n")[2])
-    return Path(made.stdout.strip())
-
-
 def start(kind: str, environment: Mapping[str, str], path: Path) -> Editor:
     if kind == "vim":
         return VimEditor(environment, path)
-    binary = Path(sys.executable).parent / "nvim" if kind == "nvim-0.11" else nvim12()
+    binary = BINARY if kind == "nvim-0.11" else nvim12()
     return NeovimEditor(environment, path, binary)
 
 
@@ -71,12 +57,7 @@ def world(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Iterator
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 @pytest.mark.parametrize("kind", EDITORS)
-def test_scenario(
-    kind: str, scenario: Scenario, world: World, request: pytest.FixtureRequest
-) -> None:
-    if (kind, scenario.name) == ("vim", "stream"):
-        reason = "once in some fourteen runs the held text is not shown in Vim; not understood yet"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
+def test_scenario(kind: str, scenario: Scenario, world: World) -> None:
     scenario.run(world)
 
 

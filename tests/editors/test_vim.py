@@ -13,8 +13,19 @@ from typing import Any
 
 import pytest
 
+from tests.editors.clones import clone
 from tests.editors.driver import wait
-from tests.editors.scenarios import ACCEPT, CODE, TRIGGER, WORD, has_line, has_lines, shows, typed
+from tests.editors.steps import (
+    ACCEPT,
+    CODE,
+    TRIGGER,
+    WORD,
+    has_line,
+    has_lines,
+    in_mode,
+    shows,
+    typed,
+)
 from tests.editors.vim import PLUGIN, START_S, VimEditor, require_vim
 from tests.editors.world import FixedDaemon, World
 
@@ -198,6 +209,19 @@ def test_undo_brings_no_ghost_text_back(vim: Open) -> None:
     assert editor.screen()[0] == "x = 1"
 
 
+def test_half_a_key_leaves_no_letter_in_ghost_text(vim: Open) -> None:
+    """Vim shows what it has of a key at the cursor, over any text, until the rest comes."""
+    editor = vim("")
+    editor.keys("ix = ")
+    shows(editor, "self.radius")
+    editor.keys("\x1b[")
+    in_mode(editor, "n")
+    assert editor.screen()[0] == "x ="
+    editor.keys("a\x1ba")
+    shows(editor, "self.radius")
+    assert editor.screen()[0] == "x = self.radius"
+
+
 # -- keys
 
 
@@ -251,6 +275,15 @@ def test_tab_does_what_it_did_where_nothing_shows(
     typed(editor, "ix<Tab>", line)
 
 
+@pytest.mark.parametrize("key", ["<M-Right>", "<M-C-Right>", "<M-]>", "<M-[>", "<C-]>"])
+def test_a_map_that_was_there_has_the_key_where_nothing_shows(
+    vim: Open, world: World, key: str
+) -> None:
+    world.says("")
+    editor = vim("", vimrc=f"inoremap {key} old\n")
+    typed(editor, f"ix{key}y", "xoldy")
+
+
 def test_a_key_of_ones_own_takes_the_place_of_the_default(vim: Open) -> None:
     editor = vim("", vimrc="imap <C-J> <Plug>(llmd-accept)\n")
     assert editor.value("maparg('<Tab>', 'i')") == ""
@@ -263,6 +296,15 @@ def test_accented_letters_are_no_keys_of_ours(vim: Open, world: World) -> None:
     """`<M-]>` is also the byte of an accented letter."""
     world.says("")
     typed(vim(""), "iÝÛÜ", "ÝÛÜ")
+
+
+def test_a_place_is_asked_about_once(vim: Open, world: World) -> None:
+    """By the key, and not again when Insert mode, which it came with, has begun."""
+    editor = vim("")
+    n_before = world.n_asked()
+    editor.command("call feedkeys('ix = ', 't')")
+    shows(editor, "self.radius")
+    assert world.n_asked() == n_before + 1
 
 
 # -- options
@@ -283,6 +325,7 @@ def test_only_by_the_key(vim: Open, world: World) -> None:
         ("let g:llmd_filetypes = #{{python: 0}}", "filetype"),
         ("let g:llmd_max_file_bytes = 10", "size"),
         ("let g:llmd_disabled_folders = ['{folder}']", "folder"),
+        ("let g:llmd_disabled_folders = ['{folder}/link']", "folder"),
         ("let g:llmd_enabled = 0", "g:llmd_enabled"),
         ("set readonly", "read-only"),
         ("set binary", "binary"),
@@ -292,6 +335,7 @@ def test_only_by_the_key(vim: Open, world: World) -> None:
     ],
 )
 def test_why_it_is_off(vim: Open, tmp_path: Path, option: str, reason: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
     editor = vim()
     editor.command(option.format(folder=tmp_path))
     assert editor.value("llmd#statusline()") == f"off: {reason}"
@@ -331,7 +375,20 @@ def test_without_the_command_there_is_one_line(world: World) -> None:
     wait(lambda: "no-such-llmd" in editor.command("messages"), "the message")
     typed(editor, "Gix<Esc>ax<Esc>ax<Esc>", "xxx")
     assert editor.command("messages").count("no-such-llmd") == 1
-    assert editor.value("llmd#statusline()") == "failed: no command no-such-llmd"
+    assert "failed: Command `no-such-llmd` is not found" in editor.value("llmd#statusline()")
+    assert "Command `no-such-llmd` is not" in editor.command("Llmd start")
+    editor.close()
+
+
+def test_a_vim_that_is_too_old_is_told(world: World, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin" / "llmd.vim"
+    plugin.parent.mkdir()
+    text = (PLUGIN / "plugin" / "llmd.vim").read_text()
+    plugin.write_text(text.replace("patch-9.0.1378", "patch-9.9.9999"))
+    editor = VimEditor(world.environment, world.file(CODE), plugin=tmp_path)
+    said = "is too old; llmd needs 9.0.1378 or newer"
+    wait(lambda: said in editor.command("messages"), "the message")
+    assert said in editor.command("Llmd status")
     editor.close()
 
 
@@ -431,9 +488,7 @@ def test_as_a_plain_package(world: World, tmp_path: Path) -> None:
 
 
 def test_with_vim_plug(world: World, tmp_path: Path) -> None:
-    plug = os.environ.get("LLMD_VIM_PLUG", "")
-    if not plug:
-        pytest.skip("LLMD_VIM_PLUG does not name vim-plug's plug.vim")
+    plug = clone("vim-plug") / "plug.vim"
     autoload = tmp_path / ".vim" / "autoload"
     autoload.mkdir(parents=True)
     (autoload / "plug.vim").symlink_to(plug)

@@ -31,14 +31,14 @@ command! -bar -nargs=? -complete=custom,llmd#complete Llmd call llmd#command#Run
 
 highlight default link LlmdGhost Comment
 
-inoremap <silent><expr> <Plug>(llmd-accept-line) llmd#keys#Accept('line')
-inoremap <silent><expr> <Plug>(llmd-accept-word) llmd#keys#Accept('word')
-inoremap <Plug>(llmd-next) <Cmd>call llmd#keys#Cycle(1)<CR>
-inoremap <Plug>(llmd-prev) <Cmd>call llmd#keys#Cycle(-1)<CR>
 inoremap <Plug>(llmd-trigger) <Cmd>call llmd#keys#Trigger()<CR>
-" These two type what the key did before when nothing shows, so what they return is mapped, but
-" only by what is mapped here.
+" These type what the key did before when nothing shows, so what they return is mapped, but only by
+" what is mapped here.
 imap <script><silent><expr> <Plug>(llmd-accept) llmd#keys#Accept('all')
+imap <script><silent><expr> <Plug>(llmd-accept-line) llmd#keys#Accept('line')
+imap <script><silent><expr> <Plug>(llmd-accept-word) llmd#keys#Accept('word')
+imap <script><silent><expr> <Plug>(llmd-next) llmd#keys#Cycle(1)
+imap <script><silent><expr> <Plug>(llmd-prev) llmd#keys#Cycle(-1)
 imap <script><silent><expr> <Plug>(llmd-dismiss) llmd#keys#Dismiss()
 
 augroup llmd

@@ -38,16 +38,21 @@ end
 
 local actions = {}
 
-function actions.status()
+--- What holds in this buffer, and what the command line says.
+local function say_here(args)
   local here = 'here: ' .. require('llmd.status').line()
-  daemon.run({ 'status' }, function(text, problem)
+  daemon.run(args, function(text, problem)
     say(here .. '\n' .. (problem or text))
   end)
 end
 
+function actions.status()
+  say_here({ 'status' })
+end
+
 function actions.why()
   local name = vim.api.nvim_buf_get_name(0)
-  print_of(name == '' and { 'why' } or { 'why', name })
+  say_here(name == '' and { 'why' } or { 'why', name })
 end
 
 function actions.start()

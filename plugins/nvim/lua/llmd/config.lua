@@ -73,10 +73,16 @@ local function is_on_for(filetype)
   return M.defaults.filetypes[filetype] ~= false
 end
 
+local function is_below(name, folder)
+  return vim.startswith(name, (folder:gsub('/*$', '/')))
+end
+
+--- As it is written, or through links.
 local function is_in_disabled_folder(name)
+  local path, resolve = vim.fs.normalize(name), vim.fn.resolve
   for _, folder in ipairs(M.get('disabled_folders')) do
-    local path = vim.fs.normalize(folder)
-    if vim.startswith(vim.fs.normalize(name), path:gsub('/*$', '/')) then
+    local root = vim.fs.normalize(folder)
+    if is_below(path, root) or is_below(resolve(path), resolve(root)) then
       return true
     end
   end

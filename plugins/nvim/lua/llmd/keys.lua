@@ -57,7 +57,9 @@ local function keep_older_map(name, key)
   local lhs = '<Plug>(llmd-else-' .. name .. ')'
   local older = vim.fn.maparg(key, 'i', false, true)
   if vim.tbl_isempty(older) then
-    vim.keymap.set('i', lhs, key)
+    if not key:find('^<M%-.>$') then -- which would type its sign
+      vim.keymap.set('i', lhs, key)
+    end
     return
   end
   older.lhs, older.lhsraw, older.lhsrawalt, older.buffer = lhs, raw(lhs), nil, 0

@@ -1,10 +1,11 @@
 vim9script
-# The one connection to the daemon. Jobs find it or start it, timers look for it again; nothing
-# here waits.
+# The one connection to the daemon. The command finds it or starts it, timers look for it again;
+# nothing here waits.
 #
 # A daemon that has not answered for SILENT_S is sent nothing more, so a stopped one holds neither
 # keys nor memory. Whatever it says then ends that, and every document is opened anew.
 
+import autoload './daemon.vim'
 import autoload './documents.vim'
 import autoload './options.vim'
 import autoload './state.vim'
@@ -184,9 +185,14 @@ def Look()
   if socket != ''
     Open()
   else
-    Run(['path', 'socket'], (said, _) => {
+    daemon.Run(['path', 'socket'], (said, problem) => {
       socket = trim(said)
-      Open()
+      if socket != ''
+        Open()
+      else
+        is_beginning = false
+        Failed(problem)
+      endif
     })
   endif
 enddef
@@ -208,13 +214,17 @@ enddef
 def Start()
   n_looks += 1
   why_closed = 'starting'
-  Run(['start'], (_, problem) => {
+  daemon.Run(['start'], (_, problem) => {
     if problem != ''
-      why_closed = 'failed: ' .. problem
-      state.Tell(problem)
+      Failed(problem)
     endif
     Open()
   })
+enddef
+
+def Failed(problem: string)
+  why_closed = 'failed: ' .. problem
+  state.Tell(problem)
 enddef
 
 def Initialize()
@@ -246,30 +256,6 @@ def Retry()
   const pause_ms = min([MAX_PAUSE_MS, FIRST_PAUSE_MS * float2nr(pow(2, min([n_looks, 10])))])
   n_looks += 1
   timer = timer_start(pause_ms, (_) => Look())
-enddef
-
-# `Then` gets what the command printed and the last line of its complaints; a command that is not
-# there is told once.
-def Run(args: list<string>, Then: func)
-  const command = options.Command()
-  if !executable(command[0])
-    is_beginning = false
-    why_closed = $'failed: no command {command[0]}'
-    state.Tell(options.NotFound(command[0]))
-    return
-  endif
-  var said = ''
-  var problem = ''
-  job_start(command + args, {
-    in_io: 'null',
-    err_cb: (_, line) => {
-      problem = substitute(line, '^llmd: ', '', '')
-    },
-    out_cb: (_, line) => {
-      said ..= line .. "\n"
-    },
-    close_cb: (_) => Then(said, problem),
-  })
 enddef
 
 defcompile

@@ -2,6 +2,7 @@ vim9script
 # `:Llmd`. What the command line knows it asks the command line, without waiting for it.
 
 import autoload './channel.vim'
+import autoload './daemon.vim'
 import autoload './health.vim'
 import autoload './options.vim'
 import autoload './state.vim'
@@ -29,9 +30,10 @@ def Renew(verb: string)
   })
 enddef
 
-def Status()
+# What holds in this buffer, and what the command line says.
+def Here(args: list<string>)
   echomsg 'llmd here: ' .. state.Line()
-  Print(['status'])
+  Print(args)
 enddef
 
 def Toggle()
@@ -69,27 +71,16 @@ export def Verbs(): dict<any>
   return verbs
 enddef
 
-# `Then` gets what it printed, errors too.
+# `Then` gets what it printed, or the complaint.
 def Call(args: list<string>, Then: func)
-  const command = options.Command()
-  if !executable(command[0])
-    echo 'llmd: ' .. options.NotFound(command[0])
-    return
-  endif
-  var said = ''
-  job_start(command + args, {
-    in_io: 'null',
-    err_io: 'out',
-    out_cb: (_, line) => {
-      said ..= line .. "\n"
-    },
-    close_cb: (_) => Then(said),
+  daemon.Run(args, (said, problem) => {
+    Then(said == '' && problem != '' ? 'llmd: ' .. problem : said)
   })
 enddef
 
 verbs = {
-  status: () => Status(),
-  why: () => Print(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
+  status: () => Here(['status']),
+  why: () => Here(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
   start: () => Renew('start'),
   stop: () => Print(['stop']),
   restart: () => Renew('restart'),

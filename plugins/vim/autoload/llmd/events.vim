@@ -25,8 +25,9 @@ export def InsertEnter()
   timer_start(0, (_) => Rest())
 enddef
 
+# A key that was typed meanwhile has asked here.
 def Rest()
-  if options.WhyOff(bufnr()) != ''
+  if options.WhyOff(bufnr()) != '' || suggestion.IsAsked()
     return
   endif
   channel.Begin()

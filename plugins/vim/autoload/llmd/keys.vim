@@ -38,7 +38,7 @@ enddef
 # The keys that insert it, or those that the key meant before.
 export def Accept(part: string): string
   if !suggestion.IsHere()
-    return part == 'all' ? get(fallback, 'accept', '') : ''
+    return Before(part == 'all' ? 'accept' : 'accept-' .. part)
   endif
   return Take(pieces.Part(suggestion.Text(), part))
 enddef
@@ -56,8 +56,15 @@ def FromRegister(text: string): string
   return "\<C-R>\<C-O>" .. register
 enddef
 
-export def Cycle(by: number)
-  suggestion.Cycle(by)
+def Before(action: string): string
+  return get(fallback, action, '')
+enddef
+
+export def Cycle(by: number): string
+  if !suggestion.IsHere()
+    return Before(by > 0 ? 'next' : 'prev')
+  endif
+  return $"\<Cmd>call llmd#suggestion#Cycle({by})\<CR>"
 enddef
 
 export def Trigger()
@@ -67,7 +74,7 @@ enddef
 
 export def Dismiss(): string
   if suggestion.Text() == ''
-    return get(fallback, 'dismiss', '')
+    return Before('dismiss')
   endif
   timer_start(0, (_) => suggestion.Stop('dismissed'))
   return ''
@@ -92,7 +99,7 @@ def MapKey(action: string, key: string, plug: string)
   const was = maparg(keytrans(key), 'i', false, true)
   if !empty(was) && !was.buffer
     Keep(action, was)
-  else
+  elseif key !~ '[][]$'  # `<M-]>` would type an accented letter
     fallback[action] = key
   endif
   # Not by `imap`: `<M-]>` would be an accented letter's byte too.

@@ -33,6 +33,11 @@ export def IsHere(): bool
   return !empty(shown) && place.Is(shown.at)
 enddef
 
+# Whether this place was asked about already.
+export def IsAsked(): bool
+  return IsHere() || (!empty(asked) && place.Is(asked.at))
+enddef
+
 export def SetBlock(is_so: bool)
   is_block = is_so
 enddef
@@ -202,9 +207,6 @@ enddef
 # -- alternatives
 
 export def Cycle(by: number)
-  if !IsHere()
-    return
-  endif
   const nth = max([0, shown.nth + by])
   if nth < len(shown.alternatives)
     Choose(nth)

@@ -1,0 +1,27 @@
+vim9script
+# The `llmd` command, always in the background: nothing here waits.
+
+import autoload './options.vim'
+
+# `Then` gets what it printed and the last line of its complaints.
+export def Run(args: list<string>, Then: func)
+  const command = options.Command()
+  if !executable(command[0])
+    Then('', options.NotFound(command[0]))
+    return
+  endif
+  var said = ''
+  var problem = ''
+  job_start(command + args, {
+    in_io: 'null',
+    err_cb: (_, line) => {
+      problem = substitute(line, '^llmd: ', '', '')
+    },
+    out_cb: (_, line) => {
+      said ..= line .. "\n"
+    },
+    close_cb: (_) => Then(said, problem),
+  })
+enddef
+
+defcompile

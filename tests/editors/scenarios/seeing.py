@@ -1,0 +1,156 @@
+"""What is shown, and when it goes."""
+
+from __future__ import annotations
+
+from tests.editors.driver import wait
+from tests.editors.scenarios.listed import scenario
+from tests.editors.steps import (
+    ACCEPT,
+    DISMISS,
+    NEXT,
+    PREV,
+    TRIGGER,
+    after_return,
+    begun,
+    has_line,
+    has_lines,
+    showing,
+    shows,
+    typed,
+)
+from tests.editors.world import World
+
+
+@scenario("real")
+def show(world: World) -> None:
+    editor = begun(world)
+    ghost = after_return(editor)
+    assert "        return 2 * " + ghost.split("\n")[0] in editor.screen()
+    assert editor.lines()[-1] == "        return 2 * "
+
+
+@scenario("fixed")
+def stream(world: World) -> None:
+    """The first words show before the last are known."""
+    world.says("self.radius * math.pi", hold=len("self.radius"))
+    editor = begun(world)
+    editor.keys("i    return 2 * ")
+    shows(editor, "self.radius")
+    world.says("self.radius * math.pi")
+    shows(editor, "self.radius * math.pi")
+
+
+@scenario("real")
+def type_through(world: World) -> None:
+    editor = begun(world)
+    ghost = after_return(editor)
+    for n_typed in range(1, min(len(ghost.split("\n")[0]), 6)):
+        editor.keys(ghost[n_typed - 1].replace("<", "<lt>"))
+        shows(editor, ghost[n_typed:])
+
+
+@scenario("fixed")
+def diverge(world: World) -> None:
+    world.says("self.radius")
+    editor = begun(world)
+    editor.keys("i    return ")
+    shows(editor, "self.radius")
+    world.says("")
+    typed(editor, "x", "    return x")
+    shows(editor, "")
+
+
+@scenario("fixed")
+def many_lines_in_mid_line(world: World) -> None:
+    """The first line stands before what is right of the cursor, the others below."""
+    world.says("self.x,\n        self.y")
+    editor = begun(world, "point(1)\nprint(2)\n")
+    editor.keys("ggf1i")
+    shows(editor, "self.x,\n        self.y")
+    rows = editor.screen()[:3]
+    assert rows == ["point(self.x,1)", "        self.y", "print(2)"]
+    world.says("")
+    editor.keys(ACCEPT)
+    has_lines(editor, ["point(self.x,", "        self.y1)", "print(2)"])
+    assert editor.cursor() == (1, len("        self.y"))
+
+
+@scenario("fixed")
+def cycle(world: World) -> None:
+    world.says("first", "second", "third")
+    editor = begun(world)
+    editor.keys("i    x = ")
+    shows(editor, "first")
+    for key, text in ((NEXT, "second"), (NEXT, "third"), (PREV, "second"), (PREV, "first")):
+        editor.keys(key)
+        shows(editor, text)
+    editor.keys(PREV)  # before the best there is none
+    editor.keys(NEXT)
+    shows(editor, "second")
+    world.says("")
+    editor.keys(ACCEPT)
+    has_line(editor, "    x = second")
+
+
+@scenario("fixed")
+def dismiss(world: World) -> None:
+    editor = showing(world, "self.radius")
+    editor.keys(DISMISS)
+    shows(editor, "")
+    editor.keys(TRIGGER)
+    shows(editor, "self.radius")
+
+
+@scenario("fixed")
+def leave_insert(world: World) -> None:
+    editor = showing(world, "self.radius")
+    editor.keys("<Esc>")
+    shows(editor, "")
+    assert editor.lines()[-1] == "    x = "
+
+
+@scenario("fixed")
+def popup_menu(world: World) -> None:
+    """A menu has the keys; the ghost text comes back when it has gone."""
+    world.says("self.radius")
+    editor = begun(world)
+    editor.command("set completeopt=menuone,noinsert")
+    editor.keys("i    x = ")
+    shows(editor, "self.radius")
+    editor.keys("<C-N>")
+    wait(lambda: editor.value("pumvisible()") == 1, "the menu")
+    shows(editor, "")
+    editor.keys("<C-E>")
+    wait(lambda: editor.value("pumvisible()") == 0, "the menu's end")
+    shows(editor, "self.radius")
+
+
+@scenario("fixed")
+def replace_mode(world: World) -> None:
+    """No ghost text: what is accepted would have to overwrite."""
+    world.says("self.radius")
+    editor = begun(world, "abcdef\n")
+    typed(editor, "ggRxy", "xycdef")
+    editor.keys("<Esc>a")
+    shows(editor, "self.radius")
+    typed(editor, "<Esc>Rz", "xzcdef")
+    world.has_answered()
+    shows(editor, "")
+
+
+@scenario("fixed")
+def closers(world: World) -> None:
+    """A bracket that the editor closes by itself is what the suggestion ends in."""
+    world.says("(1, 2)")
+    editor = begun(world, "")
+    editor.command("inoremap ( ()<Left>")
+    editor.keys("if")
+    shows(editor, "(1, 2)")
+    world.says("")
+    n_asked = world.n_asked()
+    editor.keys("(")
+    has_line(editor, "f()")
+    shows(editor, "1, 2")
+    assert world.n_asked() == n_asked
+    editor.keys(ACCEPT)
+    has_line(editor, "f(1, 2)")
