@@ -101,6 +101,7 @@ def _usable(name: str) -> str:
     """
     from llmd.models.header import check_model
 
+    store.what_to_pull(name)  # of a name that stands for nothing it says more
     try:
         path = store.model_laid(name).path
         check_model(path)
@@ -156,14 +157,12 @@ def _chosen(is_agreed: bool) -> str:
 
 def _table(name: str, as_json: bool) -> str:
     from llmd import models_text
-    from llmd.models.inventory import here, line_of, to_pull
+    from llmd.models.inventory import entry_named, here, line_of, to_pull
     from llmd.models.suit import advised
 
+    entry = entry_named(name) if name else None
     room, config = _room(), _config()
-    if name:
-        entry = catalog().get(name.partition(":")[0])
-        if entry is None:
-            raise BadInput(f"Model `{name}` is not in the catalog; `llmd models` shows all of it")
+    if entry:
         best, why = advised(entry, room, config.engine)
         lines = [line_of(entry, variant, room, config.engine) for variant in entry.variants]
         taken = line_of(entry, best, room, config.engine, why)
@@ -198,8 +197,10 @@ def _verify(names: list[str]) -> int:
     from llmd.models.care import one, verify
     from llmd.models.inventory import held
 
-    wrong = 0
-    for each in [one(name) for name in names] or held():
+    wrong, found = 0, [one(name) for name in names] or held()
+    if not found:
+        print("There is no model on this machine", file=sys.stderr)
+    for each in found:
         said = each.problem or verify(each)
         wrong += said not in ("", "unknown")
         words = {"": "is what was pulled", "unknown": "has no known hash"}

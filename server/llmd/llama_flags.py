@@ -146,6 +146,7 @@ _PROMPT = "the prompt is what stands around your cursor"
 _SAMPLER = "llmd draws with temperature and min_p alone"
 _CHAT = "llmd completes code and does not chat"
 _PARENT = "llmd serves your own editors, through a socket"
+_PLACES = "llmd places whole layers by its own plan, which `llmd status --plan` says"
 _ROPE = "llama.cpp takes it from the model's file"
 _REASONS = (
     (r"-p|--prompt.*|-f|--file|-sys.*|--system-prompt.*|--in-(prefix|suffix).*|--keep|-e|--escape|"
@@ -160,6 +161,9 @@ _REASONS = (
      r"--no-slots|-np|--parallel|-to|--timeout|-cb|--cont-batching|--threads-http|--webui.*|--ui.*|"
      r"--no-webui|--embeddings?|--rerank.*", _PARENT),
     (r"--rope-.*|--yarn-.*", _ROPE),
+    (r"-ot|--override-tensor|-ncmoe|--n-cpu-moe|-cmoe|--cpu-moe|-dev|--device|-sm|--split-mode|-mg|"
+     r"--main-gpu|-nkvo|--(no-)?kv-offload|-fit|--fit|-fitt|--fit-.*|-fitc|--no-host", _PLACES),
+    (r"-C|--cpu-.*|-Cr|--numa|--poll.*", "the system places threads on cores"),
     (r"--lora.*", "an adapter is part of a model's entry in `catalog.toml`, see docs/MODELS.md"),
     (r"-md|--model-draft|--draft.*|-ngld|--spec-.*|-hfd|--hf-repo-draft", "llmd makes drafts of its"
      " own, without a second model"),

@@ -146,7 +146,8 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
     assert star.measured_tokens_per_s == 42.4
     assert f"`{bad}` is not GGUF" in lines["hf:ann/Bad/b.gguf"].problem
     to_pull = inventory.to_pull(ROOM, Engine())
-    assert [line.name.partition(":")[0] for line in to_pull] == [*catalog()]
+    names = [line.name.partition(":")[0] for line in to_pull]
+    assert names == ["builtin", *catalog()]
     text = overview([*lines.values()], to_pull, "starcoder2-3b:Q4_K_M")
     (marked,) = (line for line in text.splitlines() if line.startswith("*"))
     assert "starcoder2-3b:Q4_K_M" in marked

@@ -58,6 +58,7 @@ def test_the_line_that_the_issue_names() -> None:
         ("-ctv q5_1", {}, ["-ctv q5_1"]),
         ("-c many", {}, ["-c many"]),
         ("-c", {}, ["-c"]),
+        ("-ot x=CPU --fit off", {}, ["-ot x=CPU", "--fit off"]),
         ("--top-k 40 --wobble 3", {}, ["--top-k 40", "--wobble 3"]),
         ("--fim-qwen-7b-default", {"model": "qwen2.5-coder-7b"}, []),
         ("-hfr a/b -hff c.gguf", {"model": "hf:a/b/c.gguf"}, []),
@@ -92,3 +93,18 @@ def test_a_text_is_quoted_as_toml() -> None:
     settings = {"model": 'a "b"\\c.gguf', "engine.mmap": False}
     config = parse(as_toml(settings), "c")
     assert (config.model, config.engine.mmap) == ('a "b"\\c.gguf', False)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("--n-cpu-moe 3", "llmd places whole layers by its own plan"),
+        ("-fitt 512", "llmd places whole layers by its own plan"),
+        ("--no-kv-offload", "llmd places whole layers by its own plan"),
+        ("--numa distribute", "the system places threads on cores"),
+        ("--wobble", "it has no meaning here"),
+    ],
+)
+def test_what_is_left_out_has_its_reason(line: str, why: str) -> None:
+    (note,) = from_flags(line.split()).notes
+    assert note.startswith(f"{line}: {why}")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from llmd import paths
 from llmd.config import Engine
-from llmd.errors import ModelError
+from llmd.errors import BadInput, ModelError
 from llmd.models import elsewhere, ledger, measured, store
-from llmd.models.catalog import catalog
-from llmd.models.entries import Entry, Variant
+from llmd.models.catalog import catalog, find
+from llmd.models.entries import Entry, Shape, Variant
 from llmd.models.header import Header, read_header, whole_shape
 from llmd.models.landing import PARTIAL_PREFIX
 from llmd.models.refs import HUB_PREFIX, HubFile, part_names
@@ -22,6 +22,9 @@ _FILE_TYPES = {
     11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
     17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 24: "IQ1_S", 25: "IQ4_NL", 30: "IQ4_XS", 32: "BF16",
 }  # fmt: skip  # llama.h, enum llama_ftype
+
+
+_BUILT_IN_BYTES = 144_810_912
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,35 @@ def here(room: Room, engine: Engine) -> list[Line]:
 
 
 def to_pull(room: Room, engine: Engine) -> list[Line]:
-    """Each entry of the catalog in the quantisation to take here."""
-    lines = []
-    for entry in catalog().values():
+    """The built-in model where it is not here, and each entry of the catalog in the quantisation
+    to take here."""
+    lines, made = [], store.builtin_path().is_file()
+    for entry in (*(() if made else (_built_in(),)), *catalog().values()):
         variant, why = advised(entry, room, engine)
         lines.append(line_of(entry, variant, room, engine, why))
     return lines
+
+
+def entry_named(name: str) -> Entry:
+    """
+    Raises:
+        BadInput: neither the catalog's nor the built-in one, or it has no such quantisation.
+    """
+    if name == store.BUILTIN:
+        return _built_in()
+    if found := find(name):
+        return found[0]
+    raise BadInput(f"Model `{name}` is not in the catalog; `llmd models` shows all of it")
+
+
+def _built_in() -> Entry:
+    """It has no file on a hub, so it is none of the catalog's."""
+    file = Variant(store.BUILTIN, "Q8_0", store.builtin_path(), _BUILT_IN_BYTES, is_exact=True)
+    return Entry(
+        store.BUILTIN, "smollm2-fim", "spm", "Apache-2.0",
+        "a first look, and machines without a hub: made of a package of PyPI", 0, 0.135, 0.135,
+        Shape(30, 3, 64, 8192), (), (file,),
+    )  # fmt: skip
 
 
 def line_of(entry: Entry, variant: Variant, room: Room, engine: Engine, why: str = "") -> Line:
@@ -132,7 +158,7 @@ def _line(
     each: Held, known: dict[tuple[str, str], tuple[Entry, Variant]], room: Room, engine: Engine
 ) -> Line:
     entries = {variant.name: entry for entry, variant in known.values()}
-    entry = entries.get(each.name)
+    entry = _built_in() if each.name == store.BUILTIN else entries.get(each.name)
     try:
         header = None if each.problem else read_header(each.path)
         suits = _suit(each, header, entry, room, engine) if header else None
@@ -141,8 +167,6 @@ def _line(
         header, suits, problem = None, None, str(error)
     kind = _FILE_TYPES.get(header.file_type or 0, "") if header else ""
     family = entry.family if entry else header.architecture if header else ""
-    if each.name == store.BUILTIN:
-        family = "smollm2-fim"
     return Line(
         each.name, kind, family, entry.licence if entry else "", each.n_bytes, True, suits,
         each.keeper or "pulled", str(each.path), measured.speed_of(each.path) or 0.0,

@@ -1,0 +1,158 @@
+"""What `llmd models` shows and `llmd pull` proposes, on a machine that is described here."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+import pytest
+from tests.support import gguf_bytes
+
+from llmd import commands_models, terminal
+from llmd.errors import BadInput
+from llmd.models import inventory, store
+from llmd.models.catalog import catalog
+from llmd.models.fit import Gpu, Machine
+from llmd.models.suit import Room
+
+GB = 10**9
+SLOW = Room(Machine("cpu", 2, 0, 16 * GB, 12 * GB), 10.0 * GB)
+CARD = Room(
+    Machine("gpu", 8, 0, 32 * GB, 24 * GB, (Gpu("RTX 3060", 12 * GB, 12 * GB),)), 360.0 * GB
+)
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty models folder, of a user who has no other program's models."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "none"))
+    monkeypatch.setenv("LLMD_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("LLMD_MODELS_DIR", str(tmp_path / "models"))
+    for name in ("HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.setattr(commands_models, "_room", lambda: request.param)
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str, as_json: bool = False) -> str:
+    assert commands_models.models(argparse.Namespace(words=list(words), json=as_json)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("models", "room")
+@pytest.mark.parametrize("room", [CARD], indirect=True)
+class TestTable:
+    def test_all_that_can_be_pulled_is_there(self, capsys: pytest.CaptureFixture[str]) -> None:
+        head, _, *rows = shown(capsys).partition("\n\nQ4_K_M or")[0].splitlines()
+        assert head == "To pull, in the quantisation to take here"
+        names = [row.split()[0].partition(":")[0] for row in rows]
+        assert names == ["builtin", *catalog()]
+
+    def test_what_does_not_fit_whole_says_how_far_it_goes(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows = {row.split()[0]: row for row in shown(capsys).splitlines() if row.strip()}
+        assert "yes, 2048 ctx" in rows["qwen2.5-coder-7b:Q5_K_M"]
+        assert " of 64 layers" in rows["qwen2.5-coder-32b"]
+
+    def test_one_model_is_shown_in_each_quantisation(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        said = shown(capsys, "qwen2.5-coder-7b").splitlines()
+        kinds = [row.split()[-7] for row in said[3:-2]]
+        assert len(kinds) == len(catalog()["qwen2.5-coder-7b"].variants)
+        assert said[-1] == "Take Q5_K_M: there is room for it, and it loses least."
+        (marked,) = (row for row in said if row.startswith("* "))
+        assert "Q5_K_M" in marked
+
+    def test_the_built_in_model_is_one_of_them(
+        self, models: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert "Take Q8_0" in shown(capsys, "builtin")
+        store.builtin_path().write_bytes(gguf_bytes.tiny().encode())
+        rows = json.loads(shown(capsys, as_json=True))
+        (own,) = (row for row in rows if row["name"] == "builtin")
+        assert (own["where"], own["path"]) == ("built in", str(store.builtin_path()))
+        assert (own["family"], own["licence"]) == ("smollm2-fim", "Apache-2.0")
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("nope", "Model `nope` is not in the catalog; `llmd models` shows all of it"),
+            ("codellama-7b:Q9", "Model `codellama-7b` has no quantisation `Q9`, expected"),
+        ],
+    )
+    def test_a_name_that_is_none_is_told(self, name: str, said: str) -> None:
+        with pytest.raises(BadInput) as error:
+            commands_models.models(argparse.Namespace(words=[name], json=False))
+        assert str(error.value).startswith(said)
+
+
+def test_the_size_of_the_built_in_model_is_its_own(models_dir: Path) -> None:
+    (variant,) = inventory.entry_named("builtin").variants
+    assert variant.n_bytes == (models_dir / store.BUILTIN_FILE).stat().st_size
+
+
+@pytest.mark.usefixtures("models", "room")
+@pytest.mark.parametrize(
+    ("room", "typed", "pulled"),
+    [
+        (CARD, "\n", ["qwen2.5-coder-7b:Q5_K_M"]),
+        (CARD, "Y\n", ["qwen2.5-coder-7b:Q5_K_M"]),
+        (CARD, "n\n", []),
+        (CARD, "", []),  # nobody is there to ask
+        (SLOW, "yes\n", ["builtin"]),
+    ],
+    indirect=["room"],
+)
+def test_a_pull_without_a_name_proposes_and_asks(
+    typed: str,
+    pulled: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    monkeypatch.setattr(
+        terminal, "pull_with_progress", lambda name: asked.append(name) or Path(name)
+    )
+    done = commands_models.pull(argparse.Namespace(model=None, yes=False))
+    said = capsys.readouterr().err
+    assert asked == pulled
+    assert done == (0 if pulled else 1)
+    assert said.startswith("For this machine: ")
+    assert "Pull it? [Y/n] " in said
+    assert said.endswith("Nothing was pulled\n") is not bool(pulled)
+
+
+@pytest.mark.usefixtures("models", "room")
+@pytest.mark.parametrize("room", [CARD], indirect=True)
+def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands_models._chosen(is_agreed=True) == "qwen2.5-coder-7b:Q5_K_M"
+    assert capsys.readouterr().err == (
+        "For this machine: qwen2.5-coder-7b:Q5_K_M (Q5_K_M, ~5.4 GB, licence Apache-2.0, about 53"
+        " tokens/s): there is room for it, and it loses least\n"
+    )
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("qwen2.5-coder-7", "is not known, expected a name that `llmd models` shows, "),
+        ("./x.gguf", "Model file `x.gguf` does not exist; name a GGUF file"),
+        ("codellama-7b", "is not on this machine; run `llmd pull codellama-7b`"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_the_words_of_a_pull(name: str, said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        commands_models._usable(name)
+    assert said in str(error.value)
