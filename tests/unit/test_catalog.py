@@ -34,6 +34,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 BUILT_IN = catalog()
 VARIANTS = [variant for entry in BUILT_IN.values() for variant in entry.variants]
+EXPERTS = {"qwen3-coder-30b-a3b", "deepseek-coder-v2-lite"}
 
 
 def test_the_catalog_has_the_families_that_infill() -> None:
@@ -73,6 +74,21 @@ def test_a_size_agrees_with_the_number_of_weights(variant: catalog_module.Varian
     entry = BUILT_IN[variant.name.partition(":")[0]]
     reckoned = entry.n_params_b * 1e9 * BITS[variant.quantisation] / 8
     assert variant.n_bytes == pytest.approx(reckoned, rel=0.11)
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN.keys() - EXPERTS - {"mellum-4b"}))
+def test_a_shape_makes_the_number_of_weights(name: str) -> None:
+    """Two or three matrices a feed-forward; embeddings that are the output too, or not."""
+    entry = BUILT_IN[name]
+    shape = entry.shape
+    attention = 2 * shape.n_embd * (shape.n_head + shape.n_head_kv) * shape.head_dim
+    made = [
+        n_embeddings * shape.n_embd * shape.n_vocab
+        + shape.n_layers * (attention + n_matrices * shape.n_embd * shape.n_ff)
+        for n_embeddings in (1, 2)
+        for n_matrices in (2, 3)
+    ]
+    assert min(abs(n / 1e9 / entry.n_params_b - 1) for n in made) < 0.01
 
 
 def test_no_two_variants_share_a_file_or_a_hash() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.test_fit_machines import shape
 
 from llmd.config import Engine
 from llmd.models.catalog import catalog
 from llmd.models.entries import Entry, Variant
 from llmd.models.fit import Gpu, Machine
 from llmd.models.speed import bandwidth_of, tokens_per_s
-from llmd.models.suit import Room, advised, proposed, suit_of
+from llmd.models.suit import Room, advised, proposed, suit, suit_of
 
 GB = 10**9
 
@@ -146,3 +147,22 @@ def test_a_name_with_more_to_it_is_another_chip(chip: str, gb_per_s: int) -> Non
 
 def test_apple_s_chips_are_known() -> None:
     assert bandwidth_of("Apple M1 Ultra") == 800 * GB
+
+
+@pytest.mark.parametrize(
+    ("name", "quantisation", "described"),
+    [
+        ("qwen2.5-coder-7b", "Q4_K_M", "coder-7b"),
+        ("qwen2.5-coder-32b", "Q4_K_M", "coder-32b"),
+        ("codestral-22b", "Q4_K_M", "codestral-22b"),
+        ("codellama-13b", "Q4_K_M", "codellama-13b"),
+        ("qwen3-coder-30b-a3b", "Q4_K_M", "coder-30b-a3b"),
+    ],
+)
+@pytest.mark.parametrize("room", [ULTRA, cpu(64, 90)], ids=["metal", "cpu"])
+def test_by_the_catalog_it_takes_what_it_takes_by_its_header(
+    name: str, quantisation: str, described: str, room: Room
+) -> None:
+    by_catalog = suit_of(*variant_of(name, quantisation), room, Engine())
+    by_header = suit(shape(described), room, Engine())
+    assert by_catalog.n_bytes == pytest.approx(by_header.n_bytes, rel=0.05)

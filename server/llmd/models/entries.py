@@ -26,6 +26,7 @@ _NAME = re.compile(r"[\w][\w.+-]*", re.ASCII)
 _TAKEN = ("builtin", "hf", "ollama", "llama.cpp")
 
 Count = Annotated[int, Meta(ge=1, le=1 << 40)]
+Known = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: not
 Billions = Annotated[float, Meta(ge=0, le=10_000)]
 
 
@@ -34,12 +35,16 @@ Order = Literal["", "psm", "spm", "spm2"]  # empty: the family's
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of the KV cache. 0: not known."""
+    """What the KV cache and the batches take. 0: not known."""
 
     n_layers: int = 0
     n_head_kv: int = 0
     head_dim: int = 0
     n_ctx_train: int = 0
+    n_embd: int = 0
+    n_head: int = 0
+    n_ff: int = 0  # of the experts at work, all together
+    n_vocab: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,10 @@ class ShapeRow(_Row, frozen=True):
     n_head_kv: Count
     head_dim: Count
     n_ctx_train: Count
+    n_embd: Known = 0
+    n_head: Known = 0
+    n_ff: Known = 0
+    n_vocab: Known = 0
 
 
 class Row(_Row, frozen=True):

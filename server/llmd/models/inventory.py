@@ -96,7 +96,7 @@ def _built_in() -> Entry:
     return Entry(
         store.BUILTIN, "smollm2-fim", "spm", "Apache-2.0",
         "a first look, and machines without a hub: made of a package of PyPI", 0, 0.135, 0.135,
-        Shape(30, 3, 64, 8192), (), (file,),
+        Shape(30, 3, 64, 8192, 576, 9, 1536, 49152), (), (file,),
     )  # fmt: skip
 
 

@@ -89,7 +89,8 @@ def shape_of(entry: Entry, variant: Variant) -> fit.Shape:
     n_output = round(_OUTPUT_SHARE * variant.n_bytes)
     each = (variant.n_bytes - n_output) // n_layers
     return fit.Shape(
-        n_layers, known.n_head_kv, known.head_dim, known.n_ctx_train,
+        n_layers, known.n_head_kv, known.head_dim, known.n_ctx_train, n_embd=known.n_embd,
+        n_head=known.n_head, n_ff=known.n_ff, n_vocab=known.n_vocab,
         layer_bytes=(each,) * n_layers, output_bytes=n_output,
     )  # fmt: skip
 
