@@ -41,10 +41,17 @@ def shows(editor: Editor, text: str) -> None:
 
 
 def shown(editor: Editor) -> str:
-    """Any ghost text that has come to its end; real models say what they like."""
-    wait(lambda: editor.ghost() != "", "ghost text")
-    wait(lambda: is_at_rest(editor), "the end of the ghost text")
-    return editor.ghost()
+    """Any ghost text that has come to its end; real models say what they like. Nothing is asked
+    between a text that was typed through and the question after it: what shows must stay."""
+    seen = ""
+
+    def is_whole() -> bool:
+        nonlocal seen
+        seen = editor.ghost()
+        return seen != "" and is_at_rest(editor) and editor.ghost() == seen
+
+    wait(is_whole, "ghost text that has come to its end")
+    return seen
 
 
 def after_return(editor: Editor) -> str:
