@@ -49,9 +49,9 @@ def refuse_place(
 ) -> str:
     """Why no completion is given here, from the lines the model would see."""
     window = lines[first:end]
-    if any("\0" in line for line in window):
+    if "\0" in "".join(window):
         return "binary"
-    if any(len(line) > MAX_LINE_CHARS for line in window):
+    if max(map(len, window), default=0) > MAX_LINE_CHARS:
         return "long_line"
     tail = lines[cursor.line][cursor.col :].rstrip()
     if max_line_suffix is not None and len(tail) > max_line_suffix:

@@ -86,15 +86,13 @@ class _Side:
         return edge if self._serves(edge) else self._lay()
 
     def _serves(self, edge: int) -> bool:
-        n_lines = (edge - self.origin) * self.step
-        if edge < 0 or n_lines < 0 or edge > len(self.lines):
+        n_lines, n_most = (edge - self.origin) * self.step, self.n_chars_budget * GROWN
+        # A line that is not the last has a character at least, its end.
+        if edge < 0 or n_lines < 0 or edge > len(self.lines) or n_lines > n_most + 1:
             return False
-        n_chars = 0
-        for line in self.lines[min(edge, self.origin) : max(edge, self.origin)]:
-            n_chars += len(line)
-            if n_chars > self.n_chars_budget * GROWN:
-                return False
-        return edge == self._last or n_chars >= self.n_chars_budget * SHRUNK
+        n_chars = sum(map(len, self.lines[min(edge, self.origin) : max(edge, self.origin)]))
+        is_enough = edge == self._last or n_chars >= self.n_chars_budget * SHRUNK
+        return is_enough and n_chars <= n_most
 
     def _lay(self) -> int:
         edge, n_chars = self.origin, 0
