@@ -91,6 +91,20 @@ def test_a_gpu_is_asked_for_in_a_process_of_its_own(
     assert beside.has_room(path, info) is has_room
 
 
+@pytest.mark.parametrize(("planned_gib", "has_room"), [(4, True), (12, False)])
+def test_what_is_in_use_has_its_share_of_the_wired_limit(
+    planned_gib: int, has_room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metal says in each process that all 12 GiB are free."""
+    monkeypatch.setattr(beside, "_asked", lambda: here("metal", 18, 15, 12))
+    path = tmp_path / "a.gguf"
+    path.write_bytes(gguf_bytes.tiny().encode())
+    info = msgspec.structs.replace(
+        INFO, backend="metal", n_gpu_layers=9, planned_bytes=planned_gib * GIB
+    )
+    assert beside.has_room(path, info) is has_room
+
+
 def test_this_machine_is_described_as_the_worker_sees_it() -> None:
     described = beside._asked()
     assert described

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,16 @@ def has_room(path: Path, info: Loaded) -> bool:
     if 0 < info.n_gpu_layers < info.n_layers:
         return False
     here = _cpu() if info.backend == "cpu" else _asked()
-    return here is not None and fit.fits_in_full(wishes_of(info), here, shape)
+    return here is not None and fit.fits_in_full(wishes_of(info), _left(here, info), shape)
+
+
+def _left(here: fit.Machine, info: Loaded) -> fit.Machine:
+    """Metal tells a process of its own share alone (`currentAllocatedSize`), so what the model in
+    use has of the wired limit still looks free."""
+    if here.backend != "metal":
+        return here
+    gpus = (replace(gpu, free_bytes=gpu.free_bytes - info.planned_bytes) for gpu in here.gpus)
+    return replace(here, gpus=tuple(gpus))
 
 
 def wishes_of(info: Loaded) -> Engine:
