@@ -13,6 +13,7 @@ UNIFIED_RESERVE_BYTES = GIB // 2
 RAM_RESERVE_BYTES = GIB
 # What macOS itself needs once `iogpu.wired_limit_mb` is raised: a sixteenth, between these.
 MACOS_BYTES = 4 * GIB, 6 * GIB
+_PLENTY_BYTES = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,13 @@ class Machine:
         """With so much of its free memory."""
         gpus = tuple(replace(gpu, free_bytes=int(gpu.free_bytes * share)) for gpu in self.gpus)
         return replace(self, ram_free_bytes=int(self.ram_free_bytes * share), gpus=gpus)
+
+    def with_plenty(self) -> Machine:
+        """With room for anything; where nothing is known, as it is."""
+        if not self.is_known:
+            return self
+        gpus = tuple(replace(gpu, free_bytes=_PLENTY_BYTES) for gpu in self.gpus)
+        return replace(self, ram_free_bytes=_PLENTY_BYTES, gpus=gpus)
 
     def with_raised_limit(self) -> Machine | None:
         """With the wired limit of a Mac as high as it should go; None where that is no more."""

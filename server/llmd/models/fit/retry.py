@@ -23,7 +23,6 @@ _FOR_MEMORY = re.compile(
 )
 _STEP = 0.85  # of what the plan before was given
 _FINEST = 0.9995
-_PLENTY = 1e6
 MAX_TRIES = 6
 
 
@@ -36,7 +35,7 @@ def fits_in_full(engine: Engine, machine: Machine, shape: Shape) -> bool:
     """Whether nothing that is automatic has to shrink, and the machine keeps its reserve."""
     try:
         plan = plan_load(engine, machine, shape)
-        widest = plan_load(engine, machine.with_share(_PLENTY), shape)
+        widest = plan_load(engine, machine.with_plenty(), shape)
     except LlmdError:
         return False
     room = machine.ram_free_bytes - machine.ram_reserve_bytes
