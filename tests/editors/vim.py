@@ -165,11 +165,14 @@ class VimEditor:
         return str(self.value("mode()"))
 
     def close(self) -> None:
+        """By its own command: the hang-up of a terminal that goes may come while Vim allocates
+        memory, and its handler, which allocates too, then waits for ever."""
+        with contextlib.suppress(OSError):
+            self._peer.sendall(json.dumps(["ex", "qall!"]).encode() + b"\n")
+            while self._peer.recv(1 << 16):  # until it has ended, and its connections with it
+                pass
         with contextlib.suppress(subprocess.CalledProcessError):
             self._tmux("kill-server")
-        with contextlib.suppress(OSError):
-            while self._peer.recv(1 << 16):  # until Vim has ended, and its connections with it
-                pass
         self._peer.close()
         self._folder.cleanup()
 

@@ -70,10 +70,10 @@ class World:
 
     def editor(self, path: Path) -> Editor:
         """Open on the file, with the channel up."""
-        n_before = len(self.daemon.status()["clients"])
+        n_before = self._n_clients()
         editor = self._start(self.environment, path)
         self._editors.append(editor)
-        wait(lambda: len(self.daemon.status()["clients"]) > n_before, "the editor's connection")
+        wait(lambda: self._n_clients() > n_before, "the editor's connection")
         return editor
 
     def says(self, *texts: str, hold: int | None = None) -> None:
@@ -123,7 +123,16 @@ class World:
         """As a crash does it: nobody is told."""
         os.kill(self.pid, signal.SIGKILL)
 
+    def _n_clients(self) -> int:
+        """None, where there is no daemon."""
+        try:
+            return len(self.daemon.status()["clients"])
+        except (OSError, LlmdError):
+            return 0
+
     def close(self) -> None:
+        """Until the daemon has seen them go: the next world counts its own."""
         for editor in self._editors:
             editor.close()
+        wait(lambda: self._n_clients() == 0, "the end of the editors' connections")
         self._home.cleanup()
