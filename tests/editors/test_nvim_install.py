@@ -155,3 +155,39 @@ def test_blink_has_the_key_while_its_menu_is_open(world: World) -> None:
     wait(lambda: bool(editor.lua("return require('blink.cmp').is_menu_visible()")), "its menu")
     editor.keys(ACCEPT)
     wait(lambda: editor.value("getline('.')") == "xylophone", "its item")
+
+
+LUASNIP = """
+vim.opt.rtp:append('{luasnip}')
+vim.opt.rtp:append('{plugin}')
+local snip = require('luasnip')
+snip.add_snippets('python', {{
+  snip.snippet('call', {{ snip.text_node('f('), snip.insert_node(1), snip.text_node(', '),
+    snip.insert_node(2), snip.text_node(')') }}),
+}})
+vim.keymap.set({{ 'i', 's' }}, '<Tab>', function()
+  return snip.expand_or_locally_jumpable() and '<Plug>luasnip-expand-or-jump' or '<Tab>'
+end, {{ expr = true, remap = true }})
+"""
+
+
+def test_luasnip_has_the_key_while_nothing_shows(world: World) -> None:
+    """Its map is older than ours, which goes first while there is ghost text."""
+    init(world, LUASNIP.format(luasnip=clone("LuaSnip"), plugin=PLUGIN))
+    editor = works(world)
+    editor.keys(ACCEPT)
+    has_line(editor, "x = self.radius")
+    world.says("")
+    editor.keys("<CR>call")
+    has_line(editor, "call")
+    world.has_answered()
+    editor.keys("<Tab>")
+    has_line(editor, "f(, )")
+    world.says("12")
+    editor.keys("x")
+    shows(editor, "12")
+    world.says("")
+    editor.keys(ACCEPT)
+    has_line(editor, "f(x12, )")
+    editor.keys("<Tab>y")
+    has_line(editor, "f(x12, y)")
