@@ -124,7 +124,7 @@ class World:
         os.kill(self.pid, signal.SIGKILL)
 
     def _n_clients(self) -> int:
-        """None, where there is no daemon."""
+        """0 where there is no daemon."""
         try:
             return len(self.daemon.status()["clients"])
         except (OSError, LlmdError):
