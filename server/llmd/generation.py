@@ -79,9 +79,6 @@ class Generation:
 
     async def wait(self, ticket: Ticket) -> Done | None:
         """None: a newer request came first."""
-        newer = asyncio.ensure_future(ticket.superseded.wait())
-        try:
-            await asyncio.wait((self.job.answered, newer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            newer.cancel()
+        either = self.job.answered, ticket.superseded
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return None if ticket.is_superseded else self.job.answered.result()

@@ -16,11 +16,11 @@ class Ticket:
     __slots__ = ("__weakref__", "superseded")
 
     def __init__(self) -> None:
-        self.superseded = asyncio.Event()
+        self.superseded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def is_superseded(self) -> bool:
-        return self.superseded.is_set()
+        return self.superseded.done()
 
 
 class LatestWins:
@@ -31,6 +31,6 @@ class LatestWins:
 
     def take(self, document: int) -> Ticket:
         if older := self._tickets.get(document):
-            older.superseded.set()
+            older.superseded.set_result(None)
         ticket = self._tickets[document] = Ticket()
         return ticket

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmd.config import Config
 from llmd.engine import frames, life
-from llmd.engine.process import read_frames
+from llmd.engine.process import Hearing
 from llmd.engine.service import EngineService
 from llmd.errors import EngineError, ModelError
 from tests.support.fault_engine import Asked, ready, running, starts
@@ -67,12 +66,12 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
     for seed in range(N_FAULTS):
         engine._current.state, engine._current.info = "loading", None
         asked = Asked(engine)
-        reader = asyncio.StreamReader()
-        reader.feed_data(garbage(seed))
-        reader.feed_eof()
+        hearing = Hearing(engine._current.take)
+        hearing.data_received(garbage(seed))
+        hearing.connection_lost(None)
         said = ""
         try:
-            await read_frames(reader, engine._current.take)
+            await hearing.ended
         except (EngineError, ModelError) as error:
             said = str(error)
         except Exception as error:

@@ -35,7 +35,7 @@ class WorkerProcess:
         self._flags = flags
         self._file = fingerprint(path)
         self._last_words = LastWords()
-        self._writer: asyncio.StreamWriter | None = None
+        self._socket: asyncio.Transport | None = None
         self._must_end = False
 
     async def live(self, load: frames.Load, take: Take) -> str:
@@ -50,16 +50,17 @@ class WorkerProcess:
         self.pid = worker.pid
         if self._must_end:  # told while the process was being made
             self.end()
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+        loop = asyncio.get_running_loop()
+        self._socket, hearing = await loop.create_connection(lambda: Hearing(take), sock=ours)
         listening = asyncio.create_task(self._last_words.read(worker.stderr))
         try:
             self.send(load)
-            await read_frames(reader, take)
+            await hearing.ended
             with suppress(TimeoutError):  # its own end says more than ours
                 async with asyncio.timeout(OWN_END_S):
                     await worker.wait()
         finally:
-            self._writer.close()
+            self._socket.close()
             self.end()
             code = await worker.wait()
             self.pid = None
@@ -67,8 +68,8 @@ class WorkerProcess:
         return self._how_it_ended(code)
 
     def send(self, frame: frames.ToWorker) -> None:
-        if self._writer:
-            self._writer.write(frames.encode(frame))
+        if self._socket:
+            self._socket.write(frames.encode(frame))
 
     def end(self) -> None:
         self._must_end = True
@@ -105,21 +106,33 @@ class WorkerProcess:
         return f"The engine worker ended ({how}){said}"
 
 
-async def read_frames(reader: asyncio.StreamReader, take: Take) -> None:
-    """Until the worker's end of the socket closes.
+class Hearing(asyncio.Protocol):
+    """Takes what the worker says as it comes; a stream would be two turns of the loop later.
 
-    Raises:
-        EngineError: what came is no frame.
+    `ended` is done when the worker's end of the socket closes, or fails with what `take` raises,
+    or with an EngineError: what came is no frame. Then nothing more is taken.
     """
-    splitter = frames.Splitter()
-    try:
-        while data := await reader.read(1 << 16):
-            for body in splitter.feed(data):
-                take(frames.decode_from_worker(body))
-    except ConnectionError:
-        return
-    except ValueError as error:  # also msgspec's: the worker speaks nonsense
-        raise EngineError(f"The engine worker sent an unreadable frame: {error}") from None
+
+    def __init__(self, take: Take) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._take = take
+        self._splitter = frames.Splitter()
+
+    def data_received(self, data: bytes) -> None:
+        if self.ended.done():
+            return
+        try:
+            for body in self._splitter.feed(data):
+                self._take(frames.decode_from_worker(body))
+        except ValueError as error:  # also msgspec's: the worker speaks nonsense
+            said = f"The engine worker sent an unreadable frame: {error}"
+            self.ended.set_exception(EngineError(said))
+        except Exception as error:
+            self.ended.set_exception(error)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 def load_of(config: Config, laid: Laid, n_shrunk: int = 0) -> frames.Load:
