@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import gcd
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets
@@ -81,7 +82,7 @@ class Layout:
 
     @cached_property
     def lines_below(self) -> list[str]:
-        return [line.rstrip("\r") for line in self.place.suffix.split("\n")[1:]]
+        return self.place.suffix.split("\n")[1:]
 
     @cached_property
     def indents(self) -> frozenset[str]:
@@ -99,8 +100,8 @@ class Layout:
         """As wide as one step of the file's own indentation."""
         if not self.has_spaces:
             return TAB_COLUMNS
-        widths = [w for w in _WIDTHS if all(len(x) % w == 0 for x in self.indents)]
-        return max(widths, default=TAB_COLUMNS)
+        step = gcd(*map(len, self.indents))
+        return max((w for w in _WIDTHS if step % w == 0), default=TAB_COLUMNS)
 
     def depth(self, line: str) -> int:
         return columns(line, self.tab_columns)
@@ -131,7 +132,8 @@ class Layout:
     @cached_property
     def is_whole(self) -> bool:
         """Whether the window begins outside of every block."""
-        return not lead(next((x for x in self.place.prefix.split("\n") if x.strip()), ""))
+        lines = (*self.lines_above, self.place.head)
+        return not lead(next((x for x in lines if x.strip()), ""))
 
     def n_lines(self, max_lines: int, n_hole: int) -> int:
         """One line inside a line, few in a hole, many where a block or a file goes on."""
