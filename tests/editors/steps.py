@@ -16,6 +16,7 @@ class Circle:
         return math.pi * self.radius ** 2
 
 """
+RETURN = "    def perimeter(self):<CR>        return 2 * "
 ACCEPT, LINE, WORD = "<Tab>", "<M-C-Right>", "<M-Right>"
 NEXT, PREV, DISMISS, TRIGGER = "<M-]>", "<M-[>", "<C-]>", "<M-\\>"
 
@@ -56,7 +57,7 @@ def shown(editor: Editor) -> str:
 
 def after_return(editor: Editor) -> str:
     """What shows behind a `return`: of what shows before all is typed, nothing is said."""
-    typed(editor, "i    def perimeter(self):<CR>        return 2 * ", "        return 2 * ")
+    typed(editor, f"i{RETURN}", "        return 2 * ")
     return shown(editor)
 
 

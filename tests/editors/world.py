@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.support.daemon import RunningDaemon
 
 Start = Callable[[Mapping[str, str], Path], Editor]
 ROOT = Path(__file__).resolve().parents[2]
+MOMENT_S = 0.005  # less than a token takes
 
 
 class FixedDaemon(RunningDaemon):
@@ -107,6 +109,24 @@ class World:
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def slow_worker(self) -> Iterator[Callable[[], bool]]:
+        """The engine stands still but for a moment each time it may go on; what it said in that
+        moment, the daemon has heard."""
+        pid = int(self.daemon.status()["worker_pid"])
+
+        def goes_on() -> bool:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(MOMENT_S)
+            os.kill(pid, signal.SIGSTOP)
+            return self.daemon_is_up()
+
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield goes_on
         finally:
             os.kill(pid, signal.SIGCONT)
 
