@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -10,8 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.support.daemon import RunningDaemon
+
+from llmd import sigterm
 
 START = "def area(radius):\n    return 3.14 * radius\n\n\ndef volume(radius):\n"
 KEYS = "    return area("
@@ -176,3 +181,25 @@ def test_a_peer_that_is_not_there_is_told_first(here: RunningDaemon, trace: str)
     done = here.llmd("bench", trace, "--against", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "No llama-server answers at `http://127.0.0.1:9`" in done.stderr
+
+
+OWN = """
+from llmd.own_daemon import own_daemon
+with own_daemon() as daemon:
+    print(daemon.control.request("llmd/status", {})["pid"], flush=True)
+    input()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_terminated_benchmark_takes_its_daemon_along(here: RunningDaemon) -> None:
+    command = [sys.executable, "-c", OWN]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=here.env, stdin=pipe, stdout=pipe, text=True) as bench:
+        assert bench.stdout
+        pid = int(bench.stdout.readline())
+        assert psutil.pid_exists(pid)
+        bench.terminate()
+        bench.wait()
+    assert bench.returncode == sigterm.EXIT_CODE
+    assert not psutil.pid_exists(pid)

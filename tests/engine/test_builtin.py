@@ -15,6 +15,7 @@ from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
 from tests.support.builtin import base_path, builtin_path
 from tests.support.raw_llama import RawModel, raw_model
 
+from llmd import sigterm
 from llmd.errors import ModelError
 from llmd.models import builtin, store
 from llmd.prompt.families import Role, recognise
@@ -113,7 +114,7 @@ def test_terminated_pull_leaves_nothing(models: Path, stage: str) -> None:
         assert any(line.strip() == stage for line in pull.stdout)
         pull.terminate()
         pull.stdout.read()
-    assert pull.returncode == builtin.SIGTERM_EXIT_CODE
+    assert pull.returncode == sigterm.EXIT_CODE
     assert left_in(models) == set()
 
 

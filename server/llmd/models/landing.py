@@ -6,12 +6,10 @@ from __future__ import annotations
 import fcntl
 import os
 import queue
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 PARTIAL_PREFIX = ".partial-"
 
@@ -26,28 +24,6 @@ def only_pull(lock_file: Path, tell: Callable[[str], None]) -> Iterator[None]:
             tell("waiting for another pull")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def sigterm_unwinds(exit_code: int) -> Iterator[None]:
-    """Turns SIGTERM into SystemExit, so that temporary files go. A program with a handler of its
-    own keeps it, and only the main thread may set one."""
-    is_ours = threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not is_ours:
-        yield
-        return
-
-    def unwind(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # A second one must not stop the cleaning.
-        raise SystemExit(exit_code)
-
-    signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def move_durably(made: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""A daemon of the benchmark's own, in folders that go with it; config and models are the user's."""
+"""A daemon of a command's own, in folders that go with it; models and config are the user's."""
 
 from __future__ import annotations
 
@@ -10,26 +10,38 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmd.errors import DaemonError
+from llmd.sigterm import sigterm_unwinds
 from llmd.transport.control import Control
 
 LOAD_TIMEOUT_S = 300.0
 POLL_S = 0.05
 
 
+@dataclass(frozen=True)
+class OwnDaemon:
+    """`env` is the environment in which every command finds it."""
+
+    env: Mapping[str, str]
+    control: Control
+
+
 @contextmanager
-def own_daemon(flags: Sequence[str]) -> Iterator[Mapping[str, str]]:
-    """Yields the environment in which every command finds it, with the model loaded.
+def own_daemon(flags: Sequence[str] = (), has_users_config: bool = True) -> Iterator[OwnDaemon]:
+    """With the model loaded. It ends with what is inside, also by SIGTERM.
 
     Raises:
         DaemonError: it does not start, or has no model.
     """
-    with tempfile.TemporaryDirectory(prefix="llmd-") as name:
+    with sigterm_unwinds(), tempfile.TemporaryDirectory(prefix="llmd-") as name:
         folder = Path(name)
         places = {"LLMD_RUNTIME_DIR": str(folder / "run"), "LLMD_STATE_DIR": str(folder / "state")}
+        if not has_users_config:
+            places["LLMD_CONFIG"] = str(folder / "config.toml")
         env = {**os.environ, **places}
         sets = [word for flag in flags for word in ("--set", flag)]
         with (folder / "log").open("w+") as log:
@@ -38,31 +50,32 @@ def own_daemon(flags: Sequence[str]) -> Iterator[Mapping[str, str]]:
                 env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
             try:
-                _wait_ready(server, folder)
-                yield env
+                yield OwnDaemon(env, _wait_ready(server, folder))
             finally:
                 server.terminate()
                 server.wait()
 
 
-def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> None:
+def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> Control:
     end_s = time.monotonic() + LOAD_TIMEOUT_S
+    control: Control | None = None
     found: dict[str, Any] = {"state": "starting", "reason": ""}
     while time.monotonic() < end_s and server.poll() is None and found["state"] != "failed":
-        found = _status(folder / "run" / "daemon.sock") or found
-        if found["state"] == "ready":
-            return
+        if control := control or _connected(folder / "run" / "daemon.sock"):
+            found = control.request("llmd/status", {})
+            if found["state"] == "ready":
+                return control
         time.sleep(POLL_S)
     said = found["reason"] or (folder / "log").read_text().strip() or "it said nothing"
-    raise DaemonError(f"The benchmark's daemon is {found['state']}: {said}")
+    raise DaemonError(f"A daemon of this command's own is {found['state']}: {said}")
 
 
-def _status(path: Path) -> dict[str, Any] | None:
+def _connected(path: Path) -> Control | None:
     """None before it listens."""
-    with socket.socket(socket.AF_UNIX) as peer:
-        try:
-            peer.connect(str(path))
-        except OSError:
-            return None
-        found: dict[str, Any] = Control(peer).request("llmd/status", {})
-        return found
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        peer.connect(str(path))
+    except OSError:
+        peer.close()
+        return None
+    return Control(peer)
