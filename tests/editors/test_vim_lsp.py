@@ -1,0 +1,48 @@
+"""Vim without our plugin, with the LSP clients of docs/editors/vim.md as it configures them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.editors.clones import clone
+from tests.editors.driver import wait
+from tests.editors.steps import CODE, begun
+from tests.editors.vim import VimEditor
+from tests.editors.world import World
+from tests.support.daemon import GREEDY, RunningDaemon
+
+DOC = Path(__file__).resolve().parents[2] / "docs" / "editors" / "vim.md"
+VIMSCRIPT = re.compile(r"^```vim\n(.*?)^```$", re.M | re.S)
+PATIENT = GREEDY + "[completion]\ndeadline_ms = 60000\n"
+
+
+@pytest.fixture
+def patient(models_dir: Path, tmp_path: Path) -> Iterator[RunningDaemon]:
+    with RunningDaemon(models_dir, tmp_path, PATIENT) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "keys"),
+    [("yegappan-lsp", "LspAddServer", ""), ("vim-lsp", "lsp#register_server", "<C-X><C-O>")],
+)
+def test_a_client_of_the_page_completes(
+    patient: RunningDaemon, tmp_path: Path, name: str, config: str, keys: str
+) -> None:
+    ours = next(each for each in VIMSCRIPT.findall(DOC.read_text()) if config in each)
+    vimrc = f"set runtimepath^={clone(name)} completeopt=menuone,noselect\n{ours}"
+    world = World(
+        patient, tmp_path, lambda env, path: VimEditor(env, path, vimrc=vimrc, plugin=None)
+    )
+    editor = begun(world, CODE)
+    editor.keys(f"i    def perimeter(self):<CR>        return 2 * self.ra{keys}")
+    menu = "complete_info(['items']).items"
+    wait(lambda: "radius" in str(editor.value(menu)), "the text in the menu")
+    assert patient.counts()["n_decoded"] > 0
+    editor.keys("<C-N><C-Y>")
+    wait(lambda: "return 2 * self.radius" in editor.lines()[-1], "it is in the buffer")
+    world.close()
