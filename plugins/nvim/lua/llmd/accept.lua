@@ -2,14 +2,10 @@
 --- repeats with `.`; `llmd.keys` breaks the undo before and after.
 local outcomes = require('llmd.outcomes')
 local pieces = require('llmd.pieces')
+local place = require('llmd.place')
 local suggestion = require('llmd.suggestion')
 
 local M = {}
-
-local function place()
-  local cursor = vim.api.nvim_win_get_cursor(0)
-  return { cursor[1] - 1, cursor[2] }
-end
 
 ---@param kind 'all'|'line'|'word'
 function M.take(kind)
@@ -17,12 +13,12 @@ function M.take(kind)
   if not piece then
     return
   end
-  local buf, from = suggestion.buf(), place()
+  local buf, from = suggestion.buf(), { place.cursor() }
   if is_all then
     suggestion.taken()
   end
   vim.api.nvim_paste(piece, false, -1)
-  outcomes.accepted(buf, from, place(), piece)
+  outcomes.accepted(buf, from, { place.cursor() }, piece)
   suggestion.changed()
 end
 

@@ -11,66 +11,27 @@ local config = require('llmd.config')
 local ghost = require('llmd.ghost')
 local outcomes = require('llmd.outcomes')
 local pieces = require('llmd.pieces')
+local place = require('llmd.place')
+local question = require('llmd.question')
 
 local M = {}
 
----@class llmd.Suggestion
----@field id integer
----@field buf integer
----@field row integer where it was asked for
----@field col integer in bytes
----@field tail string what stood right of it
----@field text string so far
----@field is_final boolean
----@field is_shown boolean it was on the screen
----@field is_told boolean the daemon knows that it was
----@field nth integer 0 is the best
----@field others string[] those seen at this place; the best is the first
 local current ---@type llmd.Suggestion?
-
-local last_id = 0
 local is_block = false -- visual-block insert: only what fits a line is repeated in the others
 local pause = assert(vim.uv.new_timer())
-
-local function cursor()
-  local place = vim.api.nvim_win_get_cursor(0)
-  return place[1] - 1, place[2]
-end
-
-local function right_of(row, col)
-  local line = vim.api.nvim_buf_get_lines(0, row, row + 1, false)[1] or ''
-  return line:sub(col + 1)
-end
-
-local function typed_since(asked, row, col)
-  local is_before = row < asked.row or (row == asked.row and col < asked.col)
-  if is_before or vim.api.nvim_get_current_buf() ~= asked.buf then
-    return nil
-  end
-  local ok, lines = pcall(vim.api.nvim_buf_get_text, 0, asked.row, asked.col, row, col, {})
-  return ok and table.concat(lines, '\n') or nil
-end
 
 --- What is left of the suggestion at the cursor; nil where it says nothing about this place.
 local function left()
   if not current then
     return nil
   end
-  local row, col = cursor()
-  local typed = typed_since(current, row, col)
+  local row, col = place.cursor()
+  local typed = place.typed_since(current, row, col)
   if not typed then
     return nil
   end
-  local rest = pieces.rest(current.text, typed, right_of(row, col), current.tail)
+  local rest = pieces.rest(current.text, typed, place.right_of(row, col), current.tail)
   return rest and is_block and rest:match('^[^\n]*') or rest
-end
-
---- Recording or replaying, a key must do what it did; and a menu has the keys and the place.
-local function may_show()
-  return vim.api.nvim_get_mode().mode == 'i'
-    and vim.fn.pumvisible() == 0
-    and vim.fn.reg_recording() == ''
-    and vim.fn.reg_executing() == ''
 end
 
 local function tell_shown()
@@ -100,10 +61,10 @@ function M.drop(kind)
 end
 
 local function render(rest)
-  if rest == '' or not may_show() then
+  if rest == '' or not place.may_show() then
     return ghost.clear()
   end
-  local row, col = cursor()
+  local row, col = place.cursor()
   ghost.show(current.buf, row, col, rest)
   current.is_shown = true
 end
@@ -111,7 +72,7 @@ end
 --- The text on show; nil where there is none.
 ---@return string?
 function M.rest()
-  local rest = may_show() and left() or ''
+  local rest = place.may_show() and left() or ''
   return rest ~= '' and rest or nil
 end
 
@@ -119,37 +80,14 @@ function M.is_waiting()
   return current ~= nil and not current.is_final
 end
 
-local function send_question(asked, invoked)
-  local version = buffers.flush(asked.buf)
-  if not version then
-    return false
-  end
-  return channel.send('complete', {
-    id = asked.id,
-    buf = asked.buf,
-    version = version,
-    row = asked.row,
-    col_bytes = asked.col,
-    invoked = invoked,
-    alternative = asked.nth,
-  })
-end
-
 --- Asks for one at the cursor. What was on show has been dropped, or is an alternative's.
----@param question { invoked?: boolean, nth?: integer, others?: string[] }
-local function ask(question)
-  local buf = vim.api.nvim_get_current_buf()
-  if not may_show() or config.off_reason(buf) then
+---@param how { invoked?: boolean, nth?: integer, others?: string[] }
+local function ask(how)
+  if not place.may_show() or config.off_reason(vim.api.nvim_get_current_buf()) then
     return
   end
-  local row, col = cursor()
-  last_id = last_id + 1
-  local others = question.others or {}
-  local asked = {
-    id = last_id, buf = buf, row = row, col = col, tail = right_of(row, col), text = '',
-    is_final = false, is_shown = false, is_told = false, nth = question.nth or 0, others = others,
-  } -- stylua: ignore
-  current = send_question(asked, question.invoked or false) and asked or nil
+  local asked = question.here(how.nth, how.others)
+  current = question.send(asked, how.invoked or false) and asked or nil
 end
 
 --- After a pause in the typing, where one is set.
@@ -185,7 +123,7 @@ end
 
 --- Whether it was asked for at the cursor itself.
 function M.is_here()
-  local row, col = cursor()
+  local row, col = place.cursor()
   return current ~= nil and row == current.row and col == current.col
 end
 

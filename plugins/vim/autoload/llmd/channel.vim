@@ -1,42 +1,27 @@
 vim9script
-# The one connection to the daemon. The command finds it or starts it, timers look for it again;
-# nothing here waits.
+# The one connection to the daemon. Nothing here waits.
 #
 # A daemon that has not answered for SILENT_S is sent nothing more, so a stopped one holds neither
 # keys nor memory. Whatever it says then ends that, and every document is opened anew.
 
-import autoload './daemon.vim'
 import autoload './documents.vim'
-import autoload './options.vim'
+import autoload './reach.vim'
 import autoload './state.vim'
 import autoload './suggestion.vim'
 
 const SILENT_S = 2.0
-const FIRST_PAUSE_MS = 100
-const MAX_PAUSE_MS = 10000
-# So many failed looks before another daemon is started: one that restarts is back sooner.
-const N_LOOKS = 4
 # After so many messages that need no reply, one that does: only replies show that it is alive.
 const N_UNASKED = 20
 # What does not fit the socket's buffer waits in Vim, which writes it with the next message only.
 const PUSH_MS = 10
 const PUSH_SILENT_MS = 200
-const STOPPED = 'stopped: no daemon runs; `:Llmd start` starts it'
 
-var socket = ''
 var link: channel
 var is_initialized = false
-var is_beginning = false
-# What the daemon that went said should follow: `restart`, `on_demand` (when it is wanted) or
-# `stay` (the user stopped it).
-var then = 'restart'
-var why_closed = 'connecting'
-var n_looks = 0
 var n_waiting = 0
 var n_unasked = 0
 var is_stalled = false
 var heard_at: list<any> = reltime()
-var timer = 0
 var pushing = 0
 
 export def IsOpen(): bool
@@ -48,14 +33,6 @@ export def IsStalled(): bool
     is_stalled = true
   endif
   return is_stalled
-enddef
-
-export def WhyClosed(): string
-  return why_closed
-enddef
-
-export def Socket(): string
-  return socket
 enddef
 
 # Whether a message would be sent.
@@ -137,7 +114,7 @@ def OnMessage(_: channel, message: dict<any>)
   elseif message.method == 'llmd/state'
     state.Note(params)
   elseif message.method == 'llmd/bye'
-    then = get(params, 'then', 'restart')
+    reach.Follow(get(params, 'then', 'restart'))
   endif
 enddef
 
@@ -152,79 +129,24 @@ enddef
 
 def OnClosed(_: channel)
   is_initialized = false
-  why_closed = then == 'stay' ? STOPPED : 'connecting'
   documents.ForgetAll()
   suggestion.Lost()
-  Retry()
+  reach.Lost()
 enddef
 
-# -- finding and starting
+# -- opening
 
-# Somebody types where it may complete.
-export def Begin()
-  if then == 'on_demand'
-    then = 'restart'
-  endif
-  if !IsOpen() && !is_beginning
-    Look()
-  endif
-enddef
-
-# The user wants one now, whatever was before.
-export def BeginAnew()
-  then = 'restart'
-  n_looks = N_LOOKS
-  if !IsOpen()
-    timer_stop(timer)
-    Look()
-  endif
-enddef
-
-def Look()
-  is_beginning = true
-  if socket != ''
-    Open()
-  else
-    daemon.Run(['path', 'socket'], (said, problem) => {
-      socket = trim(said)
-      if socket != ''
-        Open()
-      else
-        is_beginning = false
-        Failed(problem)
-      endif
-    })
-  endif
-enddef
-
-def Open()
+# Whether somebody listens there.
+export def Open(socket: string): bool
   try
     link = ch_open('unix:' .. socket, {mode: 'lsp', noblock: 1, callback: OnMessage, close_cb: OnClosed})
   catch /^Vim\%((\a\+)\)\=:E/  # E902: nobody listens
   endtry
-  if ch_status(link) == 'open'
-    Initialize()
-  elseif options.Get('start') && then == 'restart' && n_looks == N_LOOKS
-    Start()
-  else
-    Retry()
+  if ch_status(link) != 'open'
+    return false
   endif
-enddef
-
-def Start()
-  n_looks += 1
-  why_closed = 'starting'
-  daemon.Run(['start'], (_, problem) => {
-    if problem != ''
-      Failed(problem)
-    endif
-    Open()
-  })
-enddef
-
-def Failed(problem: string)
-  why_closed = 'failed: ' .. problem
-  state.Tell(problem)
+  Initialize()
+  return true
 enddef
 
 def Initialize()
@@ -243,19 +165,10 @@ def Initialize()
 enddef
 
 def Initialized(_: number, result: any)
-  is_beginning = false
   is_initialized = true
-  n_looks = 0
-  why_closed = ''
+  reach.Found()
   Notify('initialized', {})
   suggestion.Resume()
-enddef
-
-def Retry()
-  is_beginning = true
-  const pause_ms = min([MAX_PAUSE_MS, FIRST_PAUSE_MS * float2nr(pow(2, min([n_looks, 10])))])
-  n_looks += 1
-  timer = timer_start(pause_ms, (_) => Look())
 enddef
 
 defcompile

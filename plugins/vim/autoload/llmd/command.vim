@@ -1,10 +1,10 @@
 vim9script
 # `:Llmd`. What the command line knows it asks the command line, without waiting for it.
 
-import autoload './channel.vim'
 import autoload './daemon.vim'
 import autoload './health.vim'
 import autoload './options.vim'
+import autoload './reach.vim'
 import autoload './state.vim'
 import autoload './suggestion.vim'
 
@@ -26,7 +26,7 @@ enddef
 def Renew(verb: string)
   Call([verb], (said) => {
     Say(said == '' ? "llmd: done\n" : said)
-    channel.BeginAnew()
+    reach.BeginAnew()
   })
 enddef
 
@@ -39,7 +39,7 @@ enddef
 def Toggle()
   g:llmd_enabled = !options.Get('enabled')
   if g:llmd_enabled
-    channel.Begin()
+    reach.Begin()
     suggestion.Resume()
   else
     suggestion.Stop('rejected')

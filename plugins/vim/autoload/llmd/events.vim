@@ -6,6 +6,7 @@ import autoload './documents.vim'
 import autoload './keys.vim'
 import autoload './options.vim'
 import autoload './place.vim'
+import autoload './reach.vim'
 import autoload './suggestion.vim'
 
 # The text that was last looked at: a cursor that moves without a change has left.
@@ -15,7 +16,7 @@ var tick = -1
 export def Begin()
   keys.Map()
   if options.WhyOff(bufnr()) == ''
-    channel.Begin()
+    reach.Begin()
   endif
 enddef
 
@@ -30,7 +31,7 @@ def Rest()
   if options.WhyOff(bufnr()) != '' || suggestion.IsAsked()
     return
   endif
-  channel.Begin()
+  reach.Begin()
   if !place.MayShow() || !documents.Bring()
     return
   endif

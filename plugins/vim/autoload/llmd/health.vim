@@ -3,6 +3,7 @@ vim9script
 
 import autoload './channel.vim'
 import autoload './options.vim'
+import autoload './reach.vim'
 import autoload './state.vim'
 
 export def Open()
@@ -35,7 +36,7 @@ def Daemon(): list<string>
   const command = options.Command()[0]
   return [
     Check(executable(command) > 0, $'command {command} is {exepath(command)}', $'command {command} is not on $PATH: install llmd or set g:llmd_command'),
-    Check(channel.IsOpen(), $'connected to {channel.Socket()}', $'no daemon ({channel.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
+    Check(channel.IsOpen(), $'connected to {reach.Socket()}', $'no daemon ({reach.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
     Check(!channel.IsStalled(), 'the daemon answers', 'the daemon does not answer: `:Llmd restart`'),
   ]
 enddef

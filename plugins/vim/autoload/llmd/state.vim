@@ -3,6 +3,7 @@ vim9script
 
 import autoload './channel.vim'
 import autoload './options.vim'
+import autoload './reach.vim'
 import autoload './suggestion.vim'
 
 var engine = {state: '', share: 0.0, reason: '', problems: []}
@@ -51,7 +52,7 @@ export def Line(): string
     return 'off: ' .. why
   endif
   if !channel.IsOpen()
-    return channel.WhyClosed()
+    return reach.WhyClosed()
   endif
   if channel.IsStalled()
     return 'silent: the daemon does not answer'

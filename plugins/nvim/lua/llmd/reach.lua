@@ -1,0 +1,116 @@
+--- Finds the daemon, and starts one where none runs. Nothing here waits: a look that finds nobody
+--- is followed by a later one.
+local config = require('llmd.config')
+local daemon = require('llmd.daemon')
+local message = require('llmd.message')
+
+local M = {}
+
+local RETRY_MS = { 100, 200, 500, 1000, 2000, 5000, 10000 }
+
+local path ---@type string?
+local is_busy = false -- looking, or found
+local n_tries = 0
+--- What the daemon that went said should follow: `restart`, `on_demand` (when it is wanted) or
+--- `stay` (the user stopped it).
+local next_ = 'restart'
+local retry = assert(vim.uv.new_timer())
+
+M.on_open = nil ---@type fun(channel: integer)
+M.on_state = nil ---@type fun(state: string, reason: string)
+
+local function try_socket()
+  local ok, channel = pcall(vim.fn.sockconnect, 'pipe', path, { rpc = true })
+  if not ok or channel == 0 then
+    return false
+  end
+  n_tries, next_ = 0, 'restart'
+  M.on_open(channel)
+  return true
+end
+
+local function failed(problem)
+  M.on_state('failed', problem)
+  message.once(problem)
+end
+
+local function look_later()
+  n_tries = math.min(n_tries + 1, #RETRY_MS)
+  retry:start(RETRY_MS[n_tries], 0, vim.schedule_wrap(function()
+    is_busy = false
+    M.look()
+  end))
+end
+
+local function start_daemon()
+  M.on_state('starting', '')
+  daemon.run({ 'start' }, function(_, problem)
+    if problem then
+      failed(problem)
+      n_tries = #RETRY_MS
+    end
+    if problem or not try_socket() then
+      look_later()
+    end
+  end)
+end
+
+local function reach()
+  if try_socket() then
+    return
+  end
+  if config.get('start') and next_ ~= 'stay' then
+    start_daemon()
+  else
+    M.on_state('stopped', 'no daemon runs; `:Llmd start` starts it')
+    look_later()
+  end
+end
+
+--- Returns at once; `on_open` says that one was found.
+function M.look()
+  if is_busy then
+    return
+  end
+  is_busy = true
+  if path then
+    return reach()
+  end
+  daemon.run({ 'path', 'socket' }, function(text, problem)
+    if problem then
+      is_busy = false
+      return failed(problem)
+    end
+    path = text
+    reach()
+  end)
+end
+
+--- The user wants one now, whatever was before.
+function M.look_anew()
+  retry:stop()
+  is_busy, next_, n_tries = false, 'restart', 0
+  M.look()
+end
+
+--- The one that was found has gone.
+function M.lost()
+  M.on_state('connecting', '')
+  is_busy = next_ ~= 'on_demand'
+  if is_busy then
+    look_later()
+  end
+end
+
+---@param what 'restart'|'on_demand'|'stay'
+function M.then_do(what)
+  next_ = what
+end
+
+--- It does not take us, and will not.
+function M.refused(problem)
+  next_ = 'stay'
+  failed(problem)
+end
+
+return M
