@@ -125,6 +125,15 @@ async def test_hello_is_answered_each_time() -> None:
     assert service.clients == []
 
 
+async def test_a_failed_engine_is_told_with_its_reason() -> None:
+    service = Service()
+    async with connected(service) as editor:
+        editor.say("hello", {"protocol": PROTOCOL, "editor": "Neovim 0.11.4"})
+        await editor.heard()
+        service.clients[0].show(EngineView("failed", 0.0, "", ("No model is on this machine",)))
+        assert (await editor.heard())[3] == "No model is on this machine"
+
+
 async def test_another_protocol_is_told_what_to_do() -> None:
     async with connected(Service()) as editor:
         editor.say("hello", {"protocol": PROTOCOL + 1})

@@ -79,12 +79,18 @@ def _of_plugin(live: Live) -> Iterator[Finding]:
         yield from _of_keys(live.keys)
 
 
+_FIXES = {
+    "failed": "`:Llmd log`, then `:Llmd restart`",
+    "stopped": "`:Llmd start`",
+    "silent": "`:Llmd stop`, then `:Llmd start`",
+}
+
+
 def _of_state(live: Live) -> Finding:
     said = f"Its connection to the daemon: {live.state or 'not begun'}"
     if live.state in ("ready", "loading", "unloaded", "starting"):
         return Finding(_TOPIC, "ok", said)
-    if live.state in ("failed", "stopped", "silent"):
-        fix = "`:Llmd start`" if live.state == "stopped" else "`:Llmd log`, then `:Llmd restart`"
+    if fix := _FIXES.get(live.state):
         return Finding(_TOPIC, "problem", f"{said}: {live.reason}".removesuffix(": "), fix)
     return Finding(_TOPIC, "note", said, "open a file of code, and look again")
 

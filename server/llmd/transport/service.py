@@ -51,6 +51,11 @@ class EngineView:
     doing: str  # why it takes time, where that is not the loading itself
     problems: tuple[str, ...]
 
+    @property
+    def reason(self) -> str:
+        """One sentence about the state; empty where it needs none."""
+        return self.problems[0] if self.state == "failed" and self.problems else self.doing
+
 
 # What a client should do when the daemon has ended: start it at once, when it needs it, or never.
 Then = Literal["restart", "on_demand", "stay"]

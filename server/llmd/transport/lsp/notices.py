@@ -49,8 +49,7 @@ class Notices:
             self._notify(t.WINDOW_SHOW_MESSAGE, t.ShowMessageParams(kind, f"llmd: {problem}"))
 
     def _tell(self, view: EngineView) -> None:
-        reason = view.problems[0] if view.state == "failed" and view.problems else view.doing
-        state = {"state": view.state, "share": round(view.share, 2), "reason": reason}
+        state = {"state": view.state, "share": round(view.share, 2), "reason": view.reason}
         problems = self._untold(view)
         if problems or state != self._state:
             self._state = state

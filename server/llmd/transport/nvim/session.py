@@ -71,7 +71,7 @@ class Session:
 
     def _show_state(self, view: EngineView) -> None:
         self._view = view
-        self._tell("state", view.state, view.share, view.doing, list(view.problems))
+        self._tell("state", view.state, view.share, view.reason, list(view.problems))
 
     def _refuse(self, protocol: int) -> None:
         problem = (
