@@ -60,6 +60,8 @@ OLD_MAPS = {
     "keys": "vim.keymap.set('i', '<Tab>', 'old')",
     "a function": "vim.keymap.set('i', '<Tab>', function() vim.api.nvim_put({ 'old' }, 'c', true,"
     " true) end)",
+    "keys, and others in the first buffer": "vim.keymap.set('i', '<Tab>', 'old');"
+    " vim.keymap.set('i', '<Tab>', 'own', { buffer = true })",
     "keys that are mapped": "vim.cmd('imap <Tab> <F5>'); vim.keymap.set('i', '<F5>', 'old')",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,14 +36,13 @@ def test_a_client_of_the_page_completes(
 ) -> None:
     ours = next(each for each in VIMSCRIPT.findall(DOC.read_text()) if config in each)
     vimrc = f"set runtimepath^={clone(name)} completeopt=menuone,noselect\n{ours}"
-    world = World(
-        patient, tmp_path, lambda env, path: VimEditor(env, path, vimrc=vimrc, plugin=None)
-    )
-    editor = begun(world, CODE)
-    editor.keys(f"i    def perimeter(self):<CR>        return 2 * self.ra{keys}")
-    menu = "complete_info(['items']).items"
-    wait(lambda: "radius" in str(editor.value(menu)), "the text in the menu")
-    assert patient.counts()["n_decoded"] > 0
-    editor.keys("<C-N><C-Y>")
-    wait(lambda: "return 2 * self.radius" in editor.lines()[-1], "it is in the buffer")
-    world.close()
+    with closing(
+        World(patient, tmp_path, lambda env, path: VimEditor(env, path, vimrc=vimrc, plugin=None))
+    ) as world:
+        editor = begun(world, CODE)
+        editor.keys(f"i    def perimeter(self):<CR>        return 2 * self.ra{keys}")
+        menu = "complete_info(['items']).items"
+        wait(lambda: "radius" in str(editor.value(menu)), "the text in the menu")
+        assert patient.counts()["n_decoded"] > 0
+        editor.keys("<C-N><C-Y>")
+        wait(lambda: "return 2 * self.radius" in editor.lines()[-1], "it is in the buffer")

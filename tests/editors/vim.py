@@ -38,7 +38,8 @@ let g:test_channel = ch_open('unix:{looking}', {{'mode': 'json'}})
 set runtimepath^={plugin}
 """
 _NAMED = {
-    "CR": "Enter", "BS": "BSpace", "Esc": "Escape", "Del": "DC", "Space": "Space", "Tab": "Tab",
+    "CR": "Enter", "BS": "BSpace", "Esc": "Escape", "Del": "DC", "Insert": "IC",
+    "Space": "Space", "Tab": "Tab",
 }  # fmt: skip
 _CHARACTERS = {"Bslash": "\\", "Bar": "|", "lt": "<"}
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+import psutil
+
 from tests.editors.driver import Editor, wait
 from tests.editors.scenarios.listed import scenario
-from tests.editors.steps import begun, has_line, showing, shown, shows, typed
+from tests.editors.steps import STATUSLINE, begun, has_line, showing, shown, shows, typed
 from tests.editors.world import World
 
 
@@ -19,6 +24,58 @@ def restart_while_typing(world: World) -> None:
     editor.keys(" ")
     shown(editor)
     assert editor.lines()[-1] == "        return 2 * "
+
+
+@scenario("real")
+def stopped_and_started(world: World) -> None:
+    """By the user: nobody brings it back before he does."""
+    editor = begun(world)
+    editor.command("Llmd stop")
+    wait(lambda: status(editor).startswith("stopped"), "a status that says so")
+    typed(editor, "i    def perimeter(self):<CR>", "")
+    typed(editor, "        return 2 *", "        return 2 *")
+    assert not world.daemon_is_up()
+    editor.command("Llmd start")
+    wait(world.daemon_is_up, "another daemon", timeout_s=90)
+    editor.keys(" ")
+    shown(editor)
+
+
+@scenario("real")
+def ended_while_resting(world: World) -> None:
+    """As a session's end does it: another is started when somebody types."""
+    editor = begun(world)
+    pid = world.pid
+    os.kill(pid, signal.SIGTERM)
+    wait(lambda: not psutil.pid_exists(pid), "the daemon's end")
+    typed(editor, "i    def perimeter(self):<CR>", "")
+    typed(editor, "        return 2 *", "        return 2 *")
+    wait(world.daemon_is_up, "another daemon", timeout_s=90)
+    editor.keys(" ")
+    shown(editor)
+
+
+@scenario("real")
+def killed_while_silent(world: World) -> None:
+    """A daemon that is sent nothing any more cannot be seen to go."""
+    editor = begun(world)
+    pid = world.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        typed(editor, "i    x = y", "    x = y")
+        wait(lambda: after_a_key(editor).startswith("silent"), "a status that says so")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    wait(lambda: after_a_key(editor) in ("ready", "thinking"), "another daemon", timeout_s=90)
+
+
+def status(editor: Editor) -> str:
+    return str(editor.value(STATUSLINE))
+
+
+def after_a_key(editor: Editor) -> str:
+    editor.keys("z")
+    return status(editor)
 
 
 @scenario("fixed")

@@ -15,6 +15,7 @@ from tests.editors.steps import (
     begun,
     has_line,
     has_lines,
+    in_mode,
     showing,
     shown,
     shows,
@@ -140,6 +141,29 @@ def replace_mode(world: World) -> None:
     typed(editor, "<Esc>Rz", "xzcdef")
     world.has_answered()
     shows(editor, "")
+
+
+@scenario("fixed")
+def replace_mode_by_its_key(world: World) -> None:
+    editor = showing(world, "self.radius")
+    editor.keys("<Insert>")
+    in_mode(editor, "R")
+    shows(editor, "")
+    editor.keys("<Insert>")
+    in_mode(editor, "i")
+    typed(editor, "y", "    x = y")
+    shows(editor, "self.radius")
+
+
+@scenario("fixed")
+def a_changed_word(world: World) -> None:
+    """It was selected, and yet what is typed goes into no other line."""
+    world.says("self.x,\n        self.y")
+    editor = begun(world, "point = 1\nprint(2)\n")
+    editor.keys("gg$viwc")
+    in_mode(editor, "i")
+    editor.keys("f(")
+    shows(editor, "self.x,\n        self.y")
 
 
 @scenario("fixed")

@@ -14,9 +14,7 @@ function M.take(kind)
     return
   end
   local buf, from = suggestion.buf(), { place.cursor() }
-  if is_all then
-    suggestion.taken()
-  end
+  suggestion.take(piece, is_all)
   vim.api.nvim_paste(piece, false, -1)
   outcomes.accepted(buf, from, { place.cursor() }, piece)
   suggestion.changed()

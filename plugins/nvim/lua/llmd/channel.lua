@@ -73,6 +73,14 @@ local function is_awake()
   return true
 end
 
+--- A silent daemon is sent nothing, so nothing else tells that it has gone.
+local function lose_a_dead_one()
+  local ok, info = pcall(vim.api.nvim_get_chan_info, id)
+  if not ok or vim.tbl_isempty(info) then
+    M.lose()
+  end
+end
+
 --- False: nothing was sent.
 ---@param name string
 ---@param params table
@@ -108,16 +116,19 @@ end
 
 --- Looks for the daemon, and starts one where none runs. Returns at once.
 function M.connect()
-  if not id then
+  if id then
+    lose_a_dead_one()
+  else
     reach.look()
   end
 end
 
 --- The user wants one now, whatever was before.
 function M.connect_anew()
-  if not id then
-    reach.look_anew()
+  if id then
+    lose_a_dead_one()
   end
+  reach.look_anew()
 end
 
 --- The connection has ended.

@@ -1,6 +1,7 @@
 --- `:Llmd`.
 local channel = require('llmd.channel')
 local daemon = require('llmd.daemon')
+local reach = require('llmd.reach')
 
 local M = {}
 
@@ -19,12 +20,6 @@ local function say(text)
     return show(lines)
   end
   vim.api.nvim_echo({ { text } }, true, {})
-end
-
-local function print_of(args)
-  daemon.run(args, function(text, problem)
-    say(problem and 'llmd: ' .. problem or text)
-  end)
 end
 
 local function then_connect(args)
@@ -59,8 +54,14 @@ function actions.start()
   then_connect({ 'start' })
 end
 
+--- One that was killed could not say that nobody wants it back.
 function actions.stop()
-  print_of({ 'stop' })
+  daemon.run({ 'stop' }, function(text, problem)
+    say(problem and 'llmd: ' .. problem or text ~= '' and text or 'llmd: stopped')
+    if not problem then
+      reach.then_do('stay')
+    end
+  end)
 end
 
 function actions.restart()
@@ -74,6 +75,7 @@ function actions.toggle()
   if is_on then
     require('llmd.suggestion').drop(nil)
   end
+  vim.cmd.redrawstatus()
   say('llmd is ' .. (is_on and 'off' or 'on'))
 end
 

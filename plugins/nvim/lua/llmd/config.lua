@@ -24,7 +24,8 @@ local function check(name, value)
     table.sort(names)
     error(('llmd: option `%s` is unknown; there are %s'):format(name, table.concat(names, ', ')), 0)
   end
-  if type(value) ~= type(default) then
+  local is_argv = name == 'command' and type(value) == 'table'
+  if type(value) ~= type(default) and not is_argv then
     local text = 'llmd: option `%s` is a %s, got a %s'
     error(text:format(name, type(default), type(value)), 0)
   end

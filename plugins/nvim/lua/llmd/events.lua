@@ -46,16 +46,22 @@ local function left_insert()
   suggestion.set_block(false)
 end
 
---- `i` to `niI` is `<C-O>`; from a blockwise selection, what is typed goes into each of its lines.
+--- What is typed after a blockwise selection, or `I` and `A` in another, goes into each line.
+local function is_typed_in_each_line(old)
+  return old == '\22' or (old:lower() == 'v' and vim.list_contains({ 'I', 'A' }, vim.v.operator))
+end
+
+--- `i` to `niI` is `<C-O>`, to `ic` a menu.
 local function mode_changed()
   local old, new = vim.v.event.old_mode, vim.v.event.new_mode
-  if new:sub(1, 1) == 'i' then
-    suggestion.set_block(old == '\22' or old == 'V' or old == 'v')
+  local was_insert, is_insert = old:sub(1, 1) == 'i', new:sub(1, 1) == 'i'
+  if was_insert and not is_insert then
+    left_insert()
+  elseif is_insert and not was_insert then
+    suggestion.set_block(is_typed_in_each_line(old))
     if old:sub(1, 2) == 'ni' then
       suggestion.changed()
     end
-  elseif old:sub(1, 1) == 'i' then
-    left_insert()
   end
 end
 
@@ -77,7 +83,7 @@ local HANDLERS = {
   { { 'CompleteChanged', 'TextChangedP' }, guarded(menu_changed) },
   { { 'InsertLeave', 'BufLeave', 'WinLeave' }, guarded(left_insert) },
   { { 'ModeChanged' }, guarded(mode_changed) },
-  { { 'CursorMoved', 'BufEnter' }, guarded(soon) },
+  { { 'CursorMoved', 'TextChanged', 'BufEnter' }, guarded(soon) },
   { { 'BufFilePost', 'FileType' }, guarded(renamed) },
   { { 'BufUnload' }, guarded(gone) },
 } -- stylua: ignore

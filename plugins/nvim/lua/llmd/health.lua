@@ -15,7 +15,7 @@ end
 local function check_command()
   local found = ran({ '--version' })
   if not found then
-    local name = config.get('command')
+    local name = vim.iter({ config.get('command') }):flatten():join(' ')
     vim.health.error(('Command `%s` is not found'):format(name), {
       'Install llmd, for instance with `pipx install llmd`',
       "Or say where it is: require('llmd').setup{ command = '/path/to/llmd' }",
@@ -29,8 +29,16 @@ end
 local ADVICE = {
   failed = { 'Read `:Llmd log`', 'Then `:Llmd restart`' },
   stopped = { 'Start it: `:Llmd start`' },
-  silent = { 'It takes no messages; `:Llmd stop`, then `:Llmd start`' },
+  silent = { '`:Llmd stop`, then `:Llmd start`' },
 }
+
+--- One that is stopped or has crashed says nothing of it.
+local function check_answer()
+  local asked = ran({ 'status' })
+  if asked and asked.code ~= 0 then
+    vim.health.error(vim.trim(asked.stderr), ADVICE.silent)
+  end
+end
 
 local function check_daemon()
   local engine = channel.engine
@@ -86,6 +94,7 @@ function M.check()
   vim.health.start('llmd')
   if check_command() then
     check_daemon()
+    check_answer()
   end
   check_keys()
   check_rivals()

@@ -53,16 +53,25 @@ function M.pressed(name)
   return fall_back(name)
 end
 
+--- Of all buffers: one of the first buffer's own is there as well, and goes before ours.
+local function map_of(key)
+  for _, map in ipairs(vim.api.nvim_get_keymap('i')) do
+    if map.lhsraw == raw(key) or map.lhsrawalt == raw(key) then
+      return map
+    end
+  end
+end
+
 local function keep_older_map(name, key)
   local lhs = '<Plug>(llmd-else-' .. name .. ')'
-  local older = vim.fn.maparg(key, 'i', false, true)
-  if vim.tbl_isempty(older) then
+  local older = map_of(key)
+  if not older then
     if not key:find('^<M%-.>$') then -- which would type its sign
       vim.keymap.set('i', lhs, key)
     end
     return
   end
-  older.lhs, older.lhsraw, older.lhsrawalt, older.buffer = lhs, raw(lhs), nil, 0
+  older.lhs, older.lhsraw, older.lhsrawalt = lhs, raw(lhs), nil
   vim.fn.mapset('i', false, older)
 end
 

@@ -28,10 +28,12 @@ local function kept_of(text, now)
   return text:sub(1, head) .. text:sub(#text - tail + 1)
 end
 
+--- Empty where its lines were deleted: the mark may then stand behind the last one.
 local function text_between(buf, mark)
   local row, col, details = mark[1], mark[2], mark[3]
-  local lines = vim.api.nvim_buf_get_text(buf, row, col, details.end_row, details.end_col, {})
-  return table.concat(lines, '\n')
+  local ok, lines =
+    pcall(vim.api.nvim_buf_get_text, buf, row, col, details.end_row, details.end_col, {})
+  return ok and table.concat(lines, '\n') or ''
 end
 
 local function look_again(buf, id, text)

@@ -15,6 +15,7 @@ local M = {}
 ---@field is_final boolean
 ---@field is_shown boolean it was on the screen
 ---@field is_told boolean the daemon knows that it was
+---@field n_taken integer bytes of it that a key took
 ---@field nth integer 0 is the best
 ---@field others string[] those seen at this place; the best is the first
 
@@ -30,7 +31,7 @@ function M.here(nth, others)
   return {
     id = last_id, buf = vim.api.nvim_get_current_buf(), row = row, col = col,
     tail = place.right_of(row, col), text = '', is_final = false, is_shown = false,
-    is_told = false, nth = nth or 0, others = others or {},
+    is_told = false, n_taken = 0, nth = nth or 0, others = others or {},
   } -- stylua: ignore
 end
 

@@ -9,7 +9,8 @@ local M = {}
 local RETRY_MS = { 100, 200, 500, 1000, 2000, 5000, 10000 }
 
 local path ---@type string?
-local is_busy = false -- looking, or found
+local is_busy = false -- looking
+local is_open = false -- found
 local n_tries = 0
 --- What the daemon that went said should follow: `restart`, `on_demand` (when it is wanted) or
 --- `stay` (the user stopped it).
@@ -20,17 +21,22 @@ M.on_open = nil ---@type fun(channel: integer)
 M.on_state = nil ---@type fun(state: string, reason: string)
 
 local function try_socket()
+  if is_open then
+    return true
+  end
   local ok, channel = pcall(vim.fn.sockconnect, 'pipe', path, { rpc = true })
   if not ok or channel == 0 then
     return false
   end
-  n_tries, next_ = 0, 'restart'
+  is_busy, is_open, n_tries, next_ = false, true, 0, 'restart'
   M.on_open(channel)
   return true
 end
 
 local function failed(problem)
-  M.on_state('failed', problem)
+  if not is_open then
+    M.on_state('failed', problem)
+  end
   message.once(problem)
 end
 
@@ -42,14 +48,19 @@ local function look_later()
   end))
 end
 
+--- Nothing that time alone mends.
+local function look_much_later(problem)
+  failed(problem)
+  n_tries = #RETRY_MS
+  look_later()
+end
+
 local function start_daemon()
   M.on_state('starting', '')
   daemon.run({ 'start' }, function(_, problem)
     if problem then
-      failed(problem)
-      n_tries = #RETRY_MS
-    end
-    if problem or not try_socket() then
+      look_much_later(problem)
+    elseif not try_socket() then
       look_later()
     end
   end)
@@ -69,7 +80,7 @@ end
 
 --- Returns at once; `on_open` says that one was found.
 function M.look()
-  if is_busy then
+  if is_busy or is_open then
     return
   end
   is_busy = true
@@ -78,8 +89,7 @@ function M.look()
   end
   daemon.run({ 'path', 'socket' }, function(text, problem)
     if problem then
-      is_busy = false
-      return failed(problem)
+      return look_much_later(problem)
     end
     path = text
     reach()
@@ -96,7 +106,7 @@ end
 --- The one that was found has gone.
 function M.lost()
   M.on_state('connecting', '')
-  is_busy = next_ ~= 'on_demand'
+  is_open, is_busy = false, next_ ~= 'on_demand'
   if is_busy then
     look_later()
   end
@@ -110,7 +120,8 @@ end
 --- It does not take us, and will not.
 function M.refused(problem)
   next_ = 'stay'
-  failed(problem)
+  M.on_state('failed', problem)
+  message.once(problem)
 end
 
 return M

@@ -53,7 +53,7 @@ function M.drop(kind)
   tell_shown()
   current = nil
   if gone.is_shown and kind then
-    outcomes.note(gone.buf, kind, gone.text)
+    outcomes.note(gone.buf, kind, gone.text:sub(gone.n_taken + 1))
   end
   if not gone.is_final and channel.is_up() then
     channel.send('cancel', { id = gone.id })
@@ -197,6 +197,7 @@ function M.receive(id, _, _, _, text, is_final)
   end
   if is_final then
     tell_shown()
+    vim.cmd.redrawstatus() -- it was `thinking`
   end
 end
 
@@ -230,9 +231,13 @@ function M.buf()
   return current and current.buf
 end
 
-function M.taken()
+--- A key takes this much of it.
+function M.take(piece, is_all)
   tell_shown()
-  M.drop_quietly(nil)
+  current.n_taken = current.n_taken + #piece
+  if is_all then
+    M.drop_quietly(nil)
+  end
 end
 
 function M.set_block(value)

@@ -1,17 +1,18 @@
 vim9script
 # The one connection to the daemon. Nothing here waits.
 #
-# A daemon that has not answered for SILENT_S is sent nothing more, so a stopped one holds neither
-# keys nor memory. Whatever it says then ends that, and every document is opened anew.
+# A daemon that said nothing for QUIET_S is asked for a word, with the next message or while it owes
+# an answer. When that takes SILENT_S it is sent nothing more, so a stopped one holds neither keys nor
+# memory. Whatever it says then ends that, and every document is opened anew.
 
 import autoload './documents.vim'
+import autoload './events.vim'
 import autoload './reach.vim'
 import autoload './state.vim'
 import autoload './suggestion.vim'
 
+const QUIET_S = 0.5
 const SILENT_S = 2.0
-# After so many messages that need no reply, one that does: only replies show that it is alive.
-const N_UNASKED = 20
 # What does not fit the socket's buffer waits in Vim, which writes it with the next message only.
 const PUSH_MS = 10
 const PUSH_SILENT_MS = 200
@@ -19,9 +20,10 @@ const PUSH_SILENT_MS = 200
 var link: channel
 var is_initialized = false
 var n_waiting = 0
-var n_unasked = 0
 var is_stalled = false
 var heard_at: list<any> = reltime()
+# When it was asked for a word; empty: not since it spoke.
+var asked_at: list<any> = []
 var pushing = 0
 
 export def IsOpen(): bool
@@ -29,7 +31,7 @@ export def IsOpen(): bool
 enddef
 
 export def IsStalled(): bool
-  if !is_stalled && n_waiting > 0 && reltimefloat(reltime(heard_at)) > SILENT_S
+  if !is_stalled && !empty(asked_at) && reltimefloat(reltime(asked_at)) > SILENT_S
     is_stalled = true
   endif
   return is_stalled
@@ -46,16 +48,25 @@ export def Notify(method: string, params: dict<any>)
   if !IsReady()
     return
   endif
+  AskForAWord()
   Send({method: method, params: params}, {})
-  n_unasked += 1
-  if n_unasked >= N_UNASKED && n_waiting == 0
-    Request('llmd/snapshot', {uri: ''}, (_, _) => 0)
-  endif
 enddef
 
 # The id of the request, to which `Reply(id, result)` answers; 0 when it is not sent.
 export def Request(method: string, params: dict<any>, Reply: func): number
-  return IsReady() ? Ask(method, params, Reply) : 0
+  if !IsReady()
+    return 0
+  endif
+  AskForAWord()
+  return Ask(method, params, Reply)
+enddef
+
+# A completion may take its time; this is answered at once.
+def AskForAWord()
+  if empty(asked_at) && reltimefloat(reltime(heard_at)) > QUIET_S
+    asked_at = reltime()
+    Ask('llmd/snapshot', {uri: ''}, (_, _) => 0)
+  endif
 enddef
 
 export def Cancel(id: number)
@@ -63,9 +74,6 @@ export def Cancel(id: number)
 enddef
 
 def Ask(method: string, params: dict<any>, Reply: func): number
-  if n_waiting == 0
-    heard_at = reltime()
-  endif
   const sent = Send({method: method, params: params}, {callback: (_, reply) => {
     n_waiting -= 1
     Heard()
@@ -75,7 +83,6 @@ def Ask(method: string, params: dict<any>, Reply: func): number
     return 0
   endif
   n_waiting += 1
-  n_unasked = 0
   if pushing == 0
     pushing = timer_start(PUSH_MS, Push)
   endif
@@ -88,6 +95,7 @@ def Push(_: number)
   if n_waiting == 0 || ch_status(link) != 'open'
     return
   endif
+  AskForAWord()
   try
     ch_sendraw(link, '')
   catch /^Vim\%((\a\+)\)\=:E\%(630\|631\|906\)/  # the daemon went; OnClosed comes next
@@ -120,6 +128,7 @@ enddef
 
 def Heard()
   heard_at = reltime()
+  asked_at = []
   if is_stalled
     is_stalled = false
     documents.ForgetAll()
@@ -127,7 +136,10 @@ def Heard()
   endif
 enddef
 
-def OnClosed(_: channel)
+def OnClosed(which: channel)
+  if which != link
+    return
+  endif
   is_initialized = false
   documents.ForgetAll()
   suggestion.Lost()
@@ -138,6 +150,9 @@ enddef
 
 # Whether somebody listens there.
 export def Open(socket: string): bool
+  if ch_status(link) == 'open'
+    return true
+  endif
   try
     link = ch_open('unix:' .. socket, {mode: 'lsp', noblock: 1, callback: OnMessage, close_cb: OnClosed})
   catch /^Vim\%((\a\+)\)\=:E/  # E902: nobody listens
@@ -152,6 +167,8 @@ enddef
 def Initialize()
   n_waiting = 0
   is_stalled = false
+  heard_at = reltime()
+  asked_at = reltime()
   Ask('initialize', {
     processId: getpid(),
     clientInfo: {name: 'Vim', version: $'{v:versionlong / 10000}'},
@@ -168,6 +185,7 @@ def Initialized(_: number, result: any)
   is_initialized = true
   reach.Found()
   Notify('initialized', {})
+  events.Soon()
   suggestion.Resume()
 enddef
 

@@ -7,6 +7,7 @@ import autoload './options.vim'
 import autoload './reach.vim'
 import autoload './state.vim'
 import autoload './suggestion.vim'
+import autoload './window.vim'
 
 var verbs: dict<func> = {}
 
@@ -24,16 +25,28 @@ enddef
 
 # Those after which there is another daemon.
 def Renew(verb: string)
-  Call([verb], (said) => {
-    Say(said == '' ? "llmd: done\n" : said)
-    reach.BeginAnew()
+  daemon.Run([verb], (said, problem) => {
+    Say(Words(said, problem))
+    if problem == ''
+      reach.BeginAnew()
+    endif
+  })
+enddef
+
+# One that was killed could not say that nobody wants it back.
+def Stop()
+  daemon.Run(['stop'], (said, problem) => {
+    Say(Words(said, problem))
+    if problem == ''
+      reach.Follow('stay')
+    endif
   })
 enddef
 
 # What holds in this buffer, and what the command line says.
 def Here(args: list<string>)
-  echomsg 'llmd here: ' .. state.Line()
-  Print(args)
+  const here = 'here: ' .. state.Line()
+  daemon.Run(args, (said, problem) => Say(here .. "\n" .. Words(said, problem)))
 enddef
 
 def Toggle()
@@ -49,40 +62,41 @@ def Toggle()
 enddef
 
 def Log()
-  Call(['path', 'log'], (said) => {
+  daemon.Run(['path', 'log'], (said, problem) => {
+    if problem != ''
+      Say(Words(said, problem))
+      return
+    endif
     execute 'botright split' fnameescape(trim(said))
     setlocal readonly nomodifiable autoread
     normal! G
   })
 enddef
 
-def Print(args: list<string>)
-  Call(args, Say)
+def Words(said: string, problem: string): string
+  return problem != '' ? 'llmd: ' .. problem : said == '' ? 'llmd: done' : said
 enddef
 
+# Many lines go into a window: as messages they would stop Vim until a key is pressed.
 def Say(said: string)
-  redraw
-  for line in split(said, "\n")
-    echomsg line
-  endfor
+  const lines = split(said, "\n")
+  if len(lines) > 1 || strdisplaywidth(lines[0]) > v:echospace
+    window.Show('llmd', lines)
+  else
+    redraw
+    echomsg lines[0]
+  endif
 enddef
 
 export def Verbs(): dict<any>
   return verbs
 enddef
 
-# `Then` gets what it printed, or the complaint.
-def Call(args: list<string>, Then: func)
-  daemon.Run(args, (said, problem) => {
-    Then(said == '' && problem != '' ? 'llmd: ' .. problem : said)
-  })
-enddef
-
 verbs = {
   status: () => Here(['status']),
   why: () => Here(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
   start: () => Renew('start'),
-  stop: () => Print(['stop']),
+  stop: () => Stop(),
   restart: () => Renew('restart'),
   toggle: () => Toggle(),
   log: () => Log(),

@@ -3,7 +3,7 @@ vim9script
 
 import autoload './options.vim'
 
-# `Then` gets what it printed and the last line of its complaints.
+# `Then` gets what it printed, and when it failed the last line of its complaints.
 export def Run(args: list<string>, Then: func)
   const command = options.Command()
   if !executable(command[0])
@@ -12,6 +12,13 @@ export def Run(args: list<string>, Then: func)
   endif
   var said = ''
   var problem = ''
+  var code = -1
+  var is_read = false
+  const Finish = () => {
+    if is_read && code >= 0
+      Then(said, code == 0 ? '' : problem == '' ? $'exit code {code}' : problem)
+    endif
+  }
   job_start(command + args, {
     in_io: 'null',
     err_cb: (_, line) => {
@@ -20,7 +27,14 @@ export def Run(args: list<string>, Then: func)
     out_cb: (_, line) => {
       said ..= line .. "\n"
     },
-    close_cb: (_) => Then(said, problem),
+    close_cb: (_) => {
+      is_read = true
+      Finish()
+    },
+    exit_cb: (_, ended) => {
+      code = ended
+      Finish()
+    },
   })
 enddef
 

@@ -6,6 +6,7 @@ vim9script
 
 import autoload './changes.vim'
 import autoload './channel.vim'
+import autoload './reach.vim'
 
 # By buffer: uri, name, filetype, version, listener, span (see changes.vim).
 var known: dict<dict<any>> = {}
@@ -26,9 +27,11 @@ def Percent(char: string): string
   return range(len(char))->map((_, i) => printf('%%%02X', char2nr(strpart(char, i, 1))))->join('')
 enddef
 
-# The daemon has the current buffer as it is when this returns true.
+# The daemon has the current buffer as it is when this returns true. It is looked for where there is
+# none.
 export def Bring(): bool
   if !channel.IsReady()
+    reach.Begin()
     return false
   endif
   const key = string(bufnr())
@@ -128,10 +131,10 @@ def Update(document: dict<any>)
   })
 enddef
 
-# A NUL in a line is a newline in its string.
+# A NUL in a line is a newline in its string; a carriage return would end the daemon's line.
 def Text(first: number, last: number): string
   const lines = getline(first, last)
-  return empty(lines) ? '' : lines->mapnew((_, line) => tr(line, "\n", ' '))->join("\n") .. "\n"
+  return empty(lines) ? '' : lines->mapnew((_, line) => tr(line, "\n\r", '  '))->join("\n") .. "\n"
 enddef
 
 defcompile

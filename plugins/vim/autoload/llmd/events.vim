@@ -6,17 +6,34 @@ import autoload './documents.vim'
 import autoload './keys.vim'
 import autoload './options.vim'
 import autoload './place.vim'
-import autoload './reach.vim'
 import autoload './suggestion.vim'
 
 # The text that was last looked at: a cursor that moves without a change has left.
 var tick = -1
 
+const REST_MS = 150
+var resting = 0
+
 # After the first screen.
 export def Begin()
   keys.Map()
-  if options.WhyOff(bufnr()) == ''
-    reach.Begin()
+  autocmd llmd CursorMoved,TextChanged,BufEnter * call llmd#events#Soon()
+  Soon()
+enddef
+
+# Once the cursor has come to rest in Normal mode: the daemon has the text, and its prompt is
+# evaluated before the first key.
+export def Soon()
+  timer_stop(resting)
+  resting = timer_start(REST_MS, (_) => TellCursor())
+enddef
+
+def TellCursor()
+  if mode() != 'n' || options.WhyOff(bufnr()) != ''
+    return
+  endif
+  if documents.Bring()
+    channel.Notify('llmd/cursor', {uri: documents.Uri(bufnr()), position: place.Position()})
   endif
 enddef
 
@@ -31,7 +48,6 @@ def Rest()
   if options.WhyOff(bufnr()) != '' || suggestion.IsAsked()
     return
   endif
-  reach.Begin()
   if !place.MayShow() || !documents.Bring()
     return
   endif
@@ -76,8 +92,10 @@ export def MenuClosed()
   timer_start(0, (_) => Rest())
 enddef
 
-export def ModeChanged(was: string, is: string)
-  suggestion.SetBlock(was[0] =~ "^[vV\<C-V>]")
+# From another mode. What is typed after a blockwise selection, or `I` and `A` in another, goes into
+# each line.
+export def ModeChanged(was: string)
+  suggestion.SetBlock(was == "\<C-V>" || was ==? 'v' && v:operator =~ '[IA]')
 enddef
 
 export def BufferGone(buf: number)

@@ -5,14 +5,10 @@ import autoload './channel.vim'
 import autoload './options.vim'
 import autoload './reach.vim'
 import autoload './state.vim'
+import autoload './window.vim'
 
 export def Open()
-  const lines = Report()
-  botright new
-  setlocal buftype=nofile bufhidden=wipe noswapfile nobuflisted
-  file llmd-health
-  setline(1, lines)
-  setlocal nomodifiable
+  window.Show('llmd-health', Report())
 enddef
 
 # `OK` and what holds, or `FIX` and what to do.
@@ -37,7 +33,7 @@ def Daemon(): list<string>
   return [
     Check(executable(command) > 0, $'command {command} is {exepath(command)}', $'command {command} is not on $PATH: install llmd or set g:llmd_command'),
     Check(channel.IsOpen(), $'connected to {reach.Socket()}', $'no daemon ({reach.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
-    Check(!channel.IsStalled(), 'the daemon answers', 'the daemon does not answer: `:Llmd restart`'),
+    Check(!channel.IsStalled(), 'the daemon answers', 'the daemon does not answer: `:Llmd stop`, then `:Llmd start`'),
   ]
 enddef
 

@@ -45,8 +45,18 @@ enddef
 
 def Take(text: string): string
   outcome.Taking(text)
-  const keys = text =~ '[[:cntrl:]]' || strcharlen(text) > 40 ? FromRegister(text) : text
-  return "\<C-G>u" .. keys .. "\<C-G>u"
+  return "\<C-G>u" .. (IsPlain(text) ? text : FromRegister(text)) .. "\<C-G>u"
+enddef
+
+# Whether Vim would insert it as it is if it were typed.
+def IsPlain(text: string): bool
+  if text =~ '[[:cntrl:]]' || strcharlen(text) > 40 || &wrapmargin > 0
+    return false
+  endif
+  const left = strpart(getline('.'), 0, col('.') - 1)
+  const is_broken = &textwidth > 0 && strdisplaywidth(left .. text) > &textwidth
+  const is_indented = (&cindent || &indentexpr != '') && (left !~ '\S' || text =~ '[:#]')
+  return !is_broken && !is_indented
 enddef
 
 def FromRegister(text: string): string
@@ -96,14 +106,24 @@ export def Map()
 enddef
 
 def MapKey(action: string, key: string, plug: string)
-  const was = maparg(keytrans(key), 'i', false, true)
-  if !empty(was) && !was.buffer
+  const was = GlobalMap(key)
+  if !empty(was)
     Keep(action, was)
   elseif key !~ '[][]$'  # `<M-]>` would type an accented letter
     fallback[action] = key
   endif
   # Not by `imap`: `<M-]>` would be an accented letter's byte too.
   mapset('i', false, extend({lhs: keytrans(key), lhsraw: key, rhs: plug}, PLAIN))
+enddef
+
+# A map of the first buffer's own is there as well, and goes before ours.
+def GlobalMap(key: string): dict<any>
+  const found = maparg(keytrans(key), 'i', false, true)
+  if empty(found) || !found.buffer
+    return found
+  endif
+  const all = maplist()->filter((_, map) => !map.buffer && map.mode =~ '[i!]' && map.lhsraw ==# found.lhsraw)
+  return empty(all) ? {} : all[0]
 enddef
 
 # Its map under another name, with all that it had.

@@ -23,16 +23,18 @@ export def Taking(text: string)
   taking = text
 enddef
 
-# Whether this was inserted by a key of ours; counts it then.
-export def IsTaken(typed: string): bool
-  const is_taken = taking != '' && taking ==# typed
+# How much of this was inserted by a key of ours, in bytes; counts it then. More may have been typed
+# before Vim says that anything was.
+export def Taken(typed: string): number
+  const taken = taking
   taking = ''
-  if is_taken
-    Send('accepted', typed)
-    const at = {buf: bufnr(), lnum: line('.')}
-    timer_start(KEPT_AFTER_MS, (_) => LookAgain(at.buf, at.lnum, typed))
+  if taken == '' || stridx(typed, taken) != 0
+    return 0
   endif
-  return is_taken
+  Send('accepted', taken)
+  const at = {buf: bufnr(), lnum: line('.')}
+  timer_start(KEPT_AFTER_MS, (_) => LookAgain(at.buf, at.lnum, taken))
+  return len(taken)
 enddef
 
 def LookAgain(buf: number, lnum: number, text: string)

@@ -10,6 +10,8 @@ const FIRST_PAUSE_MS = 100
 const MAX_PAUSE_MS = 10000
 # So many failed looks before another daemon is started: one that restarts is back sooner.
 const N_LOOKS = 4
+# After so many the pause is the longest.
+const N_LOOKS_SLOW = 7
 const STOPPED = 'stopped: no daemon runs; `:Llmd start` starts it'
 
 var socket = ''
@@ -18,7 +20,9 @@ var is_beginning = false
 # `stay` (the user stopped it).
 var then = 'restart'
 var why_closed = 'connecting'
-var n_looks = N_LOOKS  # at first there is none to wait for
+var n_looks = 0
+# None is about to come back by itself.
+var is_hurried = true
 var timer = 0
 
 export def WhyClosed(): string
@@ -42,7 +46,7 @@ enddef
 # The user wants one now, whatever was before.
 export def BeginAnew()
   then = 'restart'
-  n_looks = N_LOOKS
+  is_hurried = true
   if !channel.IsOpen()
     timer_stop(timer)
     Look()
@@ -70,7 +74,7 @@ def Open()
   if channel.Open(socket)
     return
   endif
-  if options.Get('start') && then == 'restart' && n_looks == N_LOOKS
+  if options.Get('start') && then == 'restart' && (is_hurried || n_looks >= N_LOOKS)
     Start()
   else
     Retry()
@@ -78,13 +82,15 @@ def Open()
 enddef
 
 def Start()
-  n_looks += 1
   why_closed = 'starting'
   daemon.Run(['start'], (_, problem) => {
     if problem != ''
       Failed(problem)
+      n_looks = N_LOOKS_SLOW
     endif
-    Open()
+    if !channel.Open(socket)
+      Retry()
+    endif
   })
 enddef
 
@@ -105,6 +111,8 @@ enddef
 export def Found()
   is_beginning = false
   n_looks = 0
+  is_hurried = false
+  then = 'restart'
   why_closed = ''
 enddef
 
@@ -114,7 +122,12 @@ enddef
 
 export def Lost()
   why_closed = then == 'stay' ? STOPPED : 'connecting'
-  Retry()
+  if then == 'on_demand'
+    is_beginning = false
+    is_hurried = true
+  else
+    Retry()
+  endif
 enddef
 
 defcompile

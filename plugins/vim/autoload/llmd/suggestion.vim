@@ -101,6 +101,7 @@ def Answered(id: number, result: any)
   else
     Show(items[0].insertText, true)
   endif
+  redrawstatus  # it was `thinking`
 enddef
 
 def IsOf(id: number): bool
@@ -154,19 +155,30 @@ export def Follow(): bool
   timer_stop(timer)
   const typed = empty(shown) ? '' : place.TypedSince(shown.at)
   const rest = typed == '' ? null : pieces.Rest(shown.text, typed, place.Right(), shown.at.rest)
+  const n_taken = empty(shown) ? 0 : outcome.Taken(typed)
   if rest == null
-    Remove('rejected')
+    RemoveRest(n_taken)
     return false
   endif
-  return Advance(typed, rest)
+  return Advance(typed, n_taken, rest)
 enddef
 
-def Advance(typed: string, rest: string): bool
+# What was typed after a key took some of it says something else.
+def RemoveRest(n_taken: number)
+  if n_taken > 0 && n_taken >= len(shown.text)
+    Tell()
+    Drop()
+  else
+    Remove('rejected')
+  endif
+enddef
+
+def Advance(typed: string, n_taken: number, rest: string): bool
   Tell()
-  const is_taken = outcome.IsTaken(typed)
-  shown.typed ..= is_taken ? '' : typed
+  const by_hand = strpart(typed, n_taken)
+  shown.typed ..= by_hand
   if rest == ''
-    if !is_taken
+    if by_hand != ''
       outcome.Send('typed_through', shown.typed)
     endif
     Drop()
@@ -216,16 +228,19 @@ export def Cycle(by: number)
       uri: documents.Uri(bufnr()), position: place.Position(), n: nth,
     }, (_, result) => Learn(at, nth, result))
     # Not as a completion: what comes of it in parts is not shown.
-    asked = {id: -id, at: at}
+    asked = id > 0 ? {id: -id, at: at} : {}
   endif
 enddef
 
 # Where there is no other, the best follows the last.
 def Learn(at: dict<any>, nth: number, result: any)
+  if IsAsking() && asked.id < 0
+    asked = {}
+    redrawstatus
+  endif
   if !IsHere() || !place.Is(at) || len(shown.alternatives) != nth
     return
   endif
-  asked = {}
   const text = type(result) == v:t_dict ? get(result, 'text', '') : ''
   if text != ''
     add(shown.alternatives, text)

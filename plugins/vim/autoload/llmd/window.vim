@@ -1,0 +1,15 @@
+vim9script
+# A window for what is too long for a message; `q` closes it.
+
+const MAX_LINES = 20
+
+export def Show(name: string, lines: list<string>)
+  execute $'botright :{min([len(lines), MAX_LINES])}new'
+  setlocal buftype=nofile bufhidden=wipe noswapfile nobuflisted
+  execute 'silent! file' name
+  setline(1, lines)
+  setlocal nomodifiable
+  nnoremap <buffer> q <Cmd>close<CR>
+enddef
+
+defcompile
