@@ -24,7 +24,7 @@ class Generation:
 
     def __init__(self, place: Place, asker: Ticket, show: Show | None) -> None:
         self.place = place
-        self.asker = asker
+        self.asker: Ticket | None = asker
         self.show = show
         self.text = ""
         self.job: Job
@@ -59,7 +59,8 @@ class Generation:
 
     def make_way(self, place: Place) -> None:
         """Another request takes its place. A prefill may finish its batch where the two prompts
-        begin alike."""
+        begin alike, also where who asked takes his leave."""
+        self.asker = None
         mine, theirs = self.place.excerpt, place.excerpt
         n_before = len(mine.prefix) - mine.n_typed
         is_alike = (

@@ -117,6 +117,31 @@ def test_a_cancelled_request_gets_its_one_error(editor: MakeEditor) -> None:
     assert one.inline(8, 8)
 
 
+def test_keys_that_cancel_in_a_cold_prefill_lose_none_of_it(
+    editor: MakeEditor, daemon: RunningDaemon
+) -> None:
+    """As editors do it: the old request is cancelled and the next one asked, with each key."""
+    one = editor()
+    above = "".join(f"def area_{n}(radius):\n    return {n} * radius\n\n\n" for n in range(60))
+    one.open(above + "x = \n")
+    row, col = above.count("\n"), len("x = ")
+    before = daemon.counts()
+    id_ = one.ask_inline(row, col)
+    for n_keys in range(1, 13):
+        one.send("$/cancelRequest", id=id_)
+        one.insert(row, col, "y")
+        col += 1
+        id_ = one.ask_inline(row, col)
+        wait_until(
+            lambda n=n_keys: daemon.counts()["requests"] >= before["requests"] + n,
+            "the engine has left the one before",
+        )
+    one.answer(id_)
+    trace = one.call("llmd/why", uri="file:///t/editor.py")["trace"]
+    assert trace["n_prompt"] > 700
+    assert daemon.counts()["n_prefill"] - before["n_prefill"] <= trace["n_prompt"] + 300
+
+
 def test_partial_text_comes_where_it_was_asked_for(editor: MakeEditor) -> None:
     one = editor(options={"llmd": {"partial": True}})
     one.open(CODE)
