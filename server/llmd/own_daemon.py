@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 
 from llmd.errors import DaemonError
 from llmd.sigterm import sigterm_unwinds
-from llmd.transport.control import Control
+from llmd.transport.control import Control, connect_to
 
 LOAD_TIMEOUT_S = 300.0
 POLL_S = 0.05
@@ -61,21 +60,12 @@ def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> Control:
     control: Control | None = None
     found: dict[str, Any] = {"state": "starting", "reason": ""}
     while time.monotonic() < end_s and server.poll() is None and found["state"] != "failed":
-        if control := control or _connected(folder / "run" / "daemon.sock"):
+        if not control and (peer := connect_to(str(folder / "run" / "daemon.sock"))):
+            control = Control(peer)
+        if control:
             found = control.request("llmd/status", {})
             if found["state"] == "ready":
                 return control
         time.sleep(POLL_S)
     said = found["reason"] or (folder / "log").read_text().strip() or "it said nothing"
     raise DaemonError(f"A daemon of this command's own is {found['state']}: {said}")
-
-
-def _connected(path: Path) -> Control | None:
-    """None before it listens."""
-    peer = socket.socket(socket.AF_UNIX)
-    try:
-        peer.connect(str(path))
-    except OSError:
-        peer.close()
-        return None
-    return Control(peer)

@@ -62,11 +62,15 @@ def after_return(editor: Editor) -> str:
 
 
 def is_at_rest(editor: Editor) -> bool:
-    return str(editor.value(STATUSLINE)) == "ready"
+    return status(editor) == "ready"
 
 
 # In both editors; Neovim's Lua function has the same words.
 STATUSLINE = "has('nvim') ? luaeval('require(\"llmd\").statusline()') : llmd#statusline()"
+
+
+def status(editor: Editor) -> str:
+    return str(editor.value(STATUSLINE))
 
 
 def typed(editor: Editor, keys: str, line: str) -> None:
@@ -88,7 +92,7 @@ def in_mode(editor: Editor, mode: str) -> None:
 
 
 def is_off(editor: Editor) -> None:
-    wait(lambda: str(editor.value(STATUSLINE)).startswith("off"), "a status that says so")
+    wait(lambda: status(editor).startswith("off"), "a status that says so")
 
 
 def says(editor: Editor, text: str) -> None:

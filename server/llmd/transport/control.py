@@ -33,15 +33,20 @@ def connect() -> socket.socket | None:
         DaemonError: there is one that takes no connection.
     """
     for path in dict.fromkeys((str(paths.socket_path()), str(locked().get("socket", "")))):
-        if path:
-            peer = socket.socket(socket.AF_UNIX)
-            try:
-                _connect(peer, path)
-            except OSError:
-                peer.close()
-            else:
-                return peer
+        if path and (peer := connect_to(path)):
+            return peer
     return None
+
+
+def connect_to(path: str) -> socket.socket | None:
+    """The same where its socket is known."""
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        _connect(peer, path)
+    except OSError:
+        peer.close()
+        return None
+    return peer
 
 
 def _connect(peer: socket.socket, path: str) -> None:

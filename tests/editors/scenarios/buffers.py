@@ -7,12 +7,12 @@ from tests.editors.scenarios.listed import scenario
 from tests.editors.steps import (
     ACCEPT,
     CODE,
-    STATUSLINE,
     begun,
     has_line,
     is_off,
     says,
     shows,
+    status,
     typed,
 )
 from tests.editors.world import World
@@ -34,7 +34,7 @@ def where_none_is_given(world: World) -> None:
     editor.command("let g:llmd_filetypes = {'python': 0}")
     is_off(editor)
     editor.command("unlet g:llmd_filetypes")
-    assert not str(editor.value(STATUSLINE)).startswith("off")
+    assert not status(editor).startswith("off")
 
 
 @scenario("fixed")
@@ -64,7 +64,7 @@ def too_large(world: World) -> None:
     """The plugin says so before it is sent, and the daemon by its own limit."""
     editor, path = begun(world), world.file("x = 1  # and so on\n" * 250_000)
     editor.open(path)
-    assert editor.value(STATUSLINE) == "off: size"
+    assert status(editor) == "off: size"
     editor.command("let g:llmd_max_file_bytes = 10000000")
     editor.keys("oy = ")
     wait(lambda: bool(world.why(path)), "the question")

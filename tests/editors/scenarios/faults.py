@@ -9,7 +9,7 @@ import psutil
 
 from tests.editors.driver import Editor, wait
 from tests.editors.scenarios.listed import scenario
-from tests.editors.steps import STATUSLINE, begun, has_line, showing, shown, shows, typed
+from tests.editors.steps import begun, has_line, showing, shown, shows, status, typed
 from tests.editors.world import World
 
 
@@ -20,9 +20,7 @@ def restart_while_typing(world: World) -> None:
     typed(editor, "i    def perimeter(self):<CR>", "")
     world.kill_daemon()
     typed(editor, "        return 2 *", "        return 2 *")
-    wait(world.daemon_is_up, "another daemon", timeout_s=90)
-    editor.keys(" ")
-    shown(editor)
+    shows_of_another(editor, world)
     assert editor.lines()[-1] == "        return 2 * "
 
 
@@ -32,13 +30,10 @@ def stopped_and_started(world: World) -> None:
     editor = begun(world)
     editor.command("Llmd stop")
     wait(lambda: status(editor).startswith("stopped"), "a status that says so")
-    typed(editor, "i    def perimeter(self):<CR>", "")
-    typed(editor, "        return 2 *", "        return 2 *")
+    types_a_return(editor)
     assert not world.daemon_is_up()
     editor.command("Llmd start")
-    wait(world.daemon_is_up, "another daemon", timeout_s=90)
-    editor.keys(" ")
-    shown(editor)
+    shows_of_another(editor, world)
 
 
 @scenario("real")
@@ -48,8 +43,16 @@ def ended_while_resting(world: World) -> None:
     pid = world.pid
     os.kill(pid, signal.SIGTERM)
     wait(lambda: not psutil.pid_exists(pid), "the daemon's end")
+    types_a_return(editor)
+    shows_of_another(editor, world)
+
+
+def types_a_return(editor: Editor) -> None:
     typed(editor, "i    def perimeter(self):<CR>", "")
     typed(editor, "        return 2 *", "        return 2 *")
+
+
+def shows_of_another(editor: Editor, world: World) -> None:
     wait(world.daemon_is_up, "another daemon", timeout_s=90)
     editor.keys(" ")
     shown(editor)
@@ -67,10 +70,6 @@ def killed_while_silent(world: World) -> None:
     finally:
         os.kill(pid, signal.SIGKILL)
     wait(lambda: after_a_key(editor) in ("ready", "thinking"), "another daemon", timeout_s=90)
-
-
-def status(editor: Editor) -> str:
-    return str(editor.value(STATUSLINE))
 
 
 def after_a_key(editor: Editor) -> str:

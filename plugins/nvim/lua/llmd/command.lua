@@ -22,11 +22,12 @@ local function say(text)
   vim.api.nvim_echo({ { text } }, true, {})
 end
 
-local function then_connect(args)
-  daemon.run(args, function(text, problem)
+--- `done`, where it has been done.
+local function order(verb, done)
+  daemon.run({ verb }, function(text, problem)
     say(problem and 'llmd: ' .. problem or text ~= '' and text or 'llmd: done')
     if not problem then
-      channel.connect_anew()
+      done()
     end
   end)
 end
@@ -51,21 +52,18 @@ function actions.why()
 end
 
 function actions.start()
-  then_connect({ 'start' })
+  order('start', channel.connect_anew)
 end
 
 --- One that was killed could not say that nobody wants it back.
 function actions.stop()
-  daemon.run({ 'stop' }, function(text, problem)
-    say(problem and 'llmd: ' .. problem or text ~= '' and text or 'llmd: stopped')
-    if not problem then
-      reach.then_do('stay')
-    end
+  order('stop', function()
+    reach.then_do('stay')
   end)
 end
 
 function actions.restart()
-  then_connect({ 'restart' })
+  order('restart', channel.connect_anew)
 end
 
 function actions.toggle()

@@ -3,12 +3,18 @@ local config = require('llmd.config')
 
 local M = {}
 
+---@param args string[]
+---@return string[]
+function M.argv(args)
+  local command = config.get('command')
+  return vim.list_extend(type(command) == 'table' and vim.deepcopy(command) or { command }, args)
+end
+
 --- `done(text, problem)`: what it printed, or the last line that says why it failed.
 ---@param args string[]
 ---@param done fun(text: string?, problem: string?)
 function M.run(args, done)
-  local command = config.get('command')
-  local argv = vim.list_extend(type(command) == 'table' and vim.deepcopy(command) or { command }, args)
+  local argv = M.argv(args)
   local function finish(result)
     if result.code == 0 then
       return done(vim.trim(result.stdout), nil)

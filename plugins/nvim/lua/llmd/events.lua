@@ -4,6 +4,7 @@ local channel = require('llmd.channel')
 local config = require('llmd.config')
 local keys = require('llmd.keys')
 local message = require('llmd.message')
+local place = require('llmd.place')
 local suggestion = require('llmd.suggestion')
 
 local M = {}
@@ -27,8 +28,8 @@ local function tell_cursor()
     return
   end
   if buffers.flush(buf) then
-    local place = vim.api.nvim_win_get_cursor(0)
-    channel.send('cursor', { buf = buf, row = place[1] - 1, col_bytes = place[2] })
+    local row, col = place.cursor()
+    channel.send('cursor', { buf = buf, row = row, col_bytes = col })
   end
 end
 

@@ -1,21 +1,20 @@
 --- `:checkhealth llmd`: what is there, and what to do about what is not.
 local channel = require('llmd.channel')
 local config = require('llmd.config')
+local daemon = require('llmd.daemon')
 local keys = require('llmd.keys')
 
 local M = {}
 
 local function ran(args)
-  local command = config.get('command')
-  local argv = vim.list_extend(type(command) == 'table' and vim.deepcopy(command) or { command }, args)
-  local ok, process = pcall(vim.system, argv, { text = true, timeout = 5000 })
+  local ok, process = pcall(vim.system, daemon.argv(args), { text = true, timeout = 5000 })
   return ok and process:wait() or nil
 end
 
 local function check_command()
   local found = ran({ '--version' })
   if not found then
-    local name = vim.iter({ config.get('command') }):flatten():join(' ')
+    local name = table.concat(daemon.argv({}), ' ')
     vim.health.error(('Command `%s` is not found'):format(name), {
       'Install llmd, for instance with `pipx install llmd`',
       "Or say where it is: require('llmd').setup{ command = '/path/to/llmd' }",
@@ -32,11 +31,13 @@ local ADVICE = {
   silent = { '`:Llmd stop`, then `:Llmd start`' },
 }
 
---- One that is stopped or has crashed says nothing of it.
-local function check_answer()
+--- One that was ready; if it has crashed or stands still, it says nothing of it.
+local function check_answer(text)
   local asked = ran({ 'status' })
   if asked and asked.code ~= 0 then
     vim.health.error(vim.trim(asked.stderr), ADVICE.silent)
+  else
+    vim.health.ok(text)
   end
 end
 
@@ -47,7 +48,7 @@ local function check_daemon()
     text = text .. ': ' .. engine.reason
   end
   if engine.state == 'ready' then
-    vim.health.ok(text)
+    check_answer(text)
   elseif ADVICE[engine.state] then
     vim.health.error(text, ADVICE[engine.state])
   else
@@ -94,7 +95,6 @@ function M.check()
   vim.health.start('llmd')
   if check_command() then
     check_daemon()
-    check_answer()
   end
   check_keys()
   check_rivals()

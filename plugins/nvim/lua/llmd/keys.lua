@@ -53,19 +53,24 @@ function M.pressed(name)
   return fall_back(name)
 end
 
---- Of all buffers: one of the first buffer's own is there as well, and goes before ours.
-local function map_of(key)
+--- A map of the first buffer's own is there as well, and goes before ours.
+local function global_map(key)
+  local found = vim.fn.maparg(key, 'i', false, true)
+  if found.buffer ~= 1 then
+    return found
+  end
   for _, map in ipairs(vim.api.nvim_get_keymap('i')) do
-    if map.lhsraw == raw(key) or map.lhsrawalt == raw(key) then
+    if map.lhsraw == found.lhsraw then
       return map
     end
   end
+  return {}
 end
 
 local function keep_older_map(name, key)
   local lhs = '<Plug>(llmd-else-' .. name .. ')'
-  local older = map_of(key)
-  if not older then
+  local older = global_map(key)
+  if vim.tbl_isempty(older) then
     if not key:find('^<M%-.>$') then -- which would type its sign
       vim.keymap.set('i', lhs, key)
     end

@@ -167,7 +167,6 @@ enddef
 def Initialize()
   n_waiting = 0
   is_stalled = false
-  heard_at = reltime()
   asked_at = reltime()
   Ask('initialize', {
     processId: getpid(),

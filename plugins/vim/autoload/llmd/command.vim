@@ -23,22 +23,12 @@ export def Run(verb: string)
   endif
 enddef
 
-# Those after which there is another daemon.
-def Renew(verb: string)
+# `Then`, where it has been done.
+def Order(verb: string, Then: func)
   daemon.Run([verb], (said, problem) => {
     Say(Words(said, problem))
     if problem == ''
-      reach.BeginAnew()
-    endif
-  })
-enddef
-
-# One that was killed could not say that nobody wants it back.
-def Stop()
-  daemon.Run(['stop'], (said, problem) => {
-    Say(Words(said, problem))
-    if problem == ''
-      reach.Follow('stay')
+      Then()
     endif
   })
 enddef
@@ -95,9 +85,10 @@ enddef
 verbs = {
   status: () => Here(['status']),
   why: () => Here(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
-  start: () => Renew('start'),
-  stop: () => Stop(),
-  restart: () => Renew('restart'),
+  start: () => Order('start', () => reach.BeginAnew()),
+  # One that was killed could not say that nobody wants it back.
+  stop: () => Order('stop', () => reach.Follow('stay')),
+  restart: () => Order('restart', () => reach.BeginAnew()),
   toggle: () => Toggle(),
   log: () => Log(),
   health: () => health.Open(),

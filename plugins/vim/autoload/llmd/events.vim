@@ -33,8 +33,12 @@ def TellCursor()
     return
   endif
   if documents.Bring()
-    channel.Notify('llmd/cursor', {uri: documents.Uri(bufnr()), position: place.Position()})
+    SendCursor()
   endif
+enddef
+
+def SendCursor()
+  channel.Notify('llmd/cursor', {uri: documents.Uri(bufnr()), position: place.Position()})
 enddef
 
 export def InsertEnter()
@@ -54,9 +58,7 @@ def Rest()
   if options.Get('auto')
     suggestion.AskSoon()
   else
-    channel.Notify('llmd/cursor', {
-      uri: documents.Uri(bufnr()), position: place.Position(),
-    })
+    SendCursor()
   endif
 enddef
 
