@@ -12,11 +12,10 @@ from shutil import which
 import pytest
 
 from tests.editors.driver import wait
-from tests.support.daemon import GREEDY, RunningDaemon
+from tests.support.daemon import RunningDaemon
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "editors" / "emacs.md"
 ELISP = re.compile(r"^```elisp\n(.*?)^```$", re.M | re.S)
-PATIENT = GREEDY + "[completion]\ndeadline_ms = 60000\n"
 # Nothing of the user's, no compiling behind the scenes, and patience with a busy machine.
 FRAME = """
 (setq inhibit-startup-screen t make-backup-files nil native-comp-deferred-compilation nil)
@@ -73,30 +72,24 @@ class Emacs:
 
 
 @pytest.fixture
-def daemon(models_dir: Path, tmp_path: Path) -> Iterator[RunningDaemon]:
-    with RunningDaemon(models_dir, tmp_path, PATIENT) as running:
-        yield running
-
-
-@pytest.fixture
-def emacs(daemon: RunningDaemon, tmp_path: Path) -> Iterator[Emacs]:
+def emacs(patient: RunningDaemon, tmp_path: Path) -> Iterator[Emacs]:
     if reason := missing():
         pytest.skip(reason)
     file = tmp_path / "circle.py"
     file.write_text(CODE)
-    editor = Emacs(daemon, tmp_path, file)
+    editor = Emacs(patient, tmp_path, file)
     yield editor
     editor.close()
 
 
 def test_emacs_shows_and_takes_a_completion(
-    emacs: Emacs, daemon: RunningDaemon, tmp_path: Path
+    emacs: Emacs, patient: RunningDaemon, tmp_path: Path
 ) -> None:
     wait(lambda: "[eglot:" in emacs.screen(), "eglot is connected")
     emacs.keys("M->")
     emacs.type("ra")
     wait(lambda: "self.radius" in emacs.screen().rpartition("return 2")[2], "the text shows")
-    assert daemon.counts()["n_decoded"] > 0
+    assert patient.counts()["n_decoded"] > 0
     emacs.keys("Enter")
     emacs.keys("C-x", "C-s")
     saved = f"{CODE}radius"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,17 +13,10 @@ from tests.editors.driver import wait
 from tests.editors.steps import CODE, begun
 from tests.editors.vim import VimEditor
 from tests.editors.world import World
-from tests.support.daemon import GREEDY, RunningDaemon
+from tests.support.daemon import RunningDaemon
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "editors" / "vim.md"
 VIMSCRIPT = re.compile(r"^```vim\n(.*?)^```$", re.M | re.S)
-PATIENT = GREEDY + "[completion]\ndeadline_ms = 60000\n"
-
-
-@pytest.fixture
-def patient(models_dir: Path, tmp_path: Path) -> Iterator[RunningDaemon]:
-    with RunningDaemon(models_dir, tmp_path, PATIENT) as running:
-        yield running
 
 
 @pytest.mark.parametrize(
