@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,6 @@ OLD_MAPS = {
     "keys": "vim.keymap.set('i', '<Tab>', 'old')",
     "a function": "vim.keymap.set('i', '<Tab>', function() vim.api.nvim_put({ 'old' }, 'c', true,"
     " true) end)",
-    "keys, and others in the first buffer": "vim.keymap.set('i', '<Tab>', 'old');"
-    " vim.keymap.set('i', '<Tab>', 'own', { buffer = true })",
     "keys that are mapped": "vim.cmd('imap <Tab> <F5>'); vim.keymap.set('i', '<F5>', 'old')",
 }
 
@@ -78,6 +77,16 @@ def test_a_map_that_was_there_has_the_key_when_nothing_shows(
     shows(editor, "self.radius")
     editor.keys(ACCEPT)
     has_line(editor, "xold = self.radius")
+
+
+def test_a_map_of_the_first_buffers_own_hides_no_older_one(world: World) -> None:
+    world.says("")
+    own = "vim.cmd('autocmd BufRead * ++once inoremap <buffer> <Tab> own')"
+    setup = f"vim.keymap.set('i', '<Tab>', 'old'); {own}"
+    with closing(NeovimEditor(world.environment, world.file(""), BINARY, setup=setup)) as editor:
+        connected(editor)
+        editor.open(world.file(""))
+        typed(editor, "ix<Tab>", "xold")
 
 
 @pytest.mark.parametrize("key", ["<M-Right>", "<M-C-Right>", "<M-]>", "<M-[>", "<C-]>"])

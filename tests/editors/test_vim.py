@@ -25,7 +25,6 @@ from tests.editors.steps import (
     in_mode,
     says,
     shows,
-    status,
     typed,
 )
 from tests.editors.vim import PLUGIN, START_S, VimEditor, require_vim
@@ -294,7 +293,7 @@ def test_without_a_model_there_is_one_message(alone: RunningDaemon, tmp_path: Pa
     try:
         wait(lambda: "llmd" in editor.command("messages"), "a message")
         typed(editor, "Goy = ", "y = ")
-        wait(lambda: status(editor).startswith("failed"), "the state")
+        wait(lambda: editor.value("llmd#state#Engine().state") == "failed", "the state")
         assert editor.command("messages").count("llmd:") == 1
     finally:
         editor.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import time
 
 import psutil
 
@@ -31,9 +33,35 @@ def stopped_and_started(world: World) -> None:
     editor.command("Llmd stop")
     wait(lambda: status(editor).startswith("stopped"), "a status that says so")
     types_a_return(editor)
+    assert status(editor).startswith("stopped")
     assert not world.daemon_is_up()
     editor.command("Llmd start")
     shows_of_another(editor, world)
+
+
+@scenario("real")
+def stopped_while_stuck(world: World) -> None:
+    """It is killed then, and can tell nobody that the user wanted it so."""
+    editor = begun(world)
+    pid = world.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        editor.command("Llmd stop")
+        wait(lambda: not psutil.pid_exists(pid), "its end")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    editor.keys("i")
+    wait(lambda: after_a_key(editor).startswith("stopped"), "a status that says so")
+    types_on_past_the_looks(editor)
+    assert status(editor).startswith("stopped")
+    assert not world.daemon_is_up()
+
+
+def types_on_past_the_looks(editor: Editor) -> None:
+    """Longer than a plugin waits for a daemon that restarts by itself."""
+    end_s = time.monotonic() + 3
+    wait(lambda: after_a_key(editor) != "" and time.monotonic() > end_s, "the time")
 
 
 @scenario("real")

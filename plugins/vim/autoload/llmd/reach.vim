@@ -26,7 +26,7 @@ var is_hurried = true
 var timer = 0
 
 export def WhyClosed(): string
-  return why_closed
+  return then == 'stay' ? STOPPED : why_closed
 enddef
 
 export def Socket(): string
@@ -121,7 +121,7 @@ export def Follow(what: string)
 enddef
 
 export def Lost()
-  why_closed = then == 'stay' ? STOPPED : 'connecting'
+  why_closed = 'connecting'
   if then == 'on_demand'
     is_beginning = false
     is_hurried = true
