@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from llmd.config_text import Key, keys
-from llmd.llama_flags import flags_of
+from llmd.cli.llama_flags import flags_of
+from llmd.config.parse import Key, keys
 
 INTRO = """\
 # Configuration

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from llmd.engine.llama import Model as Gguf
-from llmd.models.builtin import FIM_TOKEN_IDS, fetch_base
+from llmd.models.pull.builtin import FIM_TOKEN_IDS, fetch_base
+from llmd.worker.llama import Model as Gguf
 from training import holes, leak
 from training.layout import MAX_TOKENS, Tokenize, Tokens, lay_out
 from training.model import SMOLLM2_135M, Model, is_faster_halved

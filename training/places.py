@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from llmd.eval.sets import Sample
+from llmd.cli.eval.sets import Sample
 from llmd.postprocess.brackets import CLOSER_OF, count
 from training.__main__ import corpus
 from training.holes import code_lines

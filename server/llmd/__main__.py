@@ -1,3 +1,3 @@
-from llmd.cli import main
+from llmd.cli.main import main
 
 raise SystemExit(main())

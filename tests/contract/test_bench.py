@@ -16,7 +16,7 @@ import psutil
 import pytest
 from tests.support.daemon import RunningDaemon
 
-from llmd import sigterm
+from llmd import signals
 
 START = "def area(radius):\n    return 3.14 * radius\n\n\ndef volume(radius):\n"
 KEYS = "    return area("
@@ -201,5 +201,5 @@ def test_a_terminated_benchmark_takes_its_daemon_along(here: RunningDaemon) -> N
         assert psutil.pid_exists(pid)
         bench.terminate()
         bench.wait()
-    assert bench.returncode == sigterm.EXIT_CODE
+    assert bench.returncode == signals.EXIT_CODE
     assert not psutil.pid_exists(pid)

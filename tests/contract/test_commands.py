@@ -157,7 +157,7 @@ def test_a_wheel_has_all_that_is_needed_outside_the_checkout(
     subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True, cwd=tmp_path)
     (wheel,) = tmp_path.glob("llmd-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "llmd/models/smollm2-135m-fim-lora-f16.gguf" in names
+    assert "llmd/models/pull/smollm2-135m-fim-lora-f16.gguf" in names
     assert not [name for name in names if name.startswith("tests")]
     for editor in ("nvim", "vim"):
         own = [path for path in (ROOT / "plugins" / editor).rglob("*") if path.is_file()]

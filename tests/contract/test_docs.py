@@ -58,14 +58,14 @@ def test_a_command_of_the_docs_runs(daemon: RunningDaemon, tmp_path: Path, comma
 
 @pytest.mark.parametrize(("name", "text"), _blocks("toml"))
 def test_the_config_of_the_docs_is_accepted(name: str, text: str) -> None:
-    from llmd.config_text import parse
+    from llmd.config.parse import parse
 
     if not _is_catalog(text):
         assert parse(text, name)
 
 
 def test_the_catalog_of_the_docs_is_accepted() -> None:
-    from llmd.models.entries import entry_of, rows_of
+    from llmd.models.catalog_schema import entry_of, rows_of
 
     ((name, text),) = (block for block in _blocks("toml") if _is_catalog(block[1]))
     ((model, row),) = rows_of(tomllib.loads(text), name).items()

@@ -6,11 +6,12 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from llmd import cli, daemon
-from llmd.engine.service import EngineService
+from llmd.cli import main
+from llmd.daemon import daemon
+from llmd.engine.client import EngineService
 
 COMMAND = (sys.executable, "-m", "tests.editors.fixed_worker")
 
 if __name__ == "__main__":
     daemon.EngineService = partial(EngineService, command=COMMAND)  # type: ignore[assignment,misc]
-    sys.exit(cli.main())
+    sys.exit(main.main())

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from llmd.engine import frames
-from llmd.engine.flags import Flags
-from llmd.engine.frames import Done, Infer, Load, Loaded, Partial, unanswered
-from llmd.trace import Cost
+from llmd.completion.trace import Cost
+from llmd.engine import messages
+from llmd.engine.cancel_flags import Flags
+from llmd.engine.messages import Done, Infer, Load, Loaded, Partial, unanswered
 
 VARIABLE = "LLMD_FIXED_TEXT"
 SAID = "said"  # beside it: the monotonic time of the latest text, in ns
@@ -33,17 +33,17 @@ class Worker:
         self._lock = threading.Lock()
 
     def serve(self) -> None:
-        splitter = frames.Splitter()
+        splitter = messages.Splitter()
         while data := self._link.recv(1 << 16):
-            for frame in map(frames.decode_to_worker, splitter.feed(data)):
+            for frame in map(messages.decode_to_worker, splitter.feed(data)):
                 if isinstance(frame, Load):
                     self._send(LOADED)
                 elif isinstance(frame, Infer):
                     threading.Thread(target=self._answer, args=(frame,), daemon=True).start()
 
-    def _send(self, frame: frames.FromWorker) -> None:
+    def _send(self, frame: messages.FromWorker) -> None:
         with self._lock:
-            self._link.sendall(frames.encode(frame))
+            self._link.sendall(messages.encode(frame))
 
     def _answer(self, asked: Infer) -> None:
         if asked.background or asked.is_prefill:

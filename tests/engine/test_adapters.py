@@ -10,10 +10,10 @@ from gguf import GGUFWriter
 from tests.support import gguf_bytes
 
 from llmd.config import Engine
-from llmd.engine import frames
-from llmd.engine.llama import Logits
-from llmd.engine.loading import load_engine
+from llmd.engine import messages
 from llmd.errors import ModelError
+from llmd.worker.llama import Logits
+from llmd.worker.loader import load_engine
 
 N_IN, N_OUT, RANK, ALPHA = 32, 32, 2, 4.0
 NAME = "blk.0.ffn_up.weight"
@@ -46,7 +46,9 @@ def lora(path: Path, architecture: str = "llama", name: str = NAME) -> Path:
 
 def logits(model: Path, *adapters: tuple[str, float]) -> Logits:
     flag = np.zeros(2, np.uint8)
-    load = frames.Load(str(model), "auto", Engine(threads=1, cache_type_k="f16"), adapters=adapters)
+    load = messages.Load(
+        str(model), "auto", Engine(threads=1, cache_type_k="f16"), adapters=adapters
+    )
     engine, _ = load_engine(load, flag.ctypes.data, lambda _: None)
     engine.context.clear()
     assert engine.context.decode([1, 2, 3], 0, 1) == 0

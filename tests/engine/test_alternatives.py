@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.real_engine import RealEngine, load_real_engine, places
 
-from llmd.engine.decode import MAX_ALTERNATIVES
-from llmd.engine.frames import Done
+from llmd.engine.messages import Done
+from llmd.worker.generate import MAX_ALTERNATIVES
 
 N_PLACES, N_TOKENS = 8, 4
 pytestmark = pytest.mark.timeout(900)

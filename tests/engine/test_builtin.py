@@ -15,9 +15,10 @@ from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
 from tests.support.builtin import base_path, builtin_path
 from tests.support.raw_llama import RawModel, raw_model
 
-from llmd import sigterm
+from llmd import signals
 from llmd.errors import ModelError
-from llmd.models import builtin, store
+from llmd.models import resolve
+from llmd.models.pull import builtin
 from llmd.prompt.families import Role, recognise
 
 pytestmark = pytest.mark.timeout(300)
@@ -114,7 +115,7 @@ def test_terminated_pull_leaves_nothing(models: Path, stage: str) -> None:
         assert any(line.strip() == stage for line in pull.stdout)
         pull.terminate()
         pull.stdout.read()
-    assert pull.returncode == sigterm.EXIT_CODE
+    assert pull.returncode == signals.EXIT_CODE
     assert left_in(models) == set()
 
 
@@ -131,10 +132,10 @@ def test_pull_removes_what_a_killed_pull_left(
 
 
 def test_second_pull_makes_nothing(models: Path) -> None:
-    made = models / store.BUILTIN_FILE
+    made = models / resolve.BUILTIN_FILE
     made.touch()
     assert builtin.pull_builtin(quiet) == made
-    assert left_in(models) == {store.BUILTIN_FILE}
+    assert left_in(models) == {resolve.BUILTIN_FILE}
 
 
 def test_merged_file_says_what_it_is() -> None:
@@ -193,13 +194,13 @@ def test_merged_model_fills_lines(merged: RawModel) -> None:
 class TestModelPath:
     def test_builtin_that_was_not_pulled(self, models: Path) -> None:
         with pytest.raises(ModelError) as error:
-            store.model_path("builtin")
+            resolve.model_path("builtin")
         text = "Model `builtin` is not on this machine; run `llmd pull builtin`"
         assert str(error.value) == text
 
     def test_builtin(self, models: Path) -> None:
-        (models / store.BUILTIN_FILE).touch()
-        assert store.model_path("builtin") == models / store.BUILTIN_FILE
+        (models / resolve.BUILTIN_FILE).touch()
+        assert resolve.model_path("builtin") == models / resolve.BUILTIN_FILE
 
     @pytest.mark.parametrize(("name", "state"), [("x.gguf", "does not exist"), ("", "is not a")])
     def test_no_such_file(
@@ -207,11 +208,11 @@ class TestModelPath:
     ) -> None:
         monkeypatch.setenv("LLMD_CONFIG", "/etc/llmd.toml")
         with pytest.raises(ModelError) as error:
-            store.model_path(os.path.join(models, name))
+            resolve.model_path(os.path.join(models, name))
         assert state in str(error.value)
         assert str(error.value).endswith("; set `model` in /etc/llmd.toml to a GGUF file")
 
     def test_home(self, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(models))
         (models / "x.gguf").touch()
-        assert store.model_path("~/x.gguf") == models / "x.gguf"
+        assert resolve.model_path("~/x.gguf") == models / "x.gguf"

@@ -9,12 +9,12 @@ from tests.support.toy_gguf import special_spellings, write_vocabulary
 from tests.support.vocabularies import vocabulary_path
 
 from llmd.context.window import Excerpt
-from llmd.engine.llama import Model, Vocabulary
 from llmd.models.catalog import catalog
-from llmd.models.entries import Entry
-from llmd.models.refs import HubFile
+from llmd.models.catalog_schema import Entry
+from llmd.models.references import HubFile
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import FAMILIES, Family, by_name, recognise
+from llmd.worker.llama import Model, Vocabulary
 
 NAMES = {
     "smollm2-fim": "SmolLM2-135M-FIM",

@@ -10,7 +10,7 @@ from tests.support.fault_engine import until
 
 from llmd import machine
 from llmd.config import CacheType, Config, Engine, Sampling
-from llmd.engine.service import EngineService
+from llmd.engine.client import EngineService
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 

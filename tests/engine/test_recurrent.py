@@ -11,13 +11,13 @@ from tests.support.toy_mamba import write_mamba
 
 from llmd.config import Engine as EngineConfig
 from llmd.config import Sampling
-from llmd.engine.decode import infer
-from llmd.engine.frames import Done, Infer, Load
-from llmd.engine.layout import Engine
-from llmd.engine.loading import load_engine
-from llmd.engine.slots import Slots
+from llmd.engine.messages import Done, Infer, Load
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
+from llmd.worker.generate import infer
+from llmd.worker.loader import load_engine
+from llmd.worker.prompt_tokens import Engine
+from llmd.worker.slots import Slots
 
 TEXTS = {1: "def first(a):\n    retu" * 8, 2: "x = [1, 2, 3]\nfor y in" * 8}
 

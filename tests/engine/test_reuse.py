@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.support.real_engine import RealEngine, load_real_engine, places
 
-from llmd.engine.layout import lay_out
 from llmd.prompt.build import Piece
+from llmd.worker.prompt_tokens import lay_out
 
 # A prefill on a busy machine takes many times what it takes alone.
 pytestmark = pytest.mark.timeout(900)

@@ -17,9 +17,9 @@ from tests.support.real_engine import GREEDY, RealEngine, load_real_engine, plac
 
 from llmd.config import Config
 from llmd.context.window import Excerpt
-from llmd.engine.frames import Done, Loaded
+from llmd.engine.client import EngineService
 from llmd.engine.job import Job
-from llmd.engine.service import EngineService
+from llmd.engine.messages import Done, Loaded
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import by_name

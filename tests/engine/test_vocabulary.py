@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.support.vocabularies import NAMES, vocabulary_path
 
 from llmd.context.window import Excerpt
-from llmd.engine.heal import Table, n_taken_back
-from llmd.engine.layout import DROP_STEP, MAX_TYPED, Engine, drops, lay_out
-from llmd.engine.llama import Model, Vocabulary
 from llmd.prompt.build import build
 from llmd.prompt.families import Match, Order, recognise
+from llmd.worker.llama import Model, Vocabulary
+from llmd.worker.prompt_tokens import DROP_STEP, MAX_TYPED, Engine, drops, lay_out
+from llmd.worker.token_healing import Table, n_taken_back
 
 EXCERPT = Excerpt("def add(a, b):\n    ", "\n\nprint(add(1, 2))\n", "    ", "", "print(add(1, 2))")
 SPECIALS = (

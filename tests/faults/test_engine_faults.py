@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from llmd.engine import service, ticks
-from llmd.engine.frames import Done
-from llmd.engine.life import MAX_DEATHS
-from llmd.engine.service import EngineService
-from llmd.trace import Cost
+from llmd.completion.trace import Cost
+from llmd.engine import client, ticks
+from llmd.engine.client import EngineService
+from llmd.engine.messages import Done
+from llmd.engine.supervisor import MAX_DEATHS
 from tests.support.fault_engine import Asked, ready, running, starts, until
 from tests.support.fault_worker import LAST_WORDS, LOAD_FAILED, TEXT
 
@@ -138,7 +138,7 @@ async def test_a_worker_that_says_nothing_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, stop: bool
 ) -> None:
     monkeypatch.setattr(ticks, "STUCK_S", 2)
-    monkeypatch.setattr(service, "GRACE_MS", 0)
+    monkeypatch.setattr(client, "GRACE_MS", 0)
     async with running(mode, tmp_path) as engine:
         pid = await ready(engine)
         if stop:

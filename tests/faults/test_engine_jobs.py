@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from llmd.config import Sampling
-from llmd.engine import frames, service
+from llmd.engine import client, messages
+from llmd.engine.client import EngineService
 from llmd.engine.job import Job
-from llmd.engine.service import EngineService
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from tests.support.fault_engine import LONG_MS, PATIENCE_S, Asked, ready, running, until
@@ -36,7 +36,7 @@ async def text_of(job: Job) -> str:
 
 
 def is_refused(job: Job) -> bool:
-    return job.finished.done() and job.finished.result() == frames.unanswered(job.id, "cancelled")
+    return job.finished.done() and job.finished.result() == messages.unanswered(job.id, "cancelled")
 
 
 @pytest.mark.parametrize(("slot", "flag"), [(1, GENTLE), (2, HARD), (0, HARD)])
@@ -90,7 +90,7 @@ async def test_it_neither_wakes_a_model_nor_keeps_it_awake(tmp_path: Path) -> No
 
 
 async def test_no_timer_answers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "GRACE_MS", 0)
+    monkeypatch.setattr(client, "GRACE_MS", 0)
     async with running("ok", tmp_path) as engine:
         await ready(engine)
         behind = ask(engine, 1, background=True, deadline_ms=1)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.config import Config
-from llmd.engine import frames, life
+from llmd.engine import messages, supervisor
+from llmd.engine.client import EngineService
 from llmd.engine.process import Hearing
-from llmd.engine.service import EngineService
 from llmd.errors import EngineError, ModelError
 from tests.support.fault_engine import Asked, ready, running, starts
 from tests.support.fault_worker import garbage
@@ -27,8 +27,8 @@ N_GARBAGE_WORKERS = max(8, N_FAULTS // 200)
 def _is_refused(data: bytes) -> bool:
     """Whether the bytes alone tell that they are no frame."""
     try:
-        for body in frames.Splitter().feed(data):
-            frames.decode_from_worker(body)
+        for body in messages.Splitter().feed(data):
+            messages.decode_from_worker(body)
     except ValueError:
         return True
     return False
@@ -41,7 +41,7 @@ async def test_a_worker_that_speaks_nonsense_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 5, with real workers."""
-    monkeypatch.setattr(life, "DEATHS_WITHIN_S", 0.0)
+    monkeypatch.setattr(supervisor, "DEATHS_WITHIN_S", 0.0)
     seeds = REFUSED_SEEDS[:N_GARBAGE_WORKERS]
     pid: int | None = None
     async with running("garbage_frame", tmp_path) as engine:
@@ -85,14 +85,14 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
 
 @given(st.lists(st.binary(max_size=300), max_size=6))
 def test_bytes_of_any_kind_are_frames_or_a_value_error(chunks: list[bytes]) -> None:
-    splitter = frames.Splitter()
+    splitter = messages.Splitter()
     for chunk in chunks:
         try:
             bodies = list(splitter.feed(chunk))
         except ValueError:
             return
         for body in bodies:
-            for decode in (frames.decode_from_worker, frames.decode_to_worker):
+            for decode in (messages.decode_from_worker, messages.decode_to_worker):
                 try:
                     decode(body)
                 except ValueError:
@@ -101,9 +101,9 @@ def test_bytes_of_any_kind_are_frames_or_a_value_error(chunks: list[bytes]) -> N
 
 @given(st.binary(max_size=200))
 def test_a_body_of_any_kind_is_a_frame_or_a_value_error(body: bytes) -> None:
-    for decode in (frames.decode_from_worker, frames.decode_to_worker):
+    for decode in (messages.decode_from_worker, messages.decode_to_worker):
         try:
             decoded = decode(body)
         except ValueError:
             continue
-        assert isinstance(decoded, frames.ToWorker | frames.FromWorker)
+        assert isinstance(decoded, messages.ToWorker | messages.FromWorker)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from llmd.cli.location import place_params
 from llmd.errors import BadInput
-from llmd.place import place_params
 from tests.support.daemon import RunningDaemon
 from tests.support.rawlsp import MB
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmd.errors import ModelError
-from llmd.models.header import check_model
+from llmd.models.gguf.header import check_model
 from llmd.prompt.families import FAMILIES
 from tests.support.gguf_bytes import (
     ARRAY,

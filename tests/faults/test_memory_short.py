@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llmd.daemon import Daemon
-from llmd.engine.pressure import ALL, NO_BACKGROUND, NO_PARKED, UNLOADED, Pressure
-from llmd.logs import LastError
-from llmd.settings import load_settings
+from llmd.config.load import load_settings
+from llmd.daemon.daemon import Daemon
+from llmd.daemon.logs import LastError
+from llmd.engine.memory_pressure import ALL, NO_BACKGROUND, NO_PARKED, UNLOADED, Pressure
 from tests.support.fault_engine import Asked, ready, running, starts, until
 from tests.support.fault_worker import ENOUGH_LESS, NEEDS_LESS, STARTS, TEXT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmd.config import Config
-from llmd.engine.service import EngineService
+from llmd.engine.client import EngineService
 from tests.support.fault_engine import Asked, ready, starts, until
 from tests.support.fault_worker import BY_NAME, LAST_WORDS, LOAD_FAILED, TEXT
 

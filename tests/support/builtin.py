@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd.models import builtin
+from llmd.models.pull import builtin
 
 
 def builtin_path() -> Path:

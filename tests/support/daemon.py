@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmd.transport.control import Control
+from llmd.bridge.daemon_client import Control
 
 T = TypeVar("T")
 GREEDY = '[sampling]\nprofile = "greedy"\n'

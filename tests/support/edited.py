@@ -13,17 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmd.cli.eval.trace_pauses import read
 from llmd.config import Config
+from llmd.context.request import look
 from llmd.context.window import Excerpt
 from llmd.document.store import Document, open_document
 from llmd.document.text import Position
-from llmd.engine.decode import infer
-from llmd.engine.frames import Done, Infer
-from llmd.eval.pauses import read
-from llmd.look import look
+from llmd.engine.messages import Done, Infer
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import build
 from llmd.prompt.families import Order, typed_of
+from llmd.worker.generate import infer
 from tests.support.real_engine import GREEDY, NEAR_TIE, RealEngine, load_real_engine
 
 N_BEFORE = 5  # edits before a place that are asked about too

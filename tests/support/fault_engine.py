@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from llmd.config import Config, Sampling
-from llmd.engine.frames import Done
+from llmd.engine.client import EngineService
 from llmd.engine.job import Job
-from llmd.engine.service import EngineService
+from llmd.engine.messages import Done
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from tests.support.fault_worker import STARTS

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from llmd.engine import frames
-from llmd.engine.flags import Flags
-from llmd.engine.frames import Done, FromWorker, Infer, Load, Loaded, LoadFailed, Loading
-from llmd.trace import Cost
+from llmd.completion.trace import Cost
+from llmd.engine import messages
+from llmd.engine.cancel_flags import Flags
+from llmd.engine.messages import Done, FromWorker, Infer, Load, Loaded, LoadFailed, Loading
 
 STARTS = "FAULT_WORKER_STARTS"
 TEXT = "answered"
@@ -41,23 +41,23 @@ class Link:
         self._socket.setblocking(True)
 
     def send(self, frame: FromWorker) -> None:
-        self.write(frames.encode(frame))
+        self.write(messages.encode(frame))
 
     def write(self, data: bytes) -> None:
         self._socket.sendall(data)
 
-    def arrivals(self) -> Iterator[frames.ToWorker]:
+    def arrivals(self) -> Iterator[messages.ToWorker]:
         """Until the daemon has gone."""
-        splitter = frames.Splitter()
+        splitter = messages.Splitter()
         while data := self._socket.recv(1 << 16):
-            yield from map(frames.decode_to_worker, splitter.feed(data))
+            yield from map(messages.decode_to_worker, splitter.feed(data))
 
 
 def garbage(seed: int) -> bytes:
     """Bytes of four kinds: noise, a true length with noise, a broken frame, a wrong value."""
     made = random.Random(seed)
     noise = made.randbytes(made.randint(8, 400))
-    done = bytearray(frames.encode(Done(1, TEXT, "eog", Cost(n_prompt=9))))
+    done = bytearray(messages.encode(Done(1, TEXT, "eog", Cost(n_prompt=9))))
     kind = seed % 4
     if kind == 0:
         return b"\xff\xff\xff\xff" + noise

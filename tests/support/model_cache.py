@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmd.engine.cache import State
+from llmd.worker.kv_cache import State
 
 PRE, SUF, MID = 1, 2, 3  # no character of a text
 N_PREFIX, N_SUFFIX, STEP = 12, 6, 4  # characters, one token each

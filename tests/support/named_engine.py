@@ -12,11 +12,12 @@ import time
 from functools import partial
 from pathlib import Path
 
-from llmd import cli, daemon
-from llmd.engine import frames
-from llmd.engine.frames import Done, Infer, Load, Loaded
-from llmd.engine.service import EngineService
-from llmd.trace import Cost
+from llmd.cli import main
+from llmd.completion.trace import Cost
+from llmd.daemon import daemon
+from llmd.engine import messages
+from llmd.engine.client import EngineService
+from llmd.engine.messages import Done, Infer, Load, Loaded
 
 NO_ROOM = "LLMD_TEST_NO_ROOM"
 COMMAND = (sys.executable, "-m", "tests.support.named_engine")
@@ -35,16 +36,16 @@ def loaded(name: str) -> Loaded:
 
 
 def serve(link: socket.socket) -> None:
-    name, splitter = "", frames.Splitter()
+    name, splitter = "", messages.Splitter()
     while data := link.recv(1 << 16):
-        for frame in map(frames.decode_to_worker, splitter.feed(data)):
+        for frame in map(messages.decode_to_worker, splitter.feed(data)):
             if isinstance(frame, Load):
                 name = Path(frame.path).stem
                 while held(Path(frame.path)).exists():
                     time.sleep(LOOK_S)
-                link.sendall(frames.encode(loaded(name)))
+                link.sendall(messages.encode(loaded(name)))
             elif isinstance(frame, Infer):
-                link.sendall(frames.encode(_done(name, frame)))
+                link.sendall(messages.encode(_done(name, frame)))
 
 
 def _done(name: str, asked: Infer) -> Done:
@@ -61,4 +62,4 @@ if __name__ == "__main__":
     daemon.EngineService = partial(  # type: ignore[assignment,attr-defined]
         EngineService, command=COMMAND, has_room=lambda *_: has_room
     )
-    sys.exit(cli.main())
+    sys.exit(main.main())

@@ -70,7 +70,7 @@ def raw_model(path: Path, adapter: Path | None = None) -> Iterator[RawModel]:
     llama_cpp.llama_backend_init()
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = 0
-    params.use_extra_bufts = False  # as engine/llama/model has it on a CPU with AMX
+    params.use_extra_bufts = False  # as worker/llama/model has it on a CPU with AMX
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
     assert model, f"llama.cpp does not load {path}"
     ctx_params = llama_cpp.llama_context_default_params()

@@ -14,17 +14,17 @@ from pathlib import Path
 from llmd.config import Engine as EngineConfig
 from llmd.config import Sampling
 from llmd.context.window import Excerpt
-from llmd.engine import llama
-from llmd.engine.cache import Cache
-from llmd.engine.decode import infer
-from llmd.engine.frames import Done, Infer
-from llmd.engine.heal import Table
-from llmd.engine.layout import Engine
-from llmd.engine.slots import Slots
-from llmd.models.fit import Machine, plan_load
+from llmd.engine.messages import Done, Infer
+from llmd.models.memory_plan import Machine, plan_load
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import Match, recognise
+from llmd.worker import llama
+from llmd.worker.generate import infer
+from llmd.worker.kv_cache import Cache
+from llmd.worker.prompt_tokens import Engine
+from llmd.worker.slots import Slots
+from llmd.worker.token_healing import Table
 from tests.support.builtin import builtin_path
 
 GREEDY = Sampling(profile="greedy")

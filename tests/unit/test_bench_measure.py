@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from llmd.bench import measure, propose, report
-from llmd.bench.propose import Speed, Way
-from llmd.bench.replay import Replayed, Row, replayed
-from llmd.bench.side import Spent, Tokens, outcome_of
-from llmd.models.fit import Shape
+from llmd.cli.bench import measure, recommend, report
+from llmd.cli.bench.backend import Spent, Tokens, outcome_of
+from llmd.cli.bench.recommend import Speed, Way
+from llmd.cli.bench.replay import Replayed, Row, replayed
+from llmd.models.memory_plan import Shape
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -132,33 +132,33 @@ def test_the_best_way_answers_soonest_at_the_greatest_depth() -> None:
     slow, fast = way("f16"), way("q8_0")
     shallow = speeds(slow, 9999, 9999, depth=0) + speeds(fast, 1, 1, depth=0)
     found = [*shallow, *speeds(slow, 400, 100), *speeds(fast, 500, 110)]
-    assert propose.best_way(found) == fast
-    assert 'cache_type_k = "q8_0"' in propose.proposal(found)
+    assert recommend.best_way(found) == fast
+    assert 'cache_type_k = "q8_0"' in recommend.proposal(found)
 
 
 def test_alike_the_smaller_cache_and_fewer_threads_win() -> None:
     large, small, one = way("f16", kv_bytes=20), way("q8_0"), way("f16", threads=1)
-    assert propose.best_way(speeds(large, 500, 100) + speeds(small, 499, 100)) == small
-    assert propose.best_way(speeds(large, 500, 100) + speeds(one, 499, 100)) == one
+    assert recommend.best_way(speeds(large, 500, 100) + speeds(small, 499, 100)) == small
+    assert recommend.best_way(speeds(large, 500, 100) + speeds(one, 499, 100)) == one
 
 
 def test_the_batch_is_the_smallest_that_is_nearly_as_fast() -> None:
     rates = {1: 100.0, 16: 300.0, 64: 470.0, 256: 500.0}
-    assert propose.best_batch([Speed(way(), 0, n, rate) for n, rate in rates.items()]) == 64
+    assert recommend.best_batch([Speed(way(), 0, n, rate) for n, rate in rates.items()]) == 64
 
 
 def test_a_head_that_cannot_be_quantised_leaves_f16() -> None:
     types = {
-        (each.cache_type_k, each.cache_type_v) for each in propose.ways(Shape(2, 2, 40, 99), 2)
+        (each.cache_type_k, each.cache_type_v) for each in recommend.ways(Shape(2, 2, 40, 99), 2)
     }
     assert types == {("f16", "f16")}
-    assert len(propose.ways(Shape(2, 2, 64, 99), 2)) > 2
+    assert len(recommend.ways(Shape(2, 2, 64, 99), 2)) > 2
 
 
 def test_speeds_in_a_table_and_as_json() -> None:
     found = speeds(way(), 500, 100)
-    lines = propose.speed_table(found).split("\n")
+    lines = recommend.speed_table(found).split("\n")
     assert [cell.strip() for cell in lines[2].split("|")[-3:-1]] == ["100", "500"]
-    told = json.loads(propose.speeds_json({"model": "m"}, found))
+    told = json.loads(recommend.speeds_json({"model": "m"}, found))
     assert told["speeds"][1]["tokens_per_s"] == 500
-    assert "circle" in propose.chart(found)
+    assert "circle" in recommend.chart(found)

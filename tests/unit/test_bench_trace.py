@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.bench.replay import in_turn, n_common
-from llmd.bench.side import Place, place_at
-from llmd.bench.trace import KINDS, Action, actions, applied, kind_of, script, with_closers
-from llmd.eval.pauses import Edit, Patch
+from llmd.cli.bench.backend import Place, place_at
+from llmd.cli.bench.replay import in_turn, n_common
+from llmd.cli.bench.trace import KINDS, Action, actions, applied, kind_of, script, with_closers
+from llmd.cli.eval.trace_pauses import Edit, Patch
 
 
 def edits(*patches: Patch) -> list[Edit]:

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from llmd.bench.editor import text_of, trace_of
-from llmd.bench.events import Events
-from llmd.bench.peer import Peer, version_of
-from llmd.bench.side import Copy, Place
-from llmd.bench.stream import Stream
+from llmd.cli.bench.backend import Copy, Place
+from llmd.cli.bench.events import Events
+from llmd.cli.bench.llama_server import Peer, version_of
+from llmd.cli.bench.lsp_client import text_of, trace_of
+from llmd.cli.bench.stream import Stream
 from llmd.errors import BadInput, DaemonError
 
 EVENTS = b'data: {"content": "a"}\n\n: ping\n\ndata: {"content": "\\n"}\n\ndata: [DONE]\n\n'

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from llmd.engine.cache import Cache
-from llmd.engine.plan import plan
 from llmd.errors import EngineError
+from llmd.worker.kv_cache import Cache
+from llmd.worker.plan import plan
 
 PROMPT = list(range(10))
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from llmd.errors import BadInput, ModelError
 from llmd.models import catalog as catalog_module
-from llmd.models import store
+from llmd.models import resolve
 from llmd.models.catalog import catalog, find, hub_file
-from llmd.models.entries import BITS
-from llmd.models.refs import HubFile, check_endpoint, parse_ref
+from llmd.models.catalog_schema import BITS
+from llmd.models.references import HubFile, check_endpoint, parse_ref
 from llmd.prompt.families import by_name
 
 QWEN_3B = "hf:ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF/qwen2.5-coder-3b-q8_0.gguf"
@@ -135,8 +135,8 @@ def test_a_user_adds_entries_and_replaces_some(mine: Path) -> None:
     assert [*catalog()][-1] == "qwen-mine"
     assert len(catalog()) == len(BUILT_IN) + 1
     assert hub_file("starcoder2-3b") == HubFile("starcoder2-3b", "c/d", "s.gguf")
-    assert store.what_to_pull("qwen-mine") == mine / "q-Q4_0.gguf"
-    assert store.adapters_to_pull("qwen-mine") == (parse_ref("hf:a/b/l.gguf"),)
+    assert resolve.what_to_pull("qwen-mine") == mine / "q-Q4_0.gguf"
+    assert resolve.adapters_to_pull("qwen-mine") == (parse_ref("hf:a/b/l.gguf"),)
     found = find("qwen-mine:q8_0")
     assert found is not None
     assert (found[1].name, found[1].n_bytes, found[1].is_exact) == ("qwen-mine:Q8_0", 7, True)
@@ -148,15 +148,15 @@ def test_an_entry_is_given_to_the_engine_with_its_adapters(mine: Path) -> None:
     model, lora = mine / "q-Q4_0.gguf", mine / "hf/a/b/l.gguf"
     model.touch()
     with pytest.raises(ModelError, match=r"^Adapter `/lora.gguf` of model `qwen-mine` does not"):
-        store.model_laid("qwen-mine")
+        resolve.model_laid("qwen-mine")
     (mine / "catalog.toml").write_text(MINE.replace("/lora.gguf", f"{mine}/lora.gguf"))
     (mine / "lora.gguf").touch()
     with pytest.raises(ModelError, match=r"l.gguf` .* does not exist; run `llmd pull qwen-mine`$"):
-        store.model_laid("qwen-mine")
+        resolve.model_laid("qwen-mine")
     lora.parent.mkdir(parents=True)
     lora.touch()
-    laid = store.model_laid("qwen-mine")
-    assert laid == store.Laid(model, "spm", ((mine / "lora.gguf", 0.5), (lora, 1.0)))
+    laid = resolve.model_laid("qwen-mine")
+    assert laid == resolve.Laid(model, "spm", ((mine / "lora.gguf", 0.5), (lora, 1.0)))
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_a_catalog_that_is_wrong_is_told(mine: Path, text: str, said: str) -> No
         assert str(error.value).startswith(f"Catalog `{mine}/catalog.toml`")
         assert said in str(error.value)
     with pytest.raises(ModelError, match=r"^Catalog `"):  # the engine waits until it is right
-        store.model_path("qwen2.5-coder-7b")
-    assert store.what_to_pull("builtin") is None
+        resolve.model_path("qwen2.5-coder-7b")
+    assert resolve.what_to_pull("builtin") is None
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_what_is_no_name_of_the_hub_is_none() -> None:
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("builtin", store.BUILTIN_FILE),
+        ("builtin", resolve.BUILTIN_FILE),
         ("starcoder2-3b", "hf/QuantFactory/starcoder2-3b-GGUF/starcoder2-3b.Q8_0.gguf"),
         ("qwen2.5-coder-3b", QWEN_3B.replace("hf:", "hf/")),
         (QWEN_3B, QWEN_3B.replace("hf:", "hf/")),
@@ -304,17 +304,17 @@ def test_what_is_no_name_of_the_hub_is_none() -> None:
 )
 def test_a_pulled_model_has_its_place(models: Path, name: str, place: str) -> None:
     with pytest.raises(ModelError) as error:
-        store.model_path(name)
+        resolve.model_path(name)
     assert str(error.value) == f"Model `{name}` is not on this machine; run `llmd pull {name}`"
     (models / place).parent.mkdir(parents=True, exist_ok=True)
     (models / place).touch()
-    assert store.model_path(name) == models / place
+    assert resolve.model_path(name) == models / place
 
 
 def test_a_malformed_reference_in_the_config_is_a_model_that_is_missing() -> None:
     """The engine waits for a model that is missing; any other error would end it."""
     with pytest.raises(ModelError, match=r"^Model reference `hf:a` lacks a part; expected hf:"):
-        store.model_path("hf:a")
+        resolve.model_path("hf:a")
 
 
 @pytest.mark.parametrize(
@@ -336,20 +336,20 @@ def test_a_path_that_is_no_file_is_told(models: Path, name: str, state: str) -> 
     os.mkfifo(models / "fifo")
     (models / "loop").symlink_to(models / "loop")
     with pytest.raises(ModelError) as error:
-        store.model_path(f"{models}/{name}")
+        resolve.model_path(f"{models}/{name}")
     assert str(error.value) == (
         f"Model file `{models}/{name}` {state}; set `model` in /etc/llmd.toml to a GGUF file"
     )
 
 
 def test_what_can_be_pulled(models: Path) -> None:
-    assert store.what_to_pull("builtin") is None
+    assert resolve.what_to_pull("builtin") is None
     first, second, *_ = BUILT_IN["starcoder2-3b"].variants
-    assert store.what_to_pull("starcoder2-3b") == first.source
-    assert store.what_to_pull("starcoder2-3b:q4_k_m") == second.source
-    assert store.what_to_pull(QWEN_3B) == parse_ref(QWEN_3B)
+    assert resolve.what_to_pull("starcoder2-3b") == first.source
+    assert resolve.what_to_pull("starcoder2-3b:q4_k_m") == second.source
+    assert resolve.what_to_pull(QWEN_3B) == parse_ref(QWEN_3B)
     (models / "m.gguf").touch()
-    assert store.what_to_pull(f"{models}/m.gguf") == models / "m.gguf"
+    assert resolve.what_to_pull(f"{models}/m.gguf") == models / "m.gguf"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_what_can_be_pulled(models: Path) -> None:
 )
 def test_a_path_to_nothing_is_told(name: str, expected: str) -> None:
     with pytest.raises(BadInput) as error:
-        store.what_to_pull(name)
+        resolve.what_to_pull(name)
     assert str(error.value) == f"Model file {expected}"
 
 
@@ -384,7 +384,7 @@ def test_a_model_in_parts_has_all_their_names() -> None:
 )
 def test_an_unknown_name_is_told_with_its_neighbour(name: str, near: str) -> None:
     with pytest.raises(BadInput) as error:
-        store.what_to_pull(name)
+        resolve.what_to_pull(name)
     hint = f"; did you mean `{near}`" if near else ""
     assert str(error.value) == (
         f"Model `{name}` is not known, expected a name that `llmd models` shows, "
@@ -392,7 +392,7 @@ def test_an_unknown_name_is_told_with_its_neighbour(name: str, near: str) -> Non
     )
 
 
-@pytest.mark.parametrize("module", ["store", "catalog", "hub", "elsewhere"])
+@pytest.mark.parametrize("module", ["resolve", "catalog", "pull.hub", "external_caches"])
 def test_a_module_that_many_import_brings_the_standard_library_alone(module: str) -> None:
     code = (
         f"import sys; before = set(sys.modules); import llmd.models.{module}"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from tests.support import gguf_bytes
 
-from llmd import commands_models, terminal
+from llmd.cli import model_commands, progress
 from llmd.errors import BadInput
-from llmd.models import inventory, store
+from llmd.models import installed, resolve
 from llmd.models.catalog import catalog
-from llmd.models.fit import Gpu, Machine
-from llmd.models.suit import Room
+from llmd.models.memory_plan import Gpu, Machine
+from llmd.models.recommend import Room
 
 GB = 10**9
 SLOW = Room(Machine("cpu", 2, 0, 16 * GB, 12 * GB), 10.0 * GB)
@@ -39,11 +39,11 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr(commands_models, "_room", lambda: request.param)
+    monkeypatch.setattr(model_commands, "_room", lambda: request.param)
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str, as_json: bool = False) -> str:
-    assert commands_models.models(argparse.Namespace(words=list(words), json=as_json)) == 0
+    assert model_commands.models(argparse.Namespace(words=list(words), json=as_json)) == 0
     return capsys.readouterr().out
 
 
@@ -77,10 +77,10 @@ class TestTable:
         self, models: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert "Take Q8_0" in shown(capsys, "builtin")
-        store.builtin_path().write_bytes(gguf_bytes.tiny().encode())
+        resolve.builtin_path().write_bytes(gguf_bytes.tiny().encode())
         rows = json.loads(shown(capsys, as_json=True))
         (own,) = (row for row in rows if row["name"] == "builtin")
-        assert (own["where"], own["path"]) == ("built in", str(store.builtin_path()))
+        assert (own["where"], own["path"]) == ("built in", str(resolve.builtin_path()))
         assert (own["family"], own["licence"]) == ("smollm2-fim", "Apache-2.0")
 
     @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ class TestTable:
     )
     def test_a_name_that_is_none_is_told(self, name: str, said: str) -> None:
         with pytest.raises(BadInput) as error:
-            commands_models.models(argparse.Namespace(words=[name], json=False))
+            model_commands.models(argparse.Namespace(words=[name], json=False))
         assert str(error.value).startswith(said)
 
 
 def test_the_size_of_the_built_in_model_is_its_own(models_dir: Path) -> None:
-    (variant,) = inventory.entry_named("builtin").variants
-    assert variant.n_bytes == (models_dir / store.BUILTIN_FILE).stat().st_size
+    (variant,) = installed.entry_named("builtin").variants
+    assert variant.n_bytes == (models_dir / resolve.BUILTIN_FILE).stat().st_size
 
 
 @pytest.mark.usefixtures("models", "room")
@@ -122,9 +122,9 @@ def test_a_pull_without_a_name_proposes_and_asks(
     asked: list[str] = []
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     monkeypatch.setattr(
-        terminal, "pull_with_progress", lambda name: asked.append(name) or Path(name)
+        progress, "pull_with_progress", lambda name: asked.append(name) or Path(name)
     )
-    done = commands_models.pull(argparse.Namespace(model=None, yes=False))
+    done = model_commands.pull(argparse.Namespace(model=None, yes=False))
     said = capsys.readouterr().err
     assert asked == pulled
     assert done == (0 if pulled else 1)
@@ -136,7 +136,7 @@ def test_a_pull_without_a_name_proposes_and_asks(
 @pytest.mark.usefixtures("models", "room")
 @pytest.mark.parametrize("room", [CARD], indirect=True)
 def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands_models._chosen(is_agreed=True) == "qwen2.5-coder-7b:Q5_K_M"
+    assert model_commands._chosen(is_agreed=True) == "qwen2.5-coder-7b:Q5_K_M"
     assert capsys.readouterr().err == (
         "For this machine: qwen2.5-coder-7b:Q5_K_M (Q5_K_M, ~5.4 GB, licence Apache-2.0, about 53"
         " tokens/s): there is room for it, and it loses least\n"
@@ -154,5 +154,5 @@ def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_what_cannot_be_used_is_told_in_the_words_of_a_pull(name: str, said: str) -> None:
     with pytest.raises(BadInput) as error:
-        commands_models._usable(name)
+        model_commands._usable(name)
     assert said in str(error.value)

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from llmd.completer import Completer
+from llmd.completion.pipeline import Completer
+from llmd.completion.trace import Cost
 from llmd.config import Completion, Config, Fim
 from llmd.document.store import open_document
 from llmd.document.text import Edit, Position, Span
-from llmd.engine.frames import Done
-from llmd.engine.service import EngineService
-from llmd.trace import Cost
+from llmd.engine.client import EngineService
+from llmd.engine.messages import Done
 from llmd.transport.service import Answer
 
 COST = Cost(n_prefill=5, logprob_line=-1.5)

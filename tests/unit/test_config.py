@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tools import config_doc
 
-from llmd.config_text import keys, parse
+from llmd.config.parse import keys, parse
 from llmd.errors import BadInput
 
 DEFAULTS: dict[str, Any] = {

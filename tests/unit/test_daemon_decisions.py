@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.config_text import parse
-from llmd.daemon import BATTERY_DEBOUNCE_MS, debounce_ms
+from llmd.config.parse import parse
+from llmd.daemon.daemon import BATTERY_DEBOUNCE_MS, debounce_ms
 
 SET = "[completion]\ndebounce_ms = {}\n"
 CASES = {

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from llmd.config import Sampling
 from llmd.context.window import Excerpt
-from llmd.engine.cache import Cache
-from llmd.engine.decode import infer
-from llmd.engine.frames import Done, Infer
-from llmd.engine.heal import Table
-from llmd.engine.layout import Engine, lay_out
+from llmd.engine.messages import Done, Infer
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import build
 from llmd.prompt.families import Match, Order, Typed, by_name
+from llmd.worker.generate import infer
+from llmd.worker.kv_cache import Cache
+from llmd.worker.prompt_tokens import Engine, lay_out
+from llmd.worker.token_healing import Table
 
 WORDS = (b" ret", b"ur", b" return", b"return", b"\n    ", b"\n   ", b"ab", b"abc", b" a", b"()")
 PIECES = [bytes([byte]) for byte in range(256)] + list(WORDS)

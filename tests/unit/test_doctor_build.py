@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.doctor.build import Build, Hardware, features, of_build
-from llmd.doctor.finding import Finding
-from llmd.models.fit import Gpu
+from llmd.cli.doctor.build import Build, Hardware, features, of_build
+from llmd.cli.doctor.finding import Finding
+from llmd.models.memory_plan import Gpu
 
 GB = 10**9
 INFO = "CUDA : ARCHS = 750 | USE_GRAPHS = 1 | CPU : SSE3 = 1 | AVX2 = 1 | FMA = 0 | OPENMP = 1 | "

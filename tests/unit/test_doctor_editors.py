@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from llmd import paths
-from llmd.doctor import look_editors
-from llmd.doctor.editors import Command, Editor, of_command, of_editors
-from llmd.doctor.live import Live, live_of, of_live
+from llmd.cli.doctor import read_editors
+from llmd.cli.doctor.editors import Command, Editor, of_command, of_editors
+from llmd.cli.doctor.running_neovim import Live, live_of, of_live
 
 KEYS = {"accept": ("<Tab>", True, True), "next": ("<M-]>", True, True)}
 LIVE = Live("0.11.4", ("/p/plugin/llmd.lua",), True, "ready", "", KEYS)
@@ -123,12 +123,12 @@ def test_what_the_child_prints_is_understood() -> None:
     ],
 )
 def test_versions_are_read(name: str, said: str, expected: tuple[int, ...]) -> None:
-    assert look_editors._version(name, said) == expected  # type: ignore[arg-type]
+    assert read_editors._version(name, said) == expected  # type: ignore[arg-type]
 
 
 def test_what_vim_was_built_without_is_read() -> None:
     said = "+acl -channel +job\n-textprop +timers -vim9scripts x-job"
-    assert look_editors._lacks(said) == ("+channel", "+textprop")
+    assert read_editors._lacks(said) == ("+channel", "+textprop")
 
 
 @pytest.fixture
@@ -146,38 +146,38 @@ def _pack(home: Path) -> Path:
 
 
 def test_a_linked_plugin_is_the_same(home: Path) -> None:
-    assert look_editors._package("vim") is None
+    assert read_editors._package("vim") is None
     link = _pack(home)
     link.symlink_to(paths.plugin_dir("vim"))
-    assert look_editors._package("vim") == link
-    assert look_editors._is_same("vim", link)
+    assert read_editors._package("vim") == link
+    assert read_editors._is_same("vim", link)
 
 
 def test_a_copied_plugin_is_the_same_until_a_file_differs(home: Path) -> None:
     copy = _pack(home)
     shutil.copytree(paths.plugin_dir("vim"), copy)
-    assert look_editors._package("vim") == copy
-    assert look_editors._is_same("vim", copy)
+    assert read_editors._package("vim") == copy
+    assert read_editors._is_same("vim", copy)
     (copy / "autoload/llmd.vim").write_text('" older\n')
-    assert not look_editors._is_same("vim", copy)
+    assert not read_editors._is_same("vim", copy)
 
 
 def test_a_link_that_leads_nowhere_is_found(home: Path) -> None:
     _pack(home).symlink_to(home / "gone")
-    found = look_editors._package("vim")
+    found = read_editors._package("vim")
     assert found is not None
     assert not found.exists()
 
 
 def test_another_plugin_is_not_ours(home: Path) -> None:
     (_pack(home) / "plugin").mkdir(parents=True)
-    assert look_editors._package("vim") is None
+    assert read_editors._package("vim") is None
 
 
 def test_a_configuration_that_names_llmd_is_enough(home: Path) -> None:
     languages = home / ".config/helix/languages.toml"
-    assert not look_editors._is_named("hx")
+    assert not read_editors._is_named("hx")
     languages.parent.mkdir(parents=True)
     languages.write_text('[language-server.llmd]\ncommand = "llmd"\n')
-    assert look_editors._is_named("hx")
-    assert not look_editors._is_named("nvim")
+    assert read_editors._is_named("hx")
+    assert not read_editors._is_named("nvim")

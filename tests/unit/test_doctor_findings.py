@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from llmd.doctor.child import ask
-from llmd.doctor.daemon import Daemon, Place, of_daemon, of_places
-from llmd.doctor.finding import Finding, as_object, as_text
-from llmd.doctor.memory import Memory, Plan, of_memory
-from llmd.doctor.model import Model, of_config, of_model
+from llmd.cli.doctor.daemon import Daemon, Place, of_daemon, of_places
+from llmd.cli.doctor.finding import Finding, as_object, as_text
+from llmd.cli.doctor.memory import Memory, Plan, of_memory
+from llmd.cli.doctor.model import Model, of_config, of_model
+from llmd.cli.doctor.subprocess_json import ask
 from llmd.machine import MemoryReading, gpu_makers
 
 GIB = 1 << 30

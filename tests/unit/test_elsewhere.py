@@ -10,15 +10,22 @@ from pathlib import Path
 import pytest
 from tests.support import gguf_bytes
 
+from llmd.cli.models_text import overview
 from llmd.config import Engine
 from llmd.errors import BadInput, ModelError
-from llmd.models import care, elsewhere, inventory, ledger, measured, store
+from llmd.models import (
+    external_caches,
+    installed,
+    maintenance,
+    measured_speed,
+    pulled_files,
+    resolve,
+)
 from llmd.models.catalog import catalog
-from llmd.models.fit import Machine
-from llmd.models.own import pull_own
-from llmd.models.refs import HubFile, parse_ref
-from llmd.models.suit import Room
-from llmd.models_text import overview
+from llmd.models.memory_plan import Machine
+from llmd.models.pull.local_file import pull_own
+from llmd.models.recommend import Room
+from llmd.models.references import HubFile, parse_ref
 
 MODEL = gguf_bytes.tiny().encode()
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -61,12 +68,12 @@ def ollama(home: Path, place: str, sha256: str = SHA256, content: bytes = MODEL)
 )
 def test_a_model_of_ollama_has_its_name_there(home: Path, place: str, name: str) -> None:
     blob = ollama(home, place)
-    (found,) = elsewhere.all_found()
+    (found,) = external_caches.all_found()
     assert (found.name, found.path, found.keeper, found.sha256) == (name, blob, "Ollama", SHA256)
-    assert store.model_path(name) == blob
-    assert store.what_to_pull(name) == blob
+    assert resolve.model_path(name) == blob
+    assert resolve.what_to_pull(name) == blob
     if name.endswith(":latest"):
-        assert store.model_path(name.removesuffix(":latest")) == blob
+        assert resolve.model_path(name.removesuffix(":latest")) == blob
 
 
 OUTSIDE = b"""{"layers": [{"mediaType": "application/vnd.ollama.image.model",
@@ -76,7 +83,7 @@ OUTSIDE = b"""{"layers": [{"mediaType": "application/vnd.ollama.image.model",
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"layers": [{}]}', OUTSIDE])
 def test_a_manifest_that_is_none_is_passed_over(home: Path, text: bytes) -> None:
     write(home / "ollama/manifests/registry.ollama.ai/library/m/latest", text)
-    assert elsewhere.all_found() == []
+    assert external_caches.all_found() == []
 
 
 def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
@@ -84,11 +91,13 @@ def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
     write(home / "llama.cpp/ann_Tiny-GGUF_u.gguf.downloadInProgress")
     write(home / "llama.cpp/ann_Tiny-GGUF_mmproj-f16.gguf")
     write(home / "llama.cpp/big-00002-of-00002.gguf")
-    assert [found.name for found in elsewhere.all_found()] == ["llama.cpp:ann_Tiny-GGUF_t.gguf"]
-    assert store.model_path("llama.cpp:ann_Tiny-GGUF_t.gguf") == path
-    assert store.model_path("hf:ann/Tiny-GGUF/t.gguf") == path
+    assert [found.name for found in external_caches.all_found()] == [
+        "llama.cpp:ann_Tiny-GGUF_t.gguf"
+    ]
+    assert resolve.model_path("llama.cpp:ann_Tiny-GGUF_t.gguf") == path
+    assert resolve.model_path("hf:ann/Tiny-GGUF/t.gguf") == path
     with pytest.raises(ModelError, match="`llmd models` shows those that are"):
-        store.model_path("llama.cpp:none.gguf")
+        resolve.model_path("llama.cpp:none.gguf")
 
 
 def test_a_file_of_the_hub_s_client_is_a_reference(home: Path) -> None:
@@ -97,25 +106,25 @@ def test_a_file_of_the_hub_s_client_is_a_reference(home: Path) -> None:
     path = repo / "snapshots" / COMMIT / "q8/t.gguf"
     path.parent.mkdir(parents=True)
     path.symlink_to(blob)
-    (found,) = elsewhere.all_found()
+    (found,) = external_caches.all_found()
     assert (found.name, found.sha256) == ("hf:ann/Tiny-GGUF/q8/t.gguf", SHA256)
-    assert store.model_path(found.name) == path
+    assert resolve.model_path(found.name) == path
     pinned = HubFile("x", "ann/Tiny-GGUF", "q8/t.gguf", "0" * 40)
-    assert elsewhere.path_of(pinned) is None, "another commit may have another content"
+    assert external_caches.path_of(pinned) is None, "another commit may have another content"
 
 
 def test_of_a_model_in_parts_all_must_be_there(home: Path) -> None:
     file = parse_ref("hf:a/b/m-00001-of-00002.gguf")
     first = write(home / "llama.cpp/a_b_m-00001-of-00002.gguf")
-    assert elsewhere.path_of(file) is None
+    assert external_caches.path_of(file) is None
     write(home / "llama.cpp/a_b_m-00002-of-00002.gguf")
-    assert elsewhere.path_of(file) == first
+    assert external_caches.path_of(file) == first
 
 
 def test_what_llmd_pulled_itself_comes_first(home: Path) -> None:
     write(home / "llama.cpp/ann_Tiny-GGUF_t.gguf")
     mine = write(home / "models/hf/ann/Tiny-GGUF/t.gguf")
-    assert store.model_path("hf:ann/Tiny-GGUF/t.gguf") == mine
+    assert resolve.model_path("hf:ann/Tiny-GGUF/t.gguf") == mine
 
 
 def all_kinds(home: Path) -> dict[str, Path]:
@@ -124,7 +133,7 @@ def all_kinds(home: Path) -> dict[str, Path]:
     own = write(home / "own.gguf")
     pull_own(own)
     return {
-        "starcoder2-3b:Q4_K_M": write(store.hub_path(star)),
+        "starcoder2-3b:Q4_K_M": write(resolve.hub_path(star)),
         "hf:ann/Tiny-GGUF/t.gguf": write(home / "models/hf/ann/Tiny-GGUF/t.gguf"),
         str(own): own,
         "ollama:m:latest": ollama(home, "registry.ollama.ai/library/m/latest"),
@@ -135,8 +144,8 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
     kinds = all_kinds(home)
     write(home / "models/hf/ann/Tiny-GGUF/.partial-0123456789ab-x.gguf")
     bad = write(home / "models/hf/ann/Bad/b.gguf", b"no model")
-    measured.keep(kinds["starcoder2-3b:Q4_K_M"], 42.42)
-    lines = {line.name: line for line in inventory.here(ROOM, Engine())}
+    measured_speed.keep(kinds["starcoder2-3b:Q4_K_M"], 42.42)
+    lines = {line.name: line for line in installed.here(ROOM, Engine())}
     assert lines.keys() == {*kinds, "hf:ann/Bad/b.gguf"}
     assert {name: line.path for name, line in lines.items() if name in kinds} == {
         name: str(path) for name, path in kinds.items()
@@ -145,7 +154,7 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
     assert (star.family, star.licence) == ("starcoder", "BigCode OpenRAIL-M")
     assert star.measured_tokens_per_s == 42.4
     assert f"`{bad}` is not GGUF" in lines["hf:ann/Bad/b.gguf"].problem
-    to_pull = inventory.to_pull(ROOM, Engine())
+    to_pull = installed.to_pull(ROOM, Engine())
     names = [line.name.partition(":")[0] for line in to_pull]
     assert names == ["builtin", *catalog()]
     text = overview([*lines.values()], to_pull, "starcoder2-3b:Q4_K_M")
@@ -157,53 +166,56 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
 
 def test_what_was_pulled_is_verified_by_the_hash_it_had(home: Path) -> None:
     kinds = all_kinds(home)
-    said = {each.name: care.verify(each) for each in inventory.held()}
+    said = {each.name: maintenance.verify(each) for each in installed.held()}
     assert said == dict.fromkeys(kinds, "") | {
         "hf:ann/Tiny-GGUF/t.gguf": "unknown", "starcoder2-3b:Q4_K_M": "unknown",
     }  # fmt: skip
-    ledger.add(kinds["hf:ann/Tiny-GGUF/t.gguf"], SHA256, len(MODEL))
-    assert care.verify(care.one("hf:ann/Tiny-GGUF/t.gguf")) == ""
+    pulled_files.add(kinds["hf:ann/Tiny-GGUF/t.gguf"], SHA256, len(MODEL))
+    assert maintenance.verify(maintenance.one("hf:ann/Tiny-GGUF/t.gguf")) == ""
     for name in ("hf:ann/Tiny-GGUF/t.gguf", str(home / "own.gguf"), "ollama:m:latest"):
         write(kinds[name], MODEL[:-1] + b"x")
         got = hashlib.sha256(MODEL[:-1] + b"x").hexdigest()
         place = kinds[name].name
-        assert care.verify(care.one(name)) == f"`{place}` has SHA-256 {got}, expected {SHA256}"
+        assert (
+            maintenance.verify(maintenance.one(name))
+            == f"`{place}` has SHA-256 {got}, expected {SHA256}"
+        )
 
 
 def test_a_pulled_model_is_removed_with_its_folders_and_its_hash(home: Path) -> None:
     kinds = all_kinds(home)
     path = kinds["hf:ann/Tiny-GGUF/t.gguf"]
     rest = write(path.with_name(".partial-0123456789ab-t.gguf"), b"1234")
-    ledger.add(path, SHA256, len(MODEL))
-    assert care.remove("hf:ann/Tiny-GGUF/t.gguf", None) == (len(MODEL) + 4, [path, rest])
+    pulled_files.add(path, SHA256, len(MODEL))
+    assert maintenance.remove("hf:ann/Tiny-GGUF/t.gguf", None) == (len(MODEL) + 4, [path, rest])
     assert not path.parent.parent.exists()
-    assert ledger.of(path) is None
+    assert pulled_files.of(path) is None
     assert kinds["starcoder2-3b:Q4_K_M"].exists()
 
 
 def test_a_file_of_the_users_own_is_only_forgotten(home: Path) -> None:
     own = all_kinds(home)[str(home / "own.gguf")]
-    assert care.remove(str(own), None) == (0, [])
+    assert maintenance.remove(str(own), None) == (0, [])
     assert own.exists()
     with pytest.raises(BadInput, match="is not on this machine"):
-        care.one(str(own))
+        maintenance.one(str(own))
 
 
 def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
     kinds = all_kinds(home)
     name = "hf:ann/Tiny-GGUF/t.gguf"
     with pytest.raises(BadInput, match="is in use; `llmd use` another first"):
-        care.remove(name, kinds[name])
+        maintenance.remove(name, kinds[name])
     with pytest.raises(BadInput, match=r"is Ollama's; `ollama rm m:latest` removes it"):
-        care.remove("ollama:m:latest", None)
+        maintenance.remove("ollama:m:latest", None)
     with pytest.raises(BadInput, match="is not on this machine"):
-        care.remove("qwen2.5-coder-7b", None)
+        maintenance.remove("qwen2.5-coder-7b", None)
     assert all(path.exists() for path in kinds.values())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"path": 1}]', "null"])
 def test_a_ledger_that_is_broken_is_an_empty_one(home: Path, text: str) -> None:
-    write(home / "models" / ledger.LEDGER_FILE, text.encode())
-    assert ledger.kept() == {}
-    ledger.add(home / "models/x.gguf", SHA256, 1)
-    assert [*ledger.kept()] == ["x.gguf"]
+    write(home / "models" / pulled_files.LEDGER_FILE, text.encode())
+    assert pulled_files.kept() == {}
+    pulled_files.add(home / "models/x.gguf", SHA256, 1)
+    assert [*pulled_files.kept()] == ["x.gguf"]

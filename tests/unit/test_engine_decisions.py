@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.support.model_cache import Memory
 
 from llmd.config import Engine, Sampling
-from llmd.engine.loading import notice, warm_cache
-from llmd.engine.plan import plan
-from llmd.engine.sampling import sample, uniform
 from llmd.errors import EngineError
-from llmd.models.fit import Machine, Shape, plan_load
+from llmd.models.memory_plan import Machine, Shape, plan_load
+from llmd.worker.loader import notice, warm_cache
+from llmd.worker.plan import plan
+from llmd.worker.sampling import sample, uniform
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12)
 SHAPE = Shape(n_layers=30, n_head_kv=3, head_dim=64, n_ctx_train=8192)

@@ -9,14 +9,14 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from llmd.cli.eval.pipeline import Bare, Pipeline
+from llmd.cli.eval.samples import Place
+from llmd.cli.eval.settings_grid import Setting
+from llmd.completion.trace import Cost
 from llmd.config import Config
-from llmd.engine.frames import Done, Loaded
+from llmd.engine.messages import Done, Loaded
 from llmd.errors import EngineError
-from llmd.eval.grid import Setting
-from llmd.eval.pipeline import Bare, Pipeline
-from llmd.eval.places import Place
 from llmd.prompt.build import Piece
-from llmd.trace import Cost
 
 PLACE = Place("T", "def f(a):\n    b = a\n    c = ", "\n    return c\n", "b", n_given=15)
 MODEL = cast(Loaded, SimpleNamespace(family="qwen-coder", order="psm"))

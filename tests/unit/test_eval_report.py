@@ -8,11 +8,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from llmd.eval import plot, report
-from llmd.eval.journal import Row
-from llmd.eval.places import Place
-from llmd.eval.report import Report
-from llmd.eval.summary import Answer, answer, compare, gates, summarise
+from llmd.cli.eval import plot, report
+from llmd.cli.eval.journal import Row
+from llmd.cli.eval.report import Report
+from llmd.cli.eval.samples import Place
+from llmd.cli.eval.summary import Answer, answer, compare, gates, summarise
 
 PLACES = [Place(f"T/{n}", f"x{n} = ", "\n", "abc", entry_point="f", test="check") for n in range(4)]
 

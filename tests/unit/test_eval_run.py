@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from llmd.cli.eval import journal, options, run
+from llmd.cli.eval import llama_server as peer
+from llmd.cli.eval.command import plan_of
+from llmd.cli.eval.journal import Row
+from llmd.cli.eval.samples import Place
+from llmd.cli.eval.settings_grid import Axis, Setting, peers, settings
 from llmd.errors import BadInput, DaemonError
-from llmd.eval import journal, options, peer, run
-from llmd.eval.command import plan_of
-from llmd.eval.grid import Axis, Setting, peers, settings
-from llmd.eval.journal import Row
-from llmd.eval.places import Place
 
 ORDER = Axis("fim.order", "order", ("psm", "spm"))
 HEAL = Axis("fim.heal", "heal", ("true", "false"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmd.eval import sets
-from llmd.eval.sandbox import passes, program
+from llmd.cli.eval import sets
+from llmd.cli.eval.sandbox import passes, program
 
 FORBIDDEN = {
     "fork": "os.fork()",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.eval.places import Place
-from llmd.eval.score import distance, n_kept, score, similarity
+from llmd.cli.eval.samples import Place
+from llmd.cli.eval.score import distance, n_kept, score, similarity
 
 WORDS = st.text("ab \n", max_size=12)
 

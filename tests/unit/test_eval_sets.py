@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from llmd.cli.eval import sets
+from llmd.cli.eval.samples import Place, end_of
 from llmd.errors import BadInput
-from llmd.eval import sets
-from llmd.eval.places import Place, end_of
 
 SAMPLE = sets.Sample("T/0/L0", "def f(a):\n", "    return b\n", "    b = a + total\n")
 PLACE = sets.hole(SAMPLE)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from llmd.eval import stats
+from llmd.cli.eval import stats
 
 
 @pytest.mark.parametrize(

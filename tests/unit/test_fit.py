@@ -8,7 +8,7 @@ import pytest
 
 from llmd.config import Engine
 from llmd.errors import BadInput
-from llmd.models.fit import LoadPlan, Machine, Shape, plan_load, shape_of
+from llmd.models.memory_plan import LoadPlan, Machine, Shape, plan_load, shape_of
 
 GIB = 1 << 30
 CPU = Machine("cpu", 2)

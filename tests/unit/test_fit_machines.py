@@ -11,7 +11,7 @@ import pytest
 
 from llmd.config import Engine
 from llmd.errors import ModelError
-from llmd.models.fit import Gpu, LoadPlan, Machine, Shape, explained, plan_load
+from llmd.models.memory_plan import Gpu, LoadPlan, Machine, Shape, explained, plan_load
 
 DATA = tomllib.loads((Path(__file__).parents[1] / "data" / "machines.toml").read_text())
 GIB, GB = 1 << 30, 10**9

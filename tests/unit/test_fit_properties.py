@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmd.config import Engine
 from llmd.errors import LlmdError
-from llmd.models.fit import Gpu, LoadPlan, Machine, Shape, plan_load, smaller
+from llmd.models.memory_plan import Gpu, LoadPlan, Machine, Shape, plan_load, smaller
 
 MIB, GIB = 1 << 20, 1 << 30
 FIXED = ("n_ctx", "n_batch", "n_ubatch", "threads", "mmap", "mlock", "prio")

@@ -6,7 +6,15 @@ import pytest
 
 from llmd.config import Engine
 from llmd.errors import EngineError, ModelError
-from llmd.models.fit import Gpu, LoadPlan, Machine, Shape, is_for_memory, plan_load, with_less
+from llmd.models.memory_plan import (
+    Gpu,
+    LoadPlan,
+    Machine,
+    Shape,
+    is_for_memory,
+    plan_load,
+    with_less,
+)
 
 GIB = 1 << 30
 SHAPE = Shape(

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from llmd.engine.flags import N_FLAGS, CancelFlags, Flags
+from llmd.engine.cancel_flags import N_FLAGS, CancelFlags, Flags
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmd.completion.trace import Cost
 from llmd.config import Engine, Kv, Sampling
-from llmd.engine import frames
-from llmd.engine.frames import (
+from llmd.engine import messages
+from llmd.engine.messages import (
     Done,
     Forget,
     Infer,
@@ -23,7 +24,6 @@ from llmd.engine.frames import (
 )
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
-from llmd.trace import Cost
 
 TO_WORKER = (
     Load("/m.gguf", "auto", Engine(n_ctx=1024), Kv(ram_bytes=0)),
@@ -50,37 +50,37 @@ FROM_WORKER = (
 
 
 def bodies(*chunks: bytes) -> list[bytes]:
-    splitter = frames.Splitter()
+    splitter = messages.Splitter()
     return [body for chunk in chunks for body in splitter.feed(chunk)]
 
 
 def test_a_frame_comes_out_as_it_went_in() -> None:
-    sent = b"".join(map(frames.encode, TO_WORKER))
-    assert tuple(map(frames.decode_to_worker, bodies(sent))) == TO_WORKER
-    sent = b"".join(map(frames.encode, FROM_WORKER))
-    assert tuple(map(frames.decode_from_worker, bodies(sent))) == FROM_WORKER
+    sent = b"".join(map(messages.encode, TO_WORKER))
+    assert tuple(map(messages.decode_to_worker, bodies(sent))) == TO_WORKER
+    sent = b"".join(map(messages.encode, FROM_WORKER))
+    assert tuple(map(messages.decode_from_worker, bodies(sent))) == FROM_WORKER
 
 
 @given(st.data())
 def test_frames_may_be_split_at_any_byte(data: st.DataObject) -> None:
-    sent = b"".join(map(frames.encode, FROM_WORKER))
+    sent = b"".join(map(messages.encode, FROM_WORKER))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
     chunks = [sent[a:b] for a, b in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
-    assert tuple(map(frames.decode_from_worker, bodies(*chunks))) == FROM_WORKER
+    assert tuple(map(messages.decode_from_worker, bodies(*chunks))) == FROM_WORKER
 
 
 def test_frames_may_come_byte_by_byte() -> None:
-    sent = frames.encode(FROM_WORKER[4])
+    sent = messages.encode(FROM_WORKER[4])
     received = bodies(*(bytes([byte]) for byte in sent))
-    assert [frames.decode_from_worker(body) for body in received] == [FROM_WORKER[4]]
+    assert [messages.decode_from_worker(body) for body in received] == [FROM_WORKER[4]]
 
 
 def test_a_frame_that_has_not_ended_is_waited_for() -> None:
-    assert bodies(frames.encode(FROM_WORKER[0])[:-1]) == []
+    assert bodies(messages.encode(FROM_WORKER[0])[:-1]) == []
 
 
 def test_a_length_over_the_limit_is_refused_before_its_bytes_come() -> None:
-    header = struct.pack("<I", frames.MAX_FRAME_BYTES + 1)
+    header = struct.pack("<I", messages.MAX_FRAME_BYTES + 1)
     with pytest.raises(ValueError, match=r"^frame of 67108865 bytes, at most 67108864 expected$"):
         bodies(header)
 
@@ -88,4 +88,4 @@ def test_a_length_over_the_limit_is_refused_before_its_bytes_come() -> None:
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", b"\x81\xa4type\xa4Nope"])
 def test_a_body_that_is_no_frame_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        frames.decode_from_worker(body)
+        messages.decode_from_worker(body)

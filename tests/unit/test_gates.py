@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from llmd import gates
 from llmd.config import Config
+from llmd.context import eligibility
 from llmd.document.store import open_document
 from llmd.document.text import Position
 
@@ -44,19 +44,19 @@ from llmd.document.text import Position
 )
 def test_a_document_is_refused_with_its_reason(uri: str, language: str, reason: str) -> None:
     document = open_document(uri, language, 1, "x = 1\n")
-    assert gates.refuse_document(document, Config()) == reason
+    assert eligibility.refuse_document(document, Config()) == reason
 
 
 def test_a_link_to_a_secret_is_a_secret(tmp_path: Path) -> None:
     (tmp_path / ".env").touch()
     (tmp_path / "notes.txt").symlink_to(tmp_path / ".env")
     document = open_document((tmp_path / "notes.txt").as_uri(), "text", 1, "")
-    assert gates.refuse_document(document, Config()) == "secret"
+    assert eligibility.refuse_document(document, Config()) == "secret"
 
 
 def test_a_large_document_is_refused() -> None:
     document = open_document("file:///a.py", "python", 1, "x" * ((4 << 20) + 1))
-    assert gates.refuse_document(document, Config()) == "size"
+    assert eligibility.refuse_document(document, Config()) == "size"
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_a_large_document_is_refused() -> None:
 def test_a_place_is_refused_with_its_reason(
     line: str, col: int, limit: int | None, reason: str
 ) -> None:
-    assert gates.refuse_place([line], 0, 1, Position(0, col), limit) == reason
+    assert eligibility.refuse_place([line], 0, 1, Position(0, col), limit) == reason

@@ -38,8 +38,9 @@ from tests.support.gguf_bytes import (
 )
 
 from llmd.errors import ModelError
-from llmd.models import gguf_format, gguf_reader, header
-from llmd.models.header import check_model, read_header
+from llmd.models.gguf import format, header, reader
+from llmd.models.gguf.header import check_model, read_header
+from llmd.models.pull import builtin
 from llmd.prompt import families
 
 ONE = tuple(placed({"a": (4,)})[0])
@@ -746,7 +747,7 @@ def test_long_texts_and_arrays_are_not_kept(tmp_path: Path) -> None:
 def test_a_header_without_end_is_refused(
     value: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gguf_reader, "MAX_HEADER_BYTES", 4096)
+    monkeypatch.setattr(reader, "MAX_HEADER_BYTES", 4096)
     path = write(tmp_path, Gguf([("k", value)]).encode())
     os.truncate(path, 1 << 30)
     with pytest.raises(ModelError, match="makes the header longer than 4096 bytes; download"):
@@ -897,11 +898,11 @@ def test_the_built_in_model(models_dir: Path) -> None:
     assert (found.architecture, found.n_layers, found.n_vocab) == ("llama", 30, 49152)
     assert (found.head_count, found.head_count_kv, found.key_length) == (9, 3, 64)
     assert found.fim_token_ids == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
-    assert found.file_bytes - found.tensor_bytes < gguf_reader.MAX_HEADER_BYTES
+    assert found.file_bytes - found.tensor_bytes < reader.MAX_HEADER_BYTES
 
 
 def test_the_adapter_of_the_built_in_model_is_read_and_is_no_model() -> None:
-    path = Path(header.__file__).with_name("smollm2-135m-fim-lora-f16.gguf")
+    path = builtin.ADAPTER
     assert read_header(path).n_tensors == 420
     assert refusal(path) == (
         "is no language model that completes text: its type is `adapter`; choose another model"
@@ -911,4 +912,4 @@ def test_the_adapter_of_the_built_in_model_is_read_and_is_no_model() -> None:
 def test_tensor_types_are_ggml_s() -> None:
     known = {int(kind): sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()}
     # Q2_0 is younger than the gguf package: ggml-common.h, block_q2_0.
-    assert {**known, 42: (64, 18)} == gguf_format.TENSOR_TYPES
+    assert {**known, 42: (64, 18)} == format.TENSOR_TYPES

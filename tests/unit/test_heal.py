@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.engine.heal import MAX_TOKENS, Table, n_taken_back, n_typed, pre_token_start
+from llmd.worker.token_healing import MAX_TOKENS, Table, n_taken_back, n_typed, pre_token_start
 
 BYTES = [bytes([byte]) for byte in range(256)]
 # As a byte-level vocabulary has them: words with their space, indentation with its newline.

@@ -12,84 +12,44 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "server" / "llmd"
-EVERYWHERE = {"errors", "trace", "config", "paths", "machine", "logs", "config_text", "llmd"}
-
+# The folders from the lowest to the highest: each imports only from those in its row, and from the
+# modules that lie beside them at the top.
 MAY_IMPORT = {
     "document": set(),
-    "context": {"document"},
-    "prompt": {"context", "document"},
-    "postprocess": {"context", "document"},
-    "gates": {"document"},
-    "sigterm": set(),
-    "models": {"sigterm"},
-    "engine": {"prompt", "postprocess", "models"},
-    "transport": {"document"},
-    "requests": set(),
-    "look": {"context", "document", "gates", "transport"},
-    "recall": {"context"},
-    "generation": {"engine", "look", "recall", "requests"},
-    "stages": set(),
-    "answers": {"engine", "look", "postprocess", "recall", "stages", "transport"},
-    "asking": {"engine", "look", "postprocess", "prompt"},
-    "ahead": {"answers", "asking", "context", "document", "engine", "look", "transport"},
-    "completer": {
-        "ahead", "answers", "asking", "document", "engine", "generation", "look", "requests",
-        "transport",
-    },
-    "settings": set(),
-    "watch": set(),
-    "status": {"engine", "models", "transport"},
-    "outcomes": {"transport"},
-    "lock": set(),
+    "config": set(),
+    "context": {"config", "document"},
+    "prompt": {"context"},
+    "postprocess": {"context"},
+    "models": {"config"},
+    "engine": {"config", "models", "postprocess", "prompt"},
+    "worker": {"config", "engine", "models", "postprocess", "prompt"},
+    "completion": {"config", "context", "document", "engine", "postprocess", "prompt"},
+    "transport": {"completion", "document"},
+    "bridge": {"transport"},
     "daemon": {
-        "completer", "context", "document", "engine", "lock", "outcomes", "settings", "status",
-        "transport", "watch",
+        "completion", "config", "context", "document", "engine", "models", "transport",
     },
-    "plot": set(),
-    "eval": {
-        "completer", "context", "document", "engine", "models", "plot", "postprocess", "prompt",
-        "settings", "terminal",
-    },
-    "bench": {
-        "engine", "eval", "models", "own_daemon", "plot", "settings", "terminal", "transport",
-    },
-    "report": set(),
-    "place": {"document"},
-    "purge": {"models"},
-    "terminal": {"models"},
-    "own_daemon": {"sigterm", "transport"},
-    "demo": {"own_daemon", "report", "terminal", "transport"},
-    "doctor": {"engine", "models", "prompt", "settings", "transport"},
-    "commands": {
-        "bench", "commands_models", "daemon", "demo", "doctor", "eval", "models", "place", "purge",
-        "report", "settings", "terminal", "transport",
-    },
-    "commands_models": {
-        "engine", "llama_flags", "models", "models_text", "settings", "terminal", "transport",
-    },
-    "llama_flags": {"models"},
-    "models_text": {"models"},
-    "cli": {"bench", "commands", "eval"},
-    "__main__": {"cli"},
 }  # fmt: skip
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
+LOOSE = {"__init__", "__main__", "errors", "machine", "paths", "signals"}
 
 # Third-party packages are each known to one module; these two are part of the language here.
 SHARED = {"msgspec", "numpy"}
 ONLY_IN = {
     "pygls": "transport/lsp/",
     "lsprotocol": "transport/lsp/",
-    "llama_cpp": "engine/llama/",
-    "gguf": "models/builtin.py",
+    "llama_cpp": "worker/llama/",
+    "gguf": "models/pull/builtin.py",
     "platformdirs": "paths.py",
     "psutil": "machine.py",
-    "leather": "plot.py",
-    "rich": "terminal.py",
-    "huggingface_hub": "models/hub.py",
+    "leather": "cli/chart.py",
+    "rich": "cli/progress.py",
+    "huggingface_hub": "models/pull/hub.py",
     "msgpack": "transport/nvim/",
-    "pathspec": "context/workspace.py",
-    "pynvim": "doctor/neovim.py",
-    "tomlkit": "settings.py",
-    "watchfiles": "watch.py",
+    "pathspec": "context/workspace_rules.py",
+    "pynvim": "cli/doctor/neovim.py",
+    "tomlkit": "config/load.py",
+    "watchfiles": "config/watch.py",
 }
 
 
@@ -113,12 +73,22 @@ IMPORTS = _imports()
 @pytest.mark.parametrize("file", sorted(IMPORTS))
 def test_a_module_imports_only_what_its_row_lists(file: str) -> None:
     part = Path(file).parts[0].removesuffix(".py")
-    if part in EVERYWHERE | {"__init__"}:
-        allowed: set[str] = set()
-    else:
-        allowed = MAY_IMPORT[part]
     used = {name.split(".")[1] for name in IMPORTS[file] if name.startswith("llmd.")}
-    assert used - allowed - EVERYWHERE - {part, "__version__"} == set()
+    used -= {"__version__", part}
+    if part == "__main__":
+        assert used == {"cli"}
+    elif part in LOOSE:
+        assert used <= LOOSE
+    else:
+        assert used - LOOSE <= MAY_IMPORT[part]
+
+
+def test_the_top_of_the_package_is_folders() -> None:
+    loose = {path.stem for path in ROOT.glob("*.py")}
+    assert len(loose) <= 8
+    assert {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()} == set(
+        MAY_IMPORT
+    ) - loose
 
 
 @pytest.mark.parametrize("file", sorted(IMPORTS))
@@ -147,18 +117,18 @@ def test_row_43_a_clock_that_jumps_is_only_ever_shown() -> None:
         for path in ROOT.rglob("*.py")
         if "time.time()" in path.read_text() or "datetime.now" in path.read_text()
     }
-    assert walls == {"stages.py"}
+    assert walls == {"completion/stages.py"}
 
 
 def test_the_engine_worker_alone_runs_llama_cpp() -> None:
-    code = "import llmd.daemon, sys; assert 'llama_cpp' not in sys.modules"
+    code = "import llmd.daemon.daemon, sys; assert 'llama_cpp' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_bridge_starts_with_the_standard_library_alone() -> None:
     code = (
         "import sys; before = set(sys.modules)"
-        "; import llmd.transport.bridge, llmd.transport.control"
+        "; import llmd.bridge.bridge, llmd.bridge.daemon_client"
         "; new = {m.split('.')[0] for m in set(sys.modules) - before} - {'llmd'}"
         "; print(new - set(sys.stdlib_module_names))"
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llmd.config_text import keys, parse
-from llmd.llama_flags import FLAGS, as_toml, flags_of, from_flags
+from llmd.cli.llama_flags import FLAGS, as_toml, flags_of, from_flags
+from llmd.config.parse import keys, parse
 
 R1 = """./llama.cpp/llama-cli --model DeepSeek-R1-UD-IQ1_S/DeepSeek-R1-UD-IQ1_S-00001-of-00003.gguf
  --cache-type-k q4_0 --threads 16 --prio 2 --temp 0.6 --ctx-size 8192 --seed 3407

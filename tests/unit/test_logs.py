@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd import logs
+from llmd.daemon import logs
 
 log = logging.getLogger("llmd.test")
 

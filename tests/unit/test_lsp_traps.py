@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from llmd import __version__
+from llmd.completion.trace import Trace
 from llmd.document.store import Document
 from llmd.document.text import Position
 from llmd.errors import EngineError
-from llmd.trace import Trace
 from llmd.transport import lsp
 from llmd.transport.framing import FrameSplitter, frame
 from llmd.transport.lsp import connection

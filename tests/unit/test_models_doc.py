@@ -9,9 +9,9 @@ import pytest
 
 from llmd.config import Engine
 from llmd.models.catalog import catalog
-from llmd.models.fit import Gpu, Machine
-from llmd.models.speed import bandwidth_of
-from llmd.models.suit import Room, proposed, suit_of
+from llmd.models.decode_speed import bandwidth_of
+from llmd.models.memory_plan import Gpu, Machine
+from llmd.models.recommend import Room, proposed, suit_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "MODELS.md"
 GIB = 1 << 30

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from llmd.transport.lsp.notices import Notices
+from llmd.transport.lsp.progress import Notices
 from llmd.transport.service import EngineView
 
 MISSING = "Model `builtin` is not on this machine; run `llmd pull builtin`"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.document.store import Document, open_document
-from llmd.transport.nvim.document import apply, text_of
-from llmd.transport.nvim.peer import plain
-from llmd.transport.nvim.shapes import Change
+from llmd.transport.nvim.buffer import apply, text_of
+from llmd.transport.nvim.msgpack_rpc import plain
+from llmd.transport.nvim.protocol_types import Change
 
 BYTES = st.binary(max_size=6) | st.sampled_from(["ä".encode(), "😋".encode(), b"ab", b"\r", b"\n"])
 LINE = st.lists(BYTES, max_size=4).map(b"".join)

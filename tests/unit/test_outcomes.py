@@ -12,8 +12,8 @@ from typing import get_args
 
 import pytest
 
-from llmd import outcomes
-from llmd.outcomes import MAX_NAME_CHARS, MAX_ROWS, OTHERS, Outcomes
+from llmd.daemon import suggestion_stats
+from llmd.daemon.suggestion_stats import MAX_NAME_CHARS, MAX_ROWS, OTHERS, Outcomes
 from llmd.transport.service import Outcome, OutcomeKind
 
 SHOWN = Outcome("shown", 12)
@@ -120,7 +120,7 @@ async def test_changes_are_written_together_and_at_the_end(
     def write(_: Path, data: bytes) -> None:
         written.append(json.loads(data)["rows"][0]["shown"]["n"])
 
-    monkeypatch.setattr(outcomes, "_write", write)
+    monkeypatch.setattr(suggestion_stats, "_write", write)
     counts = Outcomes(path)
     keeping = asyncio.create_task(counts.keep())
     counts.add("python", "m", SHOWN)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.model_cache import Buffer, Edit, Memory
 
-from llmd.engine.cache import Cache
-from llmd.engine.plan import Plan, batches, plan
-from llmd.engine.slots import Slots
 from llmd.errors import EngineError
+from llmd.worker.kv_cache import Cache
+from llmd.worker.plan import Plan, batches, plan
+from llmd.worker.slots import Slots
 
 tokens = st.lists(st.integers(0, 3), max_size=24)
 prompts = st.lists(st.integers(0, 3), min_size=1, max_size=24)

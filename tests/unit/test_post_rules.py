@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.test_post_languages import JAVASCRIPT, OTHERS, PYTHON, at, shown
 
-from llmd.engine.frames import StopReason
+from llmd.engine.messages import StopReason
 from llmd.postprocess.brackets import count
 from llmd.postprocess.repeats import n_looped, n_repeated
 from llmd.postprocess.rules import PURPOSES, RULES

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from llmd.engine.pressure import N_CALM, NO_PARKED, UNLOADED, Pressure, after, severity
+from llmd.engine.memory_pressure import N_CALM, NO_PARKED, UNLOADED, Pressure, after, severity
 from llmd.machine import MemoryReading
 
 GIB, MIB = 1 << 30, 1 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from llmd.completion.recall import MAX_ANSWERS, MAX_DOCUMENTS, Recall, Said
 from llmd.context.window import Excerpt
-from llmd.recall import MAX_ANSWERS, MAX_DOCUMENTS, Recall, Said
 
 
 def at(prefix: str, suffix: str = "\n", n_closers: int = 0) -> Excerpt:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.transport.replay import Replay
+from llmd.bridge.journal import Replay
 
 URI = "file:///w/a.py"
 

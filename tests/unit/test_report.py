@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmd.report import span, status_text, why_text
-from llmd.stages import MAX_DOCUMENTS, Journal, Stages, Window
-from llmd.trace import Totals, Trace
+from llmd.cli.status_text import span, status_text, why_text
+from llmd.completion.stages import MAX_DOCUMENTS, Journal, Stages, Window
+from llmd.completion.trace import Totals, Trace
 
 QUANTILES = {"p50": 12.4, "p95": 99.6}
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.config import Sampling
-from llmd.engine.sampling import is_near_tie, logprob, sample, uniform
 from llmd.errors import EngineError
+from llmd.worker.sampling import is_near_tie, logprob, sample, uniform
 
 logit_lists = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40)
 

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from llmd.config import Config
-from llmd.config_text import parse
+from llmd.config.load import as_object, load_settings, needs_reload, set_key
+from llmd.config.parse import parse
 from llmd.errors import BadInput
-from llmd.settings import as_object, load_settings, needs_reload, set_key
 
 
 @pytest.fixture(autouse=True)

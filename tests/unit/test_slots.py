@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tests.support.model_cache import Memory
 
-from llmd.engine.cache import Cache, State
-from llmd.engine.frames import SlotView
-from llmd.engine.slots import MAX_PARKED, MIN_PARKED_CELLS, Slots
+from llmd.engine.messages import SlotView
 from llmd.errors import EngineError
+from llmd.worker.kv_cache import Cache, State
+from llmd.worker.slots import MAX_PARKED, MIN_PARKED_CELLS, Slots
 
 N_CELLS = 40
 STATE_BYTES = 1000

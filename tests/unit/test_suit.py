@@ -7,10 +7,10 @@ from tests.unit.test_fit_machines import shape
 
 from llmd.config import Engine
 from llmd.models.catalog import catalog
-from llmd.models.entries import Entry, Variant
-from llmd.models.fit import Gpu, Machine
-from llmd.models.speed import bandwidth_of, tokens_per_s
-from llmd.models.suit import Room, advised, proposed, suit, suit_of
+from llmd.models.catalog_schema import Entry, Variant
+from llmd.models.decode_speed import bandwidth_of, tokens_per_s
+from llmd.models.memory_plan import Gpu, Machine
+from llmd.models.recommend import Room, advised, proposed, suit, suit_of
 
 GB = 10**9
 

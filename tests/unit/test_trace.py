@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.trace import TOKEN_COUNTS, Cost, Path, Totals, Trace, of_cost
+from llmd.completion.trace import TOKEN_COUNTS, Cost, Path, Totals, Trace, of_cost
 
 COUNTS = st.integers(0, 2000)
 COSTS = st.builds(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmd.context.workspace import FILE_NAME, Workspaces
+from llmd.context.workspace_rules import FILE_NAME, Workspaces
 
 
 class Clock:
@@ -107,7 +107,7 @@ def test_only_so_many_patterns_are_used(tmp_path: Path) -> None:
 def test_a_deep_path_is_looked_at_in_part_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     workspaces = Workspaces(Clock())
-    monkeypatch.setattr("llmd.context.workspace._mark", looked.append)
+    monkeypatch.setattr("llmd.context.workspace_rules._mark", looked.append)
     for _ in range(2):
         assert workspaces.refuse(("/a" * 2000 + "/a.py", "/b" * 2000 + "/a.py"), "") == ""
     assert len(looked) == 2 * 128

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llmd.engine import frames
-from llmd.engine.flags import CancelFlags
-from llmd.engine.frames import Done, Loaded
+from llmd.engine import messages
+from llmd.engine.cancel_flags import CancelFlags
+from llmd.engine.messages import Done, Loaded
 
 
 class Job:
@@ -20,7 +20,7 @@ class Job:
         self,
         id_: int,
         flags: CancelFlags,
-        make: Callable[[Loaded], frames.Infer],
+        make: Callable[[Loaded], messages.Infer],
         on_partial: Callable[[str], None] | None,
         slot: int = 0,
         background: bool = False,
@@ -36,13 +36,13 @@ class Job:
         self._on_partial = on_partial
         flags.clear(id_)
 
-    def cancel(self, reason: frames.StopReason = "cancelled", gently: bool = False) -> None:
+    def cancel(self, reason: messages.StopReason = "cancelled", gently: bool = False) -> None:
         """Answers now. The engine stops within one decode step, or, gently, after the batch that
         it is at, whose cells are kept."""
         if not self.finished.done():
             self._flags.set(self.id, gently)
         if not self.answered.done():
-            self.answered.set_result(frames.unanswered(self.id, reason))
+            self.answered.set_result(messages.unanswered(self.id, reason))
 
     def show(self, text: str) -> None:
         if self._on_partial and not self.answered.done():

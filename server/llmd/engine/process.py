@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmd.config import Config
-from llmd.engine import frames
-from llmd.engine.flags import CancelFlags
+from llmd.engine import messages
+from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.last_words import LastWords
 from llmd.errors import EngineError
-from llmd.models.presence import fingerprint
-from llmd.models.store import Laid
+from llmd.models.pull.presence import fingerprint
+from llmd.models.resolve import Laid
 
 # How long a worker that closed its socket may take to end by itself.
 OWN_END_S = 1.0
@@ -24,7 +24,7 @@ OWN_END_S = 1.0
 QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 KILLED = "as the kernel does when memory runs out"
 
-Take = Callable[[frames.FromWorker], None]
+Take = Callable[[messages.FromWorker], None]
 
 
 class WorkerProcess:
@@ -38,7 +38,7 @@ class WorkerProcess:
         self._socket: asyncio.Transport | None = None
         self._must_end = False
 
-    async def live(self, load: frames.Load, take: Take) -> str:
+    async def live(self, load: messages.Load, take: Take) -> str:
         """From its start to its end; `take` is given what it says. Returns how it ended.
 
         Raises:
@@ -67,9 +67,9 @@ class WorkerProcess:
             await listening
         return self._how_it_ended(code)
 
-    def send(self, frame: frames.ToWorker) -> None:
+    def send(self, frame: messages.ToWorker) -> None:
         if self._socket:
-            self._socket.write(frames.encode(frame))
+            self._socket.write(messages.encode(frame))
 
     def end(self) -> None:
         self._must_end = True
@@ -116,14 +116,14 @@ class Hearing(asyncio.Protocol):
     def __init__(self, take: Take) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._take = take
-        self._splitter = frames.Splitter()
+        self._splitter = messages.Splitter()
 
     def data_received(self, data: bytes) -> None:
         if self.ended.done():
             return
         try:
             for body in self._splitter.feed(data):
-                self._take(frames.decode_from_worker(body))
+                self._take(messages.decode_from_worker(body))
         except ValueError as error:  # also msgspec's: the worker speaks nonsense
             said = f"The engine worker sent an unreadable frame: {error}"
             self.ended.set_exception(EngineError(said))
@@ -135,11 +135,11 @@ class Hearing(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-def load_of(config: Config, laid: Laid, n_shrunk: int = 0) -> frames.Load:
+def load_of(config: Config, laid: Laid, n_shrunk: int = 0) -> messages.Load:
     """What a worker is told first. What the user set of the order stands above what the model's
     entry says."""
     order = config.fim.order
     if order == "auto" and laid.order:
         order = laid.order
     adapters = tuple((str(path), scale) for path, scale in laid.adapters)
-    return frames.Load(str(laid.path), order, config.engine, config.kv, adapters, n_shrunk)
+    return messages.Load(str(laid.path), order, config.engine, config.kv, adapters, n_shrunk)

@@ -10,8 +10,8 @@ import math
 import time
 from contextlib import suppress
 
-from llmd.engine.current import Current
-from llmd.engine.life import Life
+from llmd.engine.active_worker import Current
+from llmd.engine.supervisor import Life
 
 # How long a worker that owes a word may say nothing before it counts as stuck.
 STUCK_S = 10

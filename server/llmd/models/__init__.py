@@ -1,0 +1,1 @@
+"""Finds, describes, downloads and plans models."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from llmd import paths
 from llmd.errors import BadInput
-from llmd.models.refs import HUB_PREFIX, HubFile, parse_ref
+from llmd.models.references import HUB_PREFIX, HubFile, parse_ref
 
 if TYPE_CHECKING:
-    from llmd.models.entries import Entry, Row, Variant
+    from llmd.models.catalog_schema import Entry, Row, Variant
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 USER_FILE = "catalog.toml"
@@ -84,7 +84,7 @@ def _with_users(path: Path, _mtime_ns: int, _n_bytes: int) -> Mapping[str, Entry
 
 
 def _read(path: Path) -> Mapping[str, Entry]:
-    from llmd.models.entries import entry_of, rows_of
+    from llmd.models.catalog_schema import entry_of, rows_of
 
     try:
         data = tomllib.loads(path.read_bytes().decode())

@@ -1,0 +1,1 @@
+"""Decides where generated text ends and trims it."""

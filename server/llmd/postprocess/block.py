@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from llmd.postprocess import brackets
-from llmd.postprocess.layout import Layout, code
+from llmd.postprocess.indentation import Layout, code
 
 _BLOCK = re.compile(
     r"^\s*(?:async|class|def|elif|else|except|finally|for|if|try|while|with)\b[^;{]*:$",

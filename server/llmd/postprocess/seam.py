@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llmd.postprocess.layout import Layout, lead
+from llmd.postprocess.indentation import Layout, lead
 
 _ENDS_IN_ONE = re.compile(r"^(?!.*\S {2}).*\S $")  # where nothing is aligned
 _BEGINS_WITH_ONE = re.compile(r" \S")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets, repeats
 from llmd.postprocess.block import is_judged
-from llmd.postprocess.layout import Layout, code, columns, layout_of
+from llmd.postprocess.indentation import Layout, code, columns, layout_of
 
 N_HOLE = 3  # lines of text in a hole of existing code
 # Lines that often stand twice, one block within another.

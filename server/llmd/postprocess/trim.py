@@ -8,7 +8,7 @@ from collections.abc import Callable
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets
 from llmd.postprocess.block import without_misfit
-from llmd.postprocess.layout import Layout, layout_of
+from llmd.postprocess.indentation import Layout, layout_of
 from llmd.postprocess.seam import without_seam
 
 _QUOTES = "\"'"

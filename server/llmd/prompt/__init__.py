@@ -1,0 +1,1 @@
+"""Builds fill-in-the-middle prompts for each model family."""

@@ -1,0 +1,1 @@
+"""Serves editors over LSP and Neovim's msgpack-RPC."""

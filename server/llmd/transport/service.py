@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from llmd.completion.trace import Trace
 from llmd.document.store import Document
 from llmd.document.text import Position
-from llmd.trace import Trace
 
 OutcomeKind = Literal["shown", "accepted", "typed_through", "rejected", "dismissed", "kept"]
 

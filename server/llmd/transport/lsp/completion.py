@@ -12,8 +12,8 @@ from llmd.document.store import Document
 from llmd.document.text import Position
 from llmd.errors import LlmdError
 from llmd.transport.lsp.documents import Documents
-from llmd.transport.lsp.rpc import Rpc
-from llmd.transport.lsp.shapes import WORD_BEFORE, popup
+from llmd.transport.lsp.jsonrpc import Rpc
+from llmd.transport.lsp.protocol_types import WORD_BEFORE, popup
 from llmd.transport.service import Answer, Selected, Service
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from pygls.lsp.server import LanguageServer
 
 from llmd import __version__
 from llmd.transport.framing import FrameSplitter, FramingError
-from llmd.transport.lsp.rpc import CONVERTER
+from llmd.transport.lsp.jsonrpc import CONVERTER
 from llmd.transport.lsp.session import Session
 from llmd.transport.service import Service
 

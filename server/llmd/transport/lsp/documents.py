@@ -10,7 +10,7 @@ from lsprotocol import types as t
 
 from llmd.document.store import Document, open_document
 from llmd.document.text import Encoding, Position, col_chars, col_units, content
-from llmd.transport.lsp.shapes import valid
+from llmd.transport.lsp.protocol_types import valid
 
 # A bridge's journal of one document may grow to this, or to the size of the document.
 JOURNAL_BYTES = 64 * 1024

@@ -14,10 +14,15 @@ from llmd import __version__
 from llmd.document.text import Encoding
 from llmd.transport.lsp.completion import Completion
 from llmd.transport.lsp.documents import Documents
-from llmd.transport.lsp.notices import Notices
-from llmd.transport.lsp.own import OUTCOME_COMMANDS, Own
-from llmd.transport.lsp.rpc import Rpc
-from llmd.transport.lsp.shapes import TRIGGER_CHARACTERS, shows_inline, shows_progress, wants
+from llmd.transport.lsp.extensions import OUTCOME_COMMANDS, Own
+from llmd.transport.lsp.jsonrpc import Rpc
+from llmd.transport.lsp.progress import Notices
+from llmd.transport.lsp.protocol_types import (
+    TRIGGER_CHARACTERS,
+    shows_inline,
+    shows_progress,
+    wants,
+)
 from llmd.transport.service import Client, Service, Then
 
 PROTOCOL = 1

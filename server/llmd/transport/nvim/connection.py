@@ -7,9 +7,9 @@ import contextlib
 import logging
 from typing import Any
 
-from llmd.transport.nvim.peer import Messages, PeerError, Request, call, refusal
+from llmd.transport.nvim.msgpack_rpc import Messages, PeerError, Request, call, refusal
+from llmd.transport.nvim.protocol_types import message_of
 from llmd.transport.nvim.session import Session
-from llmd.transport.nvim.shapes import message_of
 from llmd.transport.service import Service
 
 CHUNK_BYTES = 64 * 1024

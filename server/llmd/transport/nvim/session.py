@@ -12,8 +12,8 @@ from typing import Any
 from llmd.document.store import Document, open_document
 from llmd.document.text import Position
 from llmd.errors import LlmdError
-from llmd.transport.nvim import shapes
-from llmd.transport.nvim.document import apply, position_of, text_of
+from llmd.transport.nvim import protocol_types
+from llmd.transport.nvim.buffer import apply, position_of, text_of
 from llmd.transport.service import Answer, Client, EngineView, Outcome, Service, Then
 
 PROTOCOL = 1
@@ -48,13 +48,13 @@ class Session:
             self._client = None
 
     @singledispatchmethod
-    def receive(self, message: shapes.Message) -> None:
+    def receive(self, message: protocol_types.Message) -> None:
         raise NotImplementedError(type(message).__name__)
 
     # -- the engine's state
 
     @receive.register
-    def _hello(self, message: shapes.Hello) -> None:
+    def _hello(self, message: protocol_types.Hello) -> None:
         if message.protocol != PROTOCOL:
             self._refuse(message.protocol)
         elif self._client is None:
@@ -86,7 +86,7 @@ class Session:
     # -- documents
 
     @receive.register
-    def _open(self, message: shapes.Open) -> None:
+    def _open(self, message: protocol_types.Open) -> None:
         text = text_of(message.lines)
         known = self.documents.get(message.buf)
         if known and (known.uri, known.language) == (message.uri, message.filetype):
@@ -100,12 +100,12 @@ class Session:
         self._service.document_opened()
 
     @receive.register
-    def _change(self, message: shapes.Change) -> None:
+    def _change(self, message: protocol_types.Change) -> None:
         if document := self.documents.get(message.buf):
             apply(document, message)
 
     @receive.register
-    def _on_close(self, message: shapes.Close) -> None:
+    def _on_close(self, message: protocol_types.Close) -> None:
         self._close(message.buf)
 
     def _close(self, buf: int) -> None:
@@ -113,7 +113,7 @@ class Session:
             self._service.document_closed(document)
 
     @receive.register
-    def _cursor(self, message: shapes.Cursor) -> None:
+    def _cursor(self, message: protocol_types.Cursor) -> None:
         if document := self.documents.get(message.buf):
             cursor = _cursor_of(document, message)
             self._service.cursor_rests(document, cursor)
@@ -121,7 +121,7 @@ class Session:
     # -- completion
 
     @receive.register
-    def _complete(self, asked: shapes.Complete) -> None:
+    def _complete(self, asked: protocol_types.Complete) -> None:
         """Answered by one `show` that is final, whatever comes."""
         document = self.documents.get(asked.buf)
         if document is None or document.version != asked.version or asked.id in self._tasks:
@@ -141,7 +141,7 @@ class Session:
         )
         self._tasks[asked.id] = asyncio.ensure_future(self._answer(asked, work))
 
-    async def _answer(self, asked: shapes.Complete, work: Any) -> None:
+    async def _answer(self, asked: protocol_types.Complete, work: Any) -> None:
         text = ""
         try:
             answer: Answer = await work
@@ -152,12 +152,12 @@ class Session:
             del self._tasks[asked.id]
             self._show(asked, text, is_final=True)
 
-    def _show(self, asked: shapes.Complete, text: str, *, is_final: bool) -> None:
+    def _show(self, asked: protocol_types.Complete, text: str, *, is_final: bool) -> None:
         place = (asked.version, asked.row, asked.col_bytes)
         self._tell("show", asked.id, *place, text, is_final)
 
     @receive.register
-    def _cancel(self, message: shapes.Cancel) -> None:
+    def _cancel(self, message: protocol_types.Cancel) -> None:
         """After the task's first step: one that never began would leave its engine request."""
         if task := self._tasks.get(message.id):
             asyncio.get_running_loop().call_soon(task.cancel)
@@ -165,14 +165,16 @@ class Session:
     # -- what became of it
 
     @receive.register
-    def _outcome(self, message: shapes.Outcome) -> None:
+    def _outcome(self, message: protocol_types.Outcome) -> None:
         if document := self.documents.get(message.buf):
             self._service.noted(document, Outcome(message.kind, message.n_chars))
 
     @receive.register
-    def _accepted(self, message: shapes.Accepted) -> None:
-        self._outcome(shapes.Outcome(message.buf, "accepted", message.n_chars))
+    def _accepted(self, message: protocol_types.Accepted) -> None:
+        self._outcome(protocol_types.Outcome(message.buf, "accepted", message.n_chars))
 
 
-def _cursor_of(document: Document, place: shapes.Cursor | shapes.Complete) -> Position:
+def _cursor_of(
+    document: Document, place: protocol_types.Cursor | protocol_types.Complete
+) -> Position:
     return document.text.clamp(position_of(document, (place.row, place.col_bytes)))

@@ -1,0 +1,1 @@
+"""Implements the `llmd` command line."""

@@ -1,0 +1,225 @@
+"""An editor's side of LSP: `llmd lsp` in a child process, a request for each key, partial texts.
+
+What a reply cost is asked for afterwards (`llmd/why`), once its time has been taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from llmd import __version__
+from llmd.cli.bench.backend import (
+    CANCELLED,
+    Answer,
+    Copy,
+    Outcome,
+    Place,
+    Spent,
+    Tokens,
+    outcome_of,
+    place_at,
+)
+from llmd.cli.eval.trace_pauses import Patch
+from llmd.errors import DaemonError
+from llmd.transport.framing import FrameSplitter, frame
+
+CHUNK_BYTES = 1 << 16
+SETTLE_S, POLL_S = 10.0, 0.02
+INLINE = "textDocument/inlineCompletion"
+LANGUAGES = {"svelte": "svelte", "rs": "rust", "md": "markdown", "tex": "latex", "py": "python"}
+_CAPABILITIES = {
+    "general": {"positionEncodings": ["utf-32"]},
+    "textDocument": {"inlineCompletion": {}},
+}
+
+
+class _Reply:
+    """Times are 0 until something came."""
+
+    def __init__(self) -> None:
+        self.sent_s = time.monotonic()
+        self.first_s = 0.0  # of the first partial text
+        self.end_s = 0.0
+        self.message: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+
+class Editor:
+    name = "llmd"
+    version = f"llmd {__version__}"
+
+    def __init__(self, bridge: asyncio.subprocess.Process) -> None:
+        self._bridge = bridge
+        self._in = cast("asyncio.StreamWriter", bridge.stdin)
+        self._out = cast("asyncio.StreamReader", bridge.stdout)
+        self._replies: dict[int, _Reply] = {}
+        self._n_sent = 0
+        self._last = 0  # the id of the latest completion asked for
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def connect(cls, env: Mapping[str, str]) -> Editor:
+        """
+        Raises:
+            DaemonError: no daemon answers.
+        """
+        pipe = asyncio.subprocess.PIPE
+        command = (sys.executable, "-m", "llmd", "lsp")
+        bridge = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=env)
+        editor = cls(bridge)
+        options = {"llmd": {"partial": True}}
+        asked = {"processId": None, "rootUri": None, "capabilities": _CAPABILITIES}
+        await editor._call("initialize", asked | {"initializationOptions": options})
+        editor._send("initialized", {})
+        return editor
+
+    async def close(self) -> None:
+        self._in.close()
+        await self._reader
+        await self._bridge.wait()
+
+    # -- a side
+
+    async def open(self, copy: Copy) -> None:
+        language = LANGUAGES.get(copy.name.rpartition(".")[2], "plaintext")
+        item = {"uri": copy.uri, "languageId": language, "version": 1, "text": copy.text}
+        self._send("textDocument/didOpen", {"textDocument": item})
+
+    def edit(self, copy: Copy, patches: Sequence[Patch]) -> None:
+        if not patches:
+            return
+        copy.version += 1
+        document = {"uri": copy.uri, "version": copy.version}
+        changes = list(_changes(copy.text, patches))
+        self._send("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
+
+    def rest(self, copy: Copy) -> None:
+        place = place_at(copy.text, copy.caret)
+        self._send("llmd/cursor", {"uri": copy.uri, "position": place})
+
+    def ask(self, copy: Copy) -> asyncio.Future[Answer]:
+        place = place_at(copy.text, copy.caret)
+        params = {"textDocument": {"uri": copy.uri}, "position": place}
+        reply = self._ask(INLINE, params | {"context": {"triggerKind": 2}})
+        self._last = self._n_sent
+        return asyncio.ensure_future(self._answer(copy.uri, place, reply))
+
+    def cancel(self) -> None:
+        self._send("$/cancelRequest", {"id": self._last})
+
+    async def spent(self, n_asked: int) -> Spent | None:
+        """What is cancelled is counted once the engine has stopped."""
+        end_s = time.monotonic() + SETTLE_S
+        while True:
+            status = await self._call("llmd/status", {})
+            spent = _spent(status)
+            if spent.asked.requests >= n_asked or time.monotonic() > end_s:
+                return spent
+            await asyncio.sleep(POLL_S)
+
+    async def _answer(self, uri: str, place: Place, reply: _Reply) -> Answer:
+        message = await reply.message
+        if "error" in message:
+            return CANCELLED
+        text = text_of(message["result"])
+        first_s = reply.first_s or (reply.end_s if text else 0.0)
+        why = await self._call("llmd/why", {"uri": uri})
+        spent, outcome = trace_of(why, place, bool(text))
+        return Answer(
+            outcome=outcome,
+            text=text,
+            ttft_ms=1e3 * (first_s - reply.sent_s) if first_s else None,
+            total_ms=1e3 * (reply.end_s - reply.sent_s),
+            **spent,
+        )
+
+    # -- the wire
+
+    def _send(self, method: str, params: dict[str, Any], id_: int | None = None) -> None:
+        message = {"jsonrpc": "2.0", "method": method, "params": params}
+        self._write(message if id_ is None else message | {"id": id_})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        self._in.write(frame(msgspec.json.encode(message)))
+
+    def _ask(self, method: str, params: dict[str, Any]) -> _Reply:
+        self._n_sent += 1
+        reply = self._replies[self._n_sent] = _Reply()
+        self._send(method, params, self._n_sent)
+        return reply
+
+    async def _call(self, method: str, params: dict[str, Any]) -> Any:
+        message = await self._ask(method, params).message
+        if "error" in message:
+            raise DaemonError(f"The daemon refused {method}: {message['error'].get('message')}")
+        return message["result"]
+
+    async def _read(self) -> None:
+        splitter = FrameSplitter()
+        while chunk := await self._out.read(CHUNK_BYTES):
+            now_s = time.monotonic()
+            for body in splitter.feed(chunk):
+                self._take(msgspec.json.decode(body), now_s)
+        for reply in self._replies.values():
+            reply.message.set_exception(DaemonError("The daemon's connection broke"))
+        self._replies.clear()
+
+    def _take(self, message: dict[str, Any], now_s: float) -> None:
+        id_ = message.get("id")
+        if message.get("method") == "llmd/partial":
+            self._note_text(message["params"], now_s)
+        elif "method" in message:
+            if id_ is not None:
+                self._write({"jsonrpc": "2.0", "id": id_, "result": None})
+        elif (reply := self._replies.pop(id_, None)) is not None:  # type: ignore[arg-type]
+            reply.end_s = now_s
+            reply.message.set_result(message)
+
+    def _note_text(self, params: dict[str, Any], now_s: float) -> None:
+        reply = self._replies.get(params["id"])
+        if reply and params["text"] and not reply.first_s:
+            reply.first_s = now_s
+
+
+def _changes(text: str, patches: Sequence[Patch]) -> list[dict[str, Any]]:
+    changes = []
+    for position, n_deleted, inserted in patches:
+        end = position + n_deleted
+        range_ = {"start": place_at(text, position), "end": place_at(text, end)}
+        changes.append({"range": range_, "text": inserted})
+        text = text[:position] + inserted + text[end:]
+    return changes
+
+
+def text_of(result: Any) -> str:
+    """Of the answer to an inline completion; empty for none."""
+    items = result["items"] if isinstance(result, dict) else result or []
+    return str(items[0]["insertText"]) if items else ""
+
+
+_SPENT = ("n_prefill", "n_healed", "n_decoded", "prefill_ms")
+_STAGES = ("queue_ms", "prefill_ms", "decode_ms")  # one after the other
+
+
+def trace_of(why: Any, place: Place, has_text: bool) -> tuple[dict[str, Any], Outcome]:
+    """What the request at `place` cost. Where another one's end has been noted since, it was
+    answered at once: from memory, or not at all."""
+    if not why or (why["line"], why["col"]) != (place.line + 1, place.character + 1):
+        return {}, "memory" if has_text else "cancelled"
+    trace = why["trace"]
+    spent = {name: trace[name] for name in _SPENT}
+    engine_ms = sum(trace[name] for name in _STAGES)
+    return spent | {"engine_ms": engine_ms}, outcome_of(trace["path"])
+
+
+def _spent(status: dict[str, Any]) -> Spent:
+    return Spent(_tokens(status["counts"]), _tokens(status.get("background", {})))
+
+
+def _tokens(counts: dict[str, Any]) -> Tokens:
+    return Tokens(**{name: counts.get(name, 0) for name in Tokens.__struct_fields__})

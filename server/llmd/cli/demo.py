@@ -1,0 +1,54 @@
+"""`llmd demo`: a daemon of its own, two completions in a sample file, and its status."""
+
+from __future__ import annotations
+
+import json
+
+from llmd.bridge.daemon_client import Control
+from llmd.cli import progress
+from llmd.cli.status_text import status_text
+from llmd.cli.temporary_daemon import own_daemon
+
+SAMPLE = '''import json
+
+
+def load_settings(path):
+    """Reads the settings from a JSON file."""
+    with open(path) as file:
+        return $0
+
+
+def save_settings(path, settings):
+    """Writes the settings to a JSON file."""
+    with open(path, "w") as file:
+        json.dump(settings, file, indent=2)
+
+
+def merge_settings(base, override):
+    merged = dict(base)
+    merged.update(override)
+    return merged
+'''
+
+
+def run() -> int:
+    progress.pull_with_progress()
+    with own_daemon(["model=builtin"], has_users_config=False) as daemon:
+        control = daemon.control
+        before, after = SAMPLE.split("$0")
+        first = _show(control, "A completion at the cursor", before, after)
+        typed = first[:5] if first else "json."
+        _show(control, f"The same after typing `{typed}`: a few tokens", before + typed, after)
+        print("\nllmd status\n" + status_text(control.request("llmd/status", {})))
+    return 0
+
+
+def _show(control: Control, title: str, before: str, after: str) -> str:
+    lines = before.split("\n")
+    place = {"line": len(lines) - 1, "col": len(lines[-1])}
+    document = {"uri": "file:///sample/settings.py", "languageId": "python", "text": before + after}
+    answer = control.request("llmd/complete", document | place, timeout_s=60)
+    print(f"\n{title}\n")
+    progress.show_completion(before, answer["text"], after)
+    print("\ntrace: " + json.dumps(answer["trace"]))
+    return str(answer["text"])

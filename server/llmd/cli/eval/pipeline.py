@@ -1,0 +1,142 @@
+"""The text that an editor would be given at a place: the product's own completer and engine, in
+this process and with a worker of their own. The user's daemon has no part in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from llmd.cli.eval.samples import Place, end_of
+from llmd.cli.eval.settings_grid import Setting
+from llmd.completion.pipeline import Completer
+from llmd.completion.trace import Path, Trace, of_cost
+from llmd.config import Config
+from llmd.context import window
+from llmd.document.store import Document, open_document
+from llmd.document.text import Position, Span
+from llmd.engine.client import EngineService
+from llmd.engine.messages import Loaded
+from llmd.errors import EngineError
+from llmd.postprocess.rules import RULES
+from llmd.postprocess.stop import rule_for
+from llmd.prompt.build import Piece, build
+from llmd.prompt.families import by_name
+
+DEADLINE_MS = 600_000
+LOAD_POLL_S = 0.05
+BARE_MAX_LINES = 64
+LANGUAGES = {
+    "py": "python", "js": "javascript", "ts": "typescript", "rs": "rust", "go": "go", "c": "c",
+    "lua": "lua", "vim": "vim", "md": "markdown", "svelte": "svelte", "tex": "latex",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    text: str
+    trace: Trace
+
+
+class Answerer(Protocol):
+    async def complete(self, place: Place) -> Reply:
+        """
+        Raises:
+            LlmdError: there is no answer, and going on would give none.
+        """
+
+
+@asynccontextmanager
+async def opened(setting: Setting, config: Config) -> AsyncIterator[Answerer]:
+    """The engine of one setting, loaded, and ended afterwards.
+
+    Raises:
+        EngineError: the model cannot be loaded.
+    """
+    engine = EngineService(config)
+    running = asyncio.create_task(engine.run())
+    try:
+        model = await _loaded(engine)
+        yield Bare(config, engine, model) if setting.is_bare else Pipeline(setting, config, engine)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def _loaded(engine: EngineService) -> Loaded:
+    while engine.info is None or engine.state != "ready":
+        if engine.state == "failed":
+            raise EngineError(f"The evaluation has no model: {engine.reason}")
+        await asyncio.sleep(LOAD_POLL_S)
+    return engine.info
+
+
+class Pipeline:
+    """All of it: gates, window, prompt, healing, stop rules, trimming."""
+
+    def __init__(self, setting: Setting, config: Config, engine: EngineService) -> None:
+        self._anchor = setting.anchor
+        self._completer = Completer(config, engine, lambda _names, _language: "")
+        self._completer.leave_out(setting.without)
+        self._completer.ahead.is_allowed = False
+
+    async def complete(self, place: Place) -> Reply:
+        document = document_of(place)
+        if anchor := self._anchor_of(place):
+            document.typed = Span(anchor, place.cursor)
+        answer = await self._completer.complete(document, place.cursor, invoked=place.is_asked)
+        return _checked(Reply(answer.text, answer.trace), answer.trace.reason)
+
+    def _anchor_of(self, place: Place) -> Position | None:
+        match self._anchor:
+            case "line":
+                return Position(place.cursor.line, 0)
+            case "start":
+                return end_of(place.before[: len(place.before) - place.n_given])
+        return None
+
+
+class Bare:
+    """The model with its family's prompt. It ends at its own end, at `max_tokens`, or, where the
+    truth is one line, at the line's end."""
+
+    def __init__(self, config: Config, engine: EngineService, model: Loaded) -> None:
+        self._config = config
+        self._engine = engine
+        self._model = model
+
+    async def complete(self, place: Place) -> Reply:
+        excerpt = self._excerpt(place)
+        max_lines = BARE_MAX_LINES if "\n" in place.truth else 1
+        max_tokens = self._config.completion.max_tokens
+        rule = rule_for(excerpt, max_tokens, max_lines, DEADLINE_MS, frozenset(RULES))
+
+        def pieces(model: Loaded) -> tuple[Piece, ...]:
+            return build(by_name(model.family), model.order, excerpt, place.file_name)
+
+        job = self._engine.infer(pieces, rule, self._config.sampling)
+        done = await job.answered
+        path: Path = "failed" if done.reason == "failed" else "cold"
+        trace = of_cost(done.cost, path, done.cost.ttft_ms + done.cost.decode_ms, done.reason)
+        return _checked(Reply(done.text, trace), done.error)
+
+    def _excerpt(self, place: Place) -> window.Excerpt:
+        lines = document_of(place).text.lines
+        budget = window.Budget(self._config.context.n_prefix, self._config.context.n_suffix)
+        chosen = window.choose(None, lines, place.cursor, budget)
+        return window.excerpt(chosen, lines, place.cursor)
+
+
+def document_of(place: Place) -> Document:
+    language = LANGUAGES.get(place.file_name.rpartition(".")[2], "text")
+    text = place.before + place.after
+    return open_document(f"untitled:{place.file_name}", language, 1, text, is_kept=False)
+
+
+def _checked(reply: Reply, reason: str) -> Reply:
+    if reply.trace.path in ("failed", "late", "superseded"):
+        raise EngineError(f"The evaluation stopped at a failure of the engine: {reason}")
+    return reply

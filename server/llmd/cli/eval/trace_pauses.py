@@ -1,0 +1,146 @@
+"""Places from an editing trace (josephg/editing-traces, `sequential_traces`): where somebody
+paused after typing, and what they then really typed. Reads a file; the rest is pure."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from llmd.cli.eval.samples import Place, spread
+from llmd.errors import BadInput
+
+PAUSE_S = 2.0  # the traces' clocks tick in seconds
+MAX_TYPED_CHARS = 2000
+# Editors insert these whole and leave the cursor inside.
+PAIRS = ("()", "[]", "{}", '""', "''", "``", "<>")
+# A trace does not say what its file was called.
+FILE_NAMES = {
+    "sveltecomponent": "App.svelte",
+    "rustcode": "skiplist.rs",
+    "json-crdt-patch": "patch.md",
+    "json-crdt-blog-post": "post.md",
+    "seph-blog1": "post.md",
+    "automerge-paper": "paper.tex",
+}
+
+Patch = tuple[int, int, str]  # position in characters, how many are deleted, what is inserted
+
+
+class Edit(msgspec.Struct, frozen=True):
+    patches: tuple[Patch, ...]
+    time: datetime | None = None
+
+
+class Trace(msgspec.Struct, frozen=True, rename="camel"):
+    start_content: str
+    txns: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """After edit `index`, with the cursor at `caret`."""
+
+    index: int
+    caret: int
+    typed: str
+
+
+def read(path: Path) -> Trace:
+    """
+    Raises:
+        BadInput: it cannot be read, or is no trace.
+    """
+    try:
+        data = path.read_bytes()
+        text = gzip.decompress(data) if path.suffix == ".gz" else data
+        return msgspec.json.decode(text, type=Trace)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise BadInput(f"Trace `{path}` cannot be read: {said}; name a JSON file") from None
+    except (msgspec.MsgspecError, EOFError, UnicodeDecodeError):
+        raise BadInput(f"Trace `{path}` is no editing trace in JSON; expected txns") from None
+
+
+def places(path: Path, limit: int | None = None) -> list[Place]:
+    """All pauses, or `limit` of them spread evenly over the trace.
+
+    Raises:
+        BadInput: as `read`, or its edits have no times.
+    """
+    trace = read(path)
+    if any(edit.time is None for edit in trace.txns):
+        raise BadInput(f"Trace `{path}` has edits without a time; it shows no pauses")
+    stem = stem_of(path)
+    found = spread(pauses(trace.txns), limit)
+    return [
+        Place(
+            id=f"{stem}/{pause.index}",
+            before=text[: pause.caret],
+            after=text[pause.caret :],
+            truth=pause.typed,
+            file_name=file_name(path),
+            is_asked=False,
+        )
+        for pause, text in _with_texts(trace, found)
+    ]
+
+
+def stem_of(path: Path) -> str:
+    return path.name.split(".", 1)[0]
+
+
+def file_name(path: Path) -> str:
+    """What the text that was edited may have been called."""
+    return FILE_NAMES.get(stem_of(path), "trace.txt")
+
+
+def pauses(edits: Sequence[Edit]) -> list[Pause]:
+    """Where the next edit came PAUSE_S or more after an insertion."""
+    found = []
+    for index, (edit, following) in enumerate(itertools.pairwise(edits)):
+        caret = caret_of(edit)
+        if caret is not None and edit.time and following.time:
+            gap_s = (following.time - edit.time).total_seconds()
+            if gap_s >= PAUSE_S:
+                found.append(Pause(index, caret, typed_from(edits, index + 1, caret)))
+    return found
+
+
+def caret_of(edit: Edit) -> int | None:
+    """Where an insertion leaves the cursor; None for anything else."""
+    if len(edit.patches) != 1:
+        return None
+    position, n_deleted, text = edit.patches[0]
+    if n_deleted or not text:
+        return None
+    return position + (1 if text in PAIRS else len(text))
+
+
+def typed_from(edits: Sequence[Edit], index: int, caret: int) -> str:
+    """What is inserted at the cursor from edit `index` on, up to a jump or a deletion."""
+    typed = ""
+    for number in range(index, len(edits)):
+        after = caret_of(edits[number])
+        position, _, text = edits[number].patches[0]
+        if after is None or position != caret or len(typed) >= MAX_TYPED_CHARS:
+            break
+        typed += text[: after - position]
+        caret = after
+    return typed
+
+
+def _with_texts(trace: Trace, found: Sequence[Pause]) -> Iterator[tuple[Pause, str]]:
+    """Each pause with the whole text at that moment."""
+    text, n_done = trace.start_content, 0
+    for pause in found:
+        for edit in trace.txns[n_done : pause.index + 1]:
+            for position, n_deleted, inserted in edit.patches:
+                text = text[:position] + inserted + text[position + n_deleted :]
+        n_done = pause.index + 1
+        yield pause, text

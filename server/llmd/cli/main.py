@@ -1,0 +1,121 @@
+"""The command line: names, options, help. What a command does is in `commands`, which is imported
+when one runs, so that `lsp` starts at once. Exit 2 for bad input, 1 for a failure."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from llmd import __version__
+from llmd.cli.bench import options as bench_options
+from llmd.cli.eval.options import add_options
+from llmd.errors import LlmdError
+
+Run = Callable[[argparse.Namespace], int | None]
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        return int(args.run(args) or 0)
+    except LlmdError as error:
+        print(f"llmd: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `llmd logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Commands(argparse.HelpFormatter):
+    """Without the line that only says COMMAND, the commands fit a screen."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        return text.split("\n", 1)[1] if action.nargs == argparse.PARSER else text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llmd",
+        usage="llmd [-h] [--version] COMMAND ...",
+        formatter_class=_Commands,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    version = f"llmd {__version__}"  # the usage names them: the help has to fit a screen
+    parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(
+        title="Completes code at the cursor in every editor, from one warm model",
+        required=True,
+        metavar="COMMAND",
+        prog="llmd",
+    )
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=_later(name))
+        return sub
+
+    serve = command("serve", "run the daemon in the foreground")
+    serve.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                       help="a setting for this daemon, over the file's")  # fmt: skip
+    serve.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
+    command("start", "start the daemon if none runs")
+    command("stop", "stop the daemon")
+    restart = command("restart", "load the model anew, under the connected editors")
+    restart.add_argument("--daemon", action="store_true", help="replace the whole daemon")
+    status = command("status", "say what the daemon is and has done")
+    status.add_argument("--json", action="store_true", help="all of it, as docs/PROTOCOL.md has it")
+    status.add_argument("--plan", action="store_true", help="how the model is laid out, and why")
+    why = command("why", "say what became of the last request of a file")
+    why.add_argument("file", nargs="?", default="", help="the latest of all files if not given")
+    why.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
+    logs = command("logs", "print the daemon's log")
+    logs.add_argument("-f", "--follow", action="store_true", help="and what is added to it")
+    complete = command("complete", "complete at a place in a file")
+    complete.add_argument("place", metavar="FILE:LINE:COL", help="counted from 1, in characters")
+    complete.add_argument("--json", action="store_true", help="text and trace")
+    add_options(command("eval", "measure completions at places whose text is known"))
+    bench_options.add_options(command("bench", "measure keys of an editing trace, or the model"))
+    pull = command("pull", "bring a model to this machine")
+    pull.add_argument("model", nargs="?", help="NAME[:QUANTISATION] as `models` shows them, hf:"
+                      "OWNER/REPO/FILE, or a GGUF file; none: the best here")  # fmt: skip
+    pull.add_argument("--yes", action="store_true", help="do not ask")
+    models = command("models", "show the models here and to be pulled, and what fits")
+    models.add_argument("words", nargs="*", metavar="[rm|verify] NAME",
+                        help="all of one; remove some, or check files")  # fmt: skip
+    models.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
+    use = command("use", "set the model, and load it")
+    use.add_argument("model", help="a GGUF file, or a name that `pull` knows")
+    config = command("config", "show the settings in force, and where each came from")
+    config.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
+    config.add_argument("--write", action="store_true", help="from-flags: into the config file")
+    config.add_argument("action", nargs="?", choices=["from-flags"],
+                        help="say a llama-cli's or llama-server's line as settings")  # fmt: skip
+    config.add_argument("line", nargs="*", metavar="-- LINE", help="llama.cpp's line, after `--`")
+    path = command("path", "print where llmd keeps something")
+    places = ["socket", "models", "config", "log", "state", "plugin-nvim", "plugin-vim"]
+    path.add_argument("what", choices=places)
+    doctor = command("doctor", "check the whole set-up, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
+    purge = command("purge", "remove all that llmd keeps on this machine, after showing it")
+    purge.add_argument("--yes", action="store_true", help="do not ask")
+    command("lsp", "serve an editor on standard input and output")
+    command("demo", "show a completion from a daemon of its own")
+    return parser
+
+
+def _later(name: str) -> Run:
+    def run(args: argparse.Namespace) -> int | None:
+        from llmd.cli import commands
+
+        found: int | None = getattr(commands, name)(args)
+        return found
+
+    return run

@@ -1,0 +1,1 @@
+"""Turns a completion request into a suggestion: cache, engine request, post-processing, trace."""

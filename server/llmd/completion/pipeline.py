@@ -1,0 +1,148 @@
+"""The path of a request: gate, window, what was said already, prompt, engine, trim, trace. Each
+stage once, in order.
+
+Runs on the event loop; knows no protocol and no tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from llmd.completion.engine_request import Asker
+from llmd.completion.inflight import Generation, Show
+from llmd.completion.prefetch import Ahead, Spot
+from llmd.completion.requests import LatestWins, Ticket
+from llmd.completion.results import Answers, since_ms
+from llmd.completion.trace import Cost, of_cost
+from llmd.config import Config
+from llmd.context.request import Place, Refuse, look
+from llmd.document.store import Document
+from llmd.document.text import Position
+from llmd.engine.client import EngineService
+from llmd.engine.messages import Done
+from llmd.transport.service import Answer, Selected
+
+
+class Completer:
+    """`debounce_ms` may be set anew at any time; the next request follows it."""
+
+    def __init__(self, config: Config, engine: EngineService, refuse: Refuse) -> None:
+        self.debounce_ms = config.completion.debounce_ms
+        self.answers = Answers(config)
+        self._asker = Asker(config, engine)
+        self.ahead = Ahead(self._asker, self.answers, self._look)
+        self._config = config
+        self._engine = engine
+        self._refuse = refuse
+        self._latest = LatestWins()
+        self._going: dict[int, Generation] = {}
+
+    def configure(self, config: Config) -> None:
+        """The next request follows it. What was said under the old one is not said again."""
+        self._config = self._asker.config = self.answers.config = config
+        self.answers.forget()
+
+    def leave_out(self, rules: frozenset[str]) -> None:
+        """Names of `postprocess.rules`, for `eval`."""
+        self._asker.without = self.answers.without = rules
+
+    def complete(
+        self,
+        document: Document,
+        cursor: Position,
+        *,
+        invoked: bool,
+        selected: Selected | None = None,
+        on_partial: Show | None = None,
+        alternative: int = 0,
+    ) -> Coroutine[Any, Any, Answer]:
+        """Looks at the document and ends its older request now; the coroutine does the rest.
+
+        Cancelling the coroutine's task cancels the engine.
+        """
+        self.ahead.stand_down()
+        place = look(
+            document, cursor, self._config, self._refuse, invoked=invoked, selected=selected
+        )
+        place = replace(place, alternative=alternative)
+        ticket, going = self._latest.take(document.number), self._going.get(document.number)
+        limits = self._config.completion
+        # With a floor nothing is shown before the end, and the first asker's end decides.
+        may_share = limits.recall and limits.min_logprob == "off" and not place.refusal
+        if going and not (may_share and going.serves(place)):
+            going.make_way(place)
+            going = None
+        if going:
+            going.serve(place, ticket, on_partial)
+            return self._share(going, ticket, place)
+        return self._answer(ticket, place, on_partial, Spot(document, cursor))
+
+    def rest(self, document: Document, cursor: Position) -> None:
+        """The cursor has come to rest there: its prompt is evaluated before the first key."""
+        if document.number not in self._going:
+            self.ahead.rest(Spot(document, cursor))
+
+    def forget(self, document: Document) -> None:
+        """It was closed."""
+        self.answers.forget(document.number)
+        self._engine.forget(document.slot)
+
+    def _look(self, document: Document, cursor: Position) -> Place:
+        return look(document, cursor, self._config, self._refuse)
+
+    async def _answer(
+        self, ticket: Ticket, place: Place, on_partial: Show | None, spot: Spot
+    ) -> Answer:
+        if place.refusal:
+            return self.answers.record(place, "", Cost(), "suppressed", place.refusal)
+        is_new = place.invoked or place.alternative  # who asks by hand wants the model
+        if not is_new and (answer := self.answers.said_before(place)):
+            return answer
+        if self.debounce_ms and not place.invoked:
+            await asyncio.sleep(self.debounce_ms / 1e3)
+        if ticket.is_superseded:
+            return self.answers.record(place, "", Cost(), "superseded")
+        going = self._start(place, ticket, on_partial)
+        done = await self._wait(going, ticket, place)
+        if done is None:
+            self.answers.count_when_finished(going.job, place)
+            return Answer("", of_cost(Cost(), "superseded", since_ms(place.arrived_s)))
+        answer = self.answers.of(place, done)
+        self.ahead.follow(place, answer, spot)
+        return answer
+
+    async def _share(self, going: Generation, ticket: Ticket, place: Place) -> Answer:
+        """The running generation began with what was typed. Its cost is the first asker's."""
+        done = await self._wait(going, ticket, place)
+        if done is None:
+            return self.answers.record(place, "", Cost(), "superseded")
+        whole = self.answers.shared(going.place, done)
+        return self.answers.record(place, going.rest(whole, place) or "", Cost(), "reused")
+
+    async def _wait(self, going: Generation, ticket: Ticket, place: Place) -> Done | None:
+        try:
+            return await going.wait(ticket)
+        except asyncio.CancelledError:
+            going.leave(ticket)
+            if going.place is place:
+                self.answers.count_when_finished(going.job, place, "cancelled")
+            else:
+                self.answers.record(place, "", Cost(), "superseded", "cancelled")
+            raise
+
+    def _start(self, place: Place, ticket: Ticket, on_partial: Show | None) -> Generation:
+        if self._config.completion.min_logprob != "off":  # what may yet be suppressed is not shown
+            on_partial = None
+        going = self._going[place.document] = Generation(place, ticket, on_partial)
+        going.job = self._asker.ask(
+            place, lambda text: going.hear(self.answers.trimmed(text, place))
+        )
+        going.job.finished.add_done_callback(lambda _: self._end(going))
+        return going
+
+    def _end(self, going: Generation) -> None:
+        if self._going.get(going.place.document) is going:
+            del self._going[going.place.document]

@@ -1,0 +1,126 @@
+"""What becomes of the engine's text: trimmed, remembered, recorded; and what was said already,
+said again. Knows no engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from llmd.completion.recall import Recall, Said
+from llmd.completion.stages import Journal, Stages, Window
+from llmd.completion.trace import WARM_MIN_CACHED, Cost, Path, Totals, Trace, of_cost
+from llmd.config import Config
+from llmd.context.request import Place
+from llmd.engine.job import Job
+from llmd.engine.messages import Done
+from llmd.postprocess.trim import trim
+from llmd.transport.service import Answer
+
+
+class Answers:
+    """`config` and `without` as an Asker's. Owned by the event loop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.without: frozenset[str] = frozenset()
+        self.totals = Totals()
+        self.journal = Journal()
+        self._recall = Recall()
+
+    def forget(self, document: int | None = None) -> None:
+        """What was said in one document, or in all, is not said again."""
+        self._recall.forget(document)
+
+    def trimmed(self, text: str, place: Place) -> str:
+        return trim(text, place.excerpt, self.without)
+
+    def of(self, place: Place, done: Done) -> Answer:
+        text = self.trimmed(done.text, place)
+        if text and self._is_unsure(done) and not place.alternative:
+            return self.record(place, "", done.cost, "suppressed", "confidence", done)
+        self._remember(place, text, done)
+        reason = done.error or done.reason
+        return self.record(place, text, done.cost, _path(done), reason, done)
+
+    def shared(self, asked: Place, done: Done) -> str:
+        """The whole text of a run that was asked for at another place."""
+        whole = self.trimmed(done.text, asked)
+        self._remember(asked, whole, done)
+        return whole
+
+    def said_before(self, place: Place) -> Answer | None:
+        found = self._recall.find(place.document, place.excerpt)
+        if found is None:
+            return None
+        said, rest = found
+        if place.excerpt.n_closers:  # those that came since stand in it too
+            rest = self.trimmed(rest, place)
+        return self.record(place, rest, Cost(), "prefetched" if said.is_ahead else "reused")
+
+    def keep_ahead(self, place: Place, done: Done) -> None:
+        """Nobody has asked for it yet."""
+        if not self._is_unsure(done):
+            self._remember(place, self.trimmed(done.text, place), done, is_ahead=True)
+
+    def count_when_finished(self, job: Job, place: Place, reason: str = "") -> None:
+        """The reply is out; what the engine still spends on it is known when it has stopped."""
+
+        def count(finished: asyncio.Future[Done]) -> None:
+            self.record(place, "", finished.result().cost, "superseded", reason)
+
+        job.finished.add_done_callback(count)
+
+    def record(
+        self,
+        place: Place,
+        text: str,
+        cost: Cost,
+        path: Path,
+        reason: str = "",
+        done: Done | None = None,
+    ) -> Answer:
+        trace = of_cost(cost, path, since_ms(place.arrived_s), reason)
+        self.totals.add(trace)
+        self.journal.add(_stages(place, trace, done, len(text)))
+        return Answer(text, trace)
+
+    def _is_unsure(self, done: Done) -> bool:
+        floor = self.config.completion.min_logprob
+        return floor != "off" and done.cost.logprob_line < floor
+
+    def _remember(self, place: Place, text: str, done: Done, is_ahead: bool = False) -> None:
+        is_whole = done.reason not in ("failed", "deadline", "cancelled")
+        if is_whole and place.slot and self.config.completion.recall:
+            excerpt = place.excerpt
+            is_other = place.alternative > 0
+            said = Said(excerpt.prefix, excerpt.shown_suffix, text, is_ahead, is_other)
+            self._recall.add(place.document, said)
+
+
+def since_ms(start_s: float) -> float:
+    return 1e3 * (time.monotonic() - start_s)
+
+
+def _stages(place: Place, trace: Trace, done: Done | None, n_shown: int) -> Stages:
+    lines, excerpt = place.lines, place.excerpt
+    n_prefix, n_suffix = len(excerpt.prefix), len(excerpt.suffix)
+    return Stages(
+        file=place.file,
+        line=place.cursor.line + 1,
+        col=place.cursor.col + 1,
+        invoked=place.invoked,
+        gate=place.refusal,
+        window=Window(lines.first + 1, lines.end, n_prefix, n_suffix) if lines else None,
+        trace=trace,
+        stop=(done.error or done.reason) if done else trace.reason,
+        n_chars_generated=len(done.text) if done else 0,
+        n_chars_shown=n_shown,
+    )
+
+
+def _path(done: Done) -> Path:
+    if done.reason == "failed":
+        return "failed"
+    if done.reason == "deadline":
+        return "late"
+    return "warm" if done.cost.n_cached >= WARM_MIN_CACHED else "cold"

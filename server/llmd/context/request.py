@@ -1,0 +1,106 @@
+"""What is left of a request once the document has been looked at: a value, no document.
+
+Also moves the document's window and its anchor, which stand still from request to request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
+
+from llmd.config import Config
+from llmd.context import eligibility, window
+from llmd.document.store import Document
+from llmd.document.text import Edit, LineRange, Position, Span
+from llmd.transport.service import Selected
+
+NO_TEXT = window.Excerpt("", "", "", "", "")
+
+# Names and language of a file to why its workspace forbids it; empty: it does not.
+Refuse = Callable[[tuple[str, ...], str], str]
+
+# Whoever asks by hand waits for the answer, also for the model to load.
+INVOKED_DEADLINE_FACTOR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`document` is its number, `slot` its part of the KV cache; `refusal`: why there is nothing
+    to ask; `alternative`: which text other than the best one."""
+
+    document: int
+    slot: int
+    file: str
+    cursor: Position
+    invoked: bool
+    file_name: str
+    deadline_ms: int
+    arrived_s: float
+    excerpt: window.Excerpt = NO_TEXT
+    lines: LineRange | None = None
+    refusal: str = ""
+    alternative: int = 0
+
+    def accepted(self, text: str) -> Place:
+        """Where the cursor is once `text` has been accepted."""
+        excerpt = self.excerpt.accepted(text)
+        return replace(self, excerpt=excerpt, arrived_s=time.monotonic(), alternative=0)
+
+
+def look(
+    document: Document,
+    cursor: Position,
+    config: Config,
+    refuse: Refuse,
+    *,
+    invoked: bool = False,
+    selected: Selected | None = None,
+) -> Place:
+    limits = config.completion
+    view = partial(
+        Place,
+        document=document.number,
+        slot=document.slot,
+        file=document.names[-1],
+        cursor=cursor,
+        invoked=invoked,
+        file_name=PurePosixPath(document.names[0]).name.encode(errors="replace").decode(),
+        deadline_ms=limits.deadline_ms * (INVOKED_DEADLINE_FACTOR if invoked else 1),
+        arrived_s=time.monotonic(),
+    )
+    if refusal := (
+        eligibility.refuse_document(document, config) or refuse(document.names, document.language)
+    ):
+        return view(refusal=refusal)
+    lines, cursor, typed = _as_if_taken(document, cursor, selected)
+    budget = window.Budget(config.context.n_prefix, config.context.n_suffix)
+    chosen = window.choose(document.window, lines, cursor, budget)
+    document.window = chosen
+    typed = window.anchored(typed, chosen, lines, cursor)
+    if selected is None:
+        document.typed = typed
+    max_suffix = None if invoked else limits.max_line_suffix
+    refusal = eligibility.refuse_place(lines, chosen.first, chosen.end, cursor, max_suffix)
+    if refusal:
+        return view(lines=chosen, refusal=refusal)
+    return view(lines=chosen, excerpt=window.excerpt(chosen, lines, cursor, typed))
+
+
+def _as_if_taken(
+    document: Document, cursor: Position, selected: Selected | None
+) -> tuple[list[str], Position, Span | None]:
+    """The lines as they would be with the menu's item inserted, the cursor after it, and what was
+    typed."""
+    text = document.text
+    if not selected:
+        return text.lines, text.clamp(cursor), document.typed
+    line = selected.start.line
+    lines = list(text.lines)
+    before = lines[line][: selected.start.col] + selected.text
+    lines[line] = before + lines[line][selected.end.col :]
+    edit = Edit(selected.start, selected.end, selected.text)
+    typed = document.typed.edited(edit) if document.typed else None
+    return lines, Position(line, len(before)), typed

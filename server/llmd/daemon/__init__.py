@@ -1,0 +1,1 @@
+"""Runs the daemon process: composition, life cycle, status, log and lock."""

@@ -1,0 +1,275 @@
+"""The daemon's life: lock, listen, serve, and an ordered end. Everything is put together here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from llmd import __version__, machine, paths
+from llmd.completion.pipeline import Completer
+from llmd.config import Config
+from llmd.config.load import Settings, as_object, load_settings, needs_reload
+from llmd.config.watch import changes
+from llmd.context.workspace_rules import Workspaces
+from llmd.daemon import logs, status
+from llmd.daemon.lock import take_lock
+from llmd.daemon.logs import LastError
+from llmd.daemon.suggestion_stats import Outcomes
+from llmd.document.store import Document, names_of
+from llmd.engine.client import EngineService
+from llmd.engine.memory_pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, after
+from llmd.engine.messages import Loaded
+from llmd.errors import LlmdError, place_of
+from llmd.transport import lsp, nvim
+from llmd.transport.listener import Listener, Protocols
+from llmd.transport.service import Client, EngineView, Outcome, Then
+
+_log = logging.getLogger("llmd")
+
+# An answer that is on its way when the daemon is told to stop has this long to leave.
+LAST_REPLY_S = 0.05
+# On its battery the machine waits for a pause in the typing, so that fewer requests are made.
+BATTERY_DEBOUNCE_MS = 75
+BATTERY_LOOK_S = 60.0
+
+
+class Daemon:
+    """What the transports see: transport.service.Service."""
+
+    def __init__(self, settings: Settings, flags: Sequence[str], last_error: LastError) -> None:
+        self._settings = settings
+        self._flags = flags
+        self._last_error = last_error
+        self._config_problem = ""
+        self._clients: list[Client] = []
+        self._stop = asyncio.Event()
+        self._then: Then = "on_demand"
+        self._workspaces = Workspaces()
+        self._pressure = Pressure()
+        self._has_moved = asyncio.Event()  # the engine
+        self.engine = EngineService(settings.config, on_change=self._engine_changed)
+        self.completer = Completer(settings.config, self.engine, self._refuse)
+        self.complete = self.completer.complete
+        self.cursor_rests = self.completer.rest
+        self.document_closed = self.completer.forget
+        self._outcomes = Outcomes(paths.outcomes_path())
+        self._latest: Loaded | None = None
+
+    # -- transport.service.Service
+
+    def client_connected(self, client: Client) -> None:
+        self._clients.append(client)
+        self.engine.wake()
+        client.show(self._view())
+
+    def client_gone(self, client: Client) -> None:
+        with suppress(ValueError):
+            self._clients.remove(client)
+
+    def document_opened(self) -> None:
+        self.engine.wake()
+
+    def noted(self, document: Document, outcome: Outcome) -> None:
+        model = self._latest.name if self._latest else self._settings.config.model
+        self._outcomes.add(document.language, model, outcome)
+
+    def status(self) -> dict[str, Any]:
+        found = status.snapshot(
+            self.engine,
+            self.completer.answers.totals,
+            self.completer.ahead.totals,
+            self._clients,
+            self.engine.config.model,
+            self._last_error,
+        )
+        config = {"path": str(self._settings.path), "problem": self._config_problem}
+        return {
+            **found,
+            "config": config,
+            "debounce_ms": self.completer.debounce_ms,
+            "pressure": {"step": self._pressure.step, "doing": self._pressure.doing},
+            "outcomes": self._outcomes.rows(),
+        }
+
+    def why(self, uri: str) -> dict[str, Any] | None:
+        return self.completer.answers.journal.last(names_of(uri)[-1] if uri else "")
+
+    def settings(self) -> dict[str, Any]:
+        return as_object(self._settings)
+
+    def restart(self) -> None:
+        self._reload(force=True)
+
+    def use(self) -> None:
+        """Loads what the config says now, where that is not loaded already."""
+        self._reload(force=self.engine.state == "failed" or self.engine.file_has_changed())
+        self.engine.wake()
+
+    def stop(self, then: Then = "on_demand") -> None:
+        self._then = then
+        self._stop.set()
+
+    # -- life
+
+    async def run(self, socket_path: Path) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        listener = Listener()
+        await listener.start(socket_path, self._protocols())
+        works = {
+            "The engine": self.engine.run(),
+            "Watching the config": self._watch_config(),
+            "Watching the battery": self._watch_battery(),
+            "Watching the memory": self._watch_memory(),
+            "Counting": self._outcomes.keep(),
+        }
+        tasks = [asyncio.create_task(_logged(what, work)) for what, work in works.items()]
+        _log.info("llmd %s serves %s, pid %d", __version__, socket_path, os.getpid())
+        try:
+            await self._stop.wait()
+            for client in list(self._clients):
+                client.bye(self._then)
+            await asyncio.sleep(LAST_REPLY_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await listener.close()
+
+    def _protocols(self) -> Protocols:
+        by_lsp = partial(lsp.serve_connection, service=self)
+        by_nvim = partial(nvim.serve_connection, service=self)
+        return dict.fromkeys((b"C", b"c"), by_lsp) | dict.fromkeys(nvim.FIRST_BYTES, by_nvim)
+
+    def _view(self) -> EngineView:
+        engine = self.engine
+        is_failed = engine.state == "failed"
+        problems = (engine.reason if is_failed else "", engine.notice, self._config_problem)
+        doing = "" if is_failed else engine.reason
+        share = engine.loaded_share
+        return EngineView(engine.state, share, doing, tuple(filter(None, problems)))
+
+    def _engine_changed(self) -> None:
+        self._has_moved.set()
+        if (info := self.engine.info) and info is not self._latest:
+            self._latest = info
+            self.completer.answers.forget()
+        self._tell_clients()
+
+    def _tell_clients(self) -> None:
+        view = self._view()
+        for client in list(self._clients):
+            client.show(view)
+
+    def _refuse(self, names: tuple[str, ...], language: str) -> str:
+        reason = self._workspaces.refuse(names, language)
+        for warning in self._workspaces.take_warnings():
+            _log.warning("%s", warning)
+        return reason
+
+    # -- settings
+
+    async def _watch_config(self) -> None:
+        async for _ in changes(self._settings.path):
+            self._reload(is_seen=True)
+
+    def _reload(self, force: bool = False, is_seen: bool = False) -> None:
+        """A bad file keeps the old values, and is told. `is_seen`: only because the file changed;
+        what was read from it already is not tried again."""
+        old = self._settings.config
+        try:
+            self._settings = load_settings(self._settings.path, self._flags)
+        except LlmdError as error:
+            self._config_problem = f"{error}; the old settings stay"
+            _log.error("%s", error)
+        else:
+            self._config_problem = ""
+        config = self._settings.config
+        self.completer.configure(config)
+        self._set_debounce()
+        is_worth_a_try = self.engine.state == "failed" and config != old
+        is_other = needs_reload(self.engine.config, config)
+        if config != old or not is_seen:
+            self.engine.configure(config, force or is_worth_a_try or is_other)
+        self._tell_clients()
+
+    async def _watch_battery(self) -> None:
+        """Ends at once where there is none."""
+        self._set_debounce()
+        while machine.on_battery() is not None:
+            await asyncio.sleep(BATTERY_LOOK_S)
+            self._set_debounce()
+
+    def _set_debounce(self) -> None:
+        on_battery = bool(machine.on_battery())
+        self.completer.debounce_ms = debounce_ms(self._settings.config, on_battery)
+        is_allowed = may_work_ahead(self._settings.config, on_battery)
+        self.completer.ahead.is_allowed = is_allowed and not self._pressure.step
+
+    async def _watch_memory(self) -> None:
+        """When a model was loaded, then again and again; not while nothing is loaded."""
+        while True:
+            if self.engine.state == "ready" or self._pressure.step:
+                reading = await asyncio.to_thread(machine.memory_reading)
+                self._press(after(self._pressure, reading))
+                await asyncio.sleep(EVERY_S)
+            else:
+                self._has_moved.clear()
+                await self._has_moved.wait()
+
+    def _press(self, new: Pressure) -> None:
+        old, self._pressure = self._pressure, new
+        if old.step == new.step:
+            return
+        _log.warning("Step %d: %s", new.step, new.doing or "memory is no longer short")
+        self._set_debounce()
+        self.engine.keep_parked(new.step < NO_PARKED)
+        if new.step == UNLOADED:
+            self.engine.hold(f"The model is unloaded: {new.doing}")
+        elif old.step == UNLOADED:
+            self.engine.release()
+        self._tell_clients()
+
+
+def debounce_ms(config: Config, on_battery: bool) -> int:
+    """The pause in the typing before the model is asked."""
+    saves = config.background == "mains" and on_battery
+    return max(config.completion.debounce_ms, BATTERY_DEBOUNCE_MS if saves else 0)
+
+
+def may_work_ahead(config: Config, on_battery: bool) -> bool:
+    """Whether the engine may do what nobody has asked for."""
+    return config.background == "on" or (config.background == "mains" and not on_battery)
+
+
+async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
+    """What must not happen is told, and only by its place: its words may hold what one wrote."""
+    try:
+        await work
+    except Exception as error:
+        _log.critical("%s ended by %s at %s", what, type(error).__name__, place_of(error))
+
+
+def serve(flags: Sequence[str] = (), is_detached: bool = False) -> int:
+    """Serves until told to stop. Bad config is told before anything is started.
+
+    `is_detached`: nobody reads standard error once it serves.
+    """
+    settings = load_settings(flags=flags)
+    with take_lock():
+        paths.private_dir(paths.runtime_dir())
+        last_error = logs.start(paths.log_path(), to_stderr=not is_detached)
+        asyncio.run(_run(settings, flags, last_error))
+    return 0
+
+
+async def _run(settings: Settings, flags: Sequence[str], last_error: LastError) -> None:
+    await Daemon(settings, flags, last_error).run(paths.socket_path())

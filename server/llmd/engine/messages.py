@@ -1,0 +1,166 @@
+"""What crosses between daemon and worker: length-prefixed msgpack over a socketpair.
+
+Text goes to the worker and text comes back; token ids never leave it. Cancelling does not cross
+here but through shared memory (engine/cancel_flags), so that it is seen in the middle of a decode.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from llmd.completion.trace import Cost
+from llmd.config import Engine, Kv, Sampling
+from llmd.postprocess.stop import StopRule
+from llmd.prompt.build import Piece
+from llmd.prompt.families import Order
+
+MAX_FRAME_BYTES = 64 << 20
+_LENGTH = struct.Struct("<I")
+
+StopReason = Literal[
+    "eog", "lines", "indent", "suffix", "repeat", "brackets",  # postprocess/stop's
+    "tokens", "deadline", "cancelled", "context", "failed",
+    "alternative",  # there is no such
+]  # fmt: skip
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """The first frame to a worker."""
+
+    path: str
+    order: Order | Literal["auto"]
+    engine: Engine
+    kv: Kv = Kv()
+    adapters: tuple[tuple[str, float], ...] = ()  # paths of LoRAs, and their scales
+    n_shrunk: int = 0  # how often what is automatic is made smaller, since a load was killed
+
+
+class Infer(msgspec.Struct, frozen=True, tag=True):
+    """`slot`: whose cells it goes on from; 0 is nobody's. `background`: nobody asked for it, and
+    it ends when anything else comes. `is_prefill`: the prompt is evaluated and nothing generated,
+    as with `max_tokens` 0; its layout leaves room for `max_tokens`. `alternative` k: the text
+    begins with the k-th best token other than its own."""
+
+    id: int
+    pieces: tuple[Piece, ...]
+    stop: StopRule
+    sampling: Sampling
+    slot: int = 0
+    background: bool = False
+    is_prefill: bool = False
+    alternative: int = 0
+
+
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """The document of the slot is closed: its cells and what is parked of it go."""
+
+    slot: int
+
+
+class DropParked(msgspec.Struct, frozen=True, tag=True):
+    """Memory is short: what is parked of documents goes, and so does what is parked after it,
+    while `keep` is false."""
+
+    keep: bool = False
+
+
+class Loading(msgspec.Struct, frozen=True, tag=True):
+    share: float  # 0 to 1
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """What the model is and how it was laid out. `notice`: one sentence for the user, or empty."""
+
+    name: str
+    family: str
+    order: Order
+    quantisation: str
+    backend: str
+    n_ctx: int
+    n_layers: int
+    n_gpu_layers: int
+    cache_type_k: str
+    cache_type_v: str
+    flash_attn: bool
+    n_batch: int
+    threads: int
+    kv_bytes: int
+    notice: str
+    plan: tuple[str, ...] = ()  # what was decided and why, in sentences
+    planned_bytes: int = 0  # of the worker, without a GPU's own memory; 0: not known
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    reason: str
+
+
+class Partial(msgspec.Struct, frozen=True, tag=True):
+    """The text so far that no later token takes back; whole, not a difference."""
+
+    id: int
+    text: str
+
+
+class SlotView(msgspec.Struct, frozen=True):
+    """`parked_bytes` is 0 where the cells are in the KV cache."""
+
+    id: int
+    n_cells: int
+    resident: bool
+    parked_bytes: int = 0
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """`slots`: all there are after the request, the resident one first."""
+
+    id: int
+    text: str
+    reason: StopReason
+    cost: Cost
+    error: str = ""
+    slots: tuple[SlotView, ...] = ()
+
+
+def unanswered(id_: int, reason: StopReason, error: str = "") -> Done:
+    """The end of a request that cost nothing."""
+    return Done(id_, "", reason, Cost(), error)
+
+
+ToWorker = Load | Infer | Forget | DropParked
+FromWorker = Loading | Loaded | LoadFailed | Partial | Done
+
+decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+decode_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
+
+
+def encode(frame: ToWorker | FromWorker) -> bytes:
+    body = msgspec.msgpack.encode(frame)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Splitter:
+    """Bytes in, frame bodies out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """
+        Raises:
+            ValueError: a length over MAX_FRAME_BYTES; the stream cannot be read on.
+        """
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (n_bytes,) = _LENGTH.unpack_from(self._buffer)
+            if n_bytes > MAX_FRAME_BYTES:
+                raise ValueError(f"frame of {n_bytes} bytes, at most {MAX_FRAME_BYTES} expected")
+            end = _LENGTH.size + n_bytes
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield body

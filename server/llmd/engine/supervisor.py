@@ -1,0 +1,217 @@
+"""One worker after the other, and what follows from the end of each.
+
+A worker that dies costs the requests it was at: each is answered once, empty, and a new worker is
+started. Owned by the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llmd.config import Config
+from llmd.engine import messages
+from llmd.engine.active_worker import Current, State
+from llmd.engine.cancel_flags import CancelFlags
+from llmd.engine.candidate import Beside
+from llmd.engine.process import KILLED, WorkerProcess, load_of
+from llmd.errors import EngineError, ModelError, place_of
+from llmd.models.pull.presence import is_being_pulled
+from llmd.models.resolve import Laid, model_laid, model_path
+
+# A worker that dies this often within the time is not started again by itself.
+MAX_DEATHS = 5
+DEATHS_WITHIN_S = 60.0
+
+PULL_POLL_S = 1.0
+SPAWN_PAUSE_S = 1.0
+TRY_AGAIN = "`llmd restart` tries again"
+RESTARTING = "The engine is restarting"
+SWITCHING = "The model is being switched"
+
+_log = logging.getLogger("llmd.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """To the model before, should the next one not load; `tell` is told why it did not."""
+
+    config: Config
+    tell: Callable[[str], None]
+
+
+class Life:
+    def __init__(
+        self, config: Config, command: Sequence[str], flags: CancelFlags, current: Current
+    ) -> None:
+        self.config = config
+        self._command = command
+        self._flags = flags
+        self._current = current
+        self._wake = asyncio.Event()
+        self._deaths_s: deque[float] = deque(maxlen=MAX_DEATHS)
+        self._is_missing = False
+        self._n_shrunk = 0  # how often a load was killed, as the kernel does for memory
+        self._beside: Beside | None = None  # loaded, to be the next worker
+        self._back: WayBack | None = None
+
+    async def run(self) -> None:
+        """Keeps a worker alive until cancelled."""
+        while True:
+            try:
+                await self._live_once()
+            except Exception as error:  # what must not happen is told, and ends nothing else
+                _log.error("The engine failed at %s", place_of(error))
+                await self._fail(f"The engine failed ({type(error).__name__}); {TRY_AGAIN}")
+
+    def wake(self) -> None:
+        """Looks again whether there is a state to leave."""
+        self._wake.set()
+
+    def begin_anew(self, intent: Literal["restart", "switch"]) -> None:
+        """Ends the worker and starts a new one, also after a failure."""
+        self._n_shrunk = 0
+        self._deaths_s.clear()
+        self._current.become("loading")
+        self._current.end(intent)
+        self._wake.set()
+
+    def set_next(
+        self, config: Config, beside: Beside | None = None, back: WayBack | None = None
+    ) -> None:
+        """What the next worker loads, or has loaded already."""
+        self.config, self._beside, self._back = config, beside, back
+
+    def is_trying(self, config: Config) -> bool:
+        """Whether it is being loaded in the place of another."""
+        return self._back is not None and self.config == config
+
+    def drop_beside(self) -> None:
+        if new := self._beside:
+            self._beside = None
+            new.worker.end()
+
+    def model_has_come(self) -> bool:
+        """Whether one that was missing is there, or on its way."""
+        is_missing = self._current.state == "failed" and self._is_missing
+        return is_missing and (self._can_find_model() or is_being_pulled())
+
+    async def _live_once(self) -> None:
+        """One worker from its start to its death, and what follows from it."""
+        current = self._current
+        current.intent, current.loaded_share = "", 0.0
+        self._wake.clear()
+        current.become("loading")
+        try:
+            laid = model_laid(self.config.model)
+        except ModelError as error:
+            if self._goes_back(str(error)):
+                return None
+            return await self._wait_for_model(str(error))
+        is_final = False
+        try:
+            reason = await self._worker_life(laid)
+        except EngineError as error:
+            reason = str(error)
+        except OSError as error:  # no descriptors, no processes, no interpreter any more
+            reason = f"The engine worker cannot be started: {error.strerror}"
+            await asyncio.sleep(SPAWN_PAUSE_S)
+        except ModelError as error:
+            reason, is_final = str(error), True
+        if current.intent in ("restart", "unload", "switch"):
+            return await self._end_as_wanted()
+        if self._goes_back(reason):
+            return None
+        return await self._go_on_after(reason, is_final)
+
+    async def _go_on_after(self, reason: str, is_final: bool) -> None:
+        _log.error("%s", reason)
+        self._current.jobs.fail_all(reason)
+        self._deaths_s.append(time.monotonic())
+        if self._died_too_often():
+            reason += f"; it ended {MAX_DEATHS} times within {DEATHS_WITHIN_S:.0f} s, {TRY_AGAIN}"
+            is_final = True
+        if is_final:
+            await self._fail(reason)
+
+    def _died_too_often(self) -> bool:
+        deaths_s = self._deaths_s
+        return len(deaths_s) == MAX_DEATHS and deaths_s[-1] - deaths_s[0] < DEATHS_WITHIN_S
+
+    async def _worker_life(self, laid: Laid) -> str:
+        """Returns how the worker ended.
+
+        Raises:
+            ModelError: the model could not be loaded.
+            EngineError: the worker sent nonsense.
+            OSError: no process could be made.
+        """
+        current = self._current
+        new, self._beside = self._beside, None
+        worker = new.worker if new else WorkerProcess(self._command, self._flags, laid.path)
+        current.begin(worker)
+        try:
+            if new:
+                how = await new.go_on(self._take)
+            else:
+                how = await worker.live(load_of(self.config, laid, self._n_shrunk), self._take)
+                if current.state == "loading" and KILLED in how and not current.intent:
+                    self._n_shrunk += 1
+        finally:
+            current.info = current.worker = None
+        if current.intent == "stuck":
+            return f"The engine worker said nothing for {current.n_silent_s} s and was ended"
+        return how
+
+    def _take(self, frame: messages.FromWorker) -> None:
+        if isinstance(frame, messages.Loaded) and not self._current.intent:
+            self._back = None
+        self._current.take(frame)
+
+    def _goes_back(self, reason: str) -> bool:
+        """To the model before, where another was to be loaded in its place and could not."""
+        if self._back is None:
+            return False
+        back, self._back = self._back, None
+        self.config, self._n_shrunk = back.config, 0
+        back.tell(reason)
+        return True
+
+    async def _end_as_wanted(self) -> None:
+        """Requests that came while the old worker ended wait for the new one."""
+        is_switch = self._current.intent == "switch"
+        self._current.jobs.fail_sent(SWITCHING if is_switch else RESTARTING)
+        await self._while_in("unloaded")
+
+    async def _fail(self, reason: str) -> None:
+        """Until `restart`: asking again would fail again."""
+        self._current.become("failed", reason)
+        self._current.jobs.fail_all(reason)
+        await self._while_in("failed")
+
+    async def _while_in(self, state: State) -> None:
+        while self._current.state == state:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _wait_for_model(self, reason: str) -> None:
+        """Until its file is there: looked for at each request, and while it is being pulled."""
+        _log.error("%s", reason)
+        self._is_missing = True
+        while is_being_pulled():
+            self._current.become("loading", "The model is being pulled")
+            await asyncio.sleep(PULL_POLL_S)
+        if not self._can_find_model():
+            await self._fail(reason)
+        self._is_missing = False
+
+    def _can_find_model(self) -> bool:
+        try:
+            return model_path(self.config.model).exists()
+        except ModelError:
+            return False

@@ -1,0 +1,55 @@
+"""What this machine has for a model: read from the system, measured where nobody says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from llmd import machine
+from llmd.models import memory_plan
+from llmd.models.decode_speed import READ_SHARE, bandwidth_of
+from llmd.models.recommend import Room
+
+Bytes = npt.NDArray[np.uint8]
+
+_TRIAL_BYTES, _N_TRIALS = 32 << 20, 3
+
+
+def room_here(described: memory_plan.Machine) -> Room:
+    chips = [gpu.name for gpu in described.gpus] or [chip_name()]
+    known = [found for chip in chips if (found := bandwidth_of(chip))]
+    return Room(described, min(known) if known else _unnamed_bytes_per_s(described))
+
+
+def _unnamed_bytes_per_s(described: memory_plan.Machine) -> float:
+    """A GPU's own memory cannot be measured from here."""
+    return 0.0 if described.gpus and not described.is_unified else measured_bytes_per_s()
+
+
+def measured_bytes_per_s() -> float:
+    """Nominal, from what copies by all cores reach: they read and write."""
+    n_cores = machine.n_cores()
+    source = np.ones((n_cores, _TRIAL_BYTES), np.uint8)
+    target = np.empty_like(source)
+    with ThreadPoolExecutor(n_cores) as pool:
+        best_s = min(_copy_s(pool, target, source) for _ in range(_N_TRIALS))
+    return 2 * source.nbytes / best_s / READ_SHARE
+
+
+def _copy_s(pool: ThreadPoolExecutor, target: Bytes, source: Bytes) -> float:
+    start_s = time.perf_counter()
+    list(pool.map(np.copyto, target, source))
+    return time.perf_counter() - start_s
+
+
+def chip_name() -> str:
+    if sys.platform != "darwin":
+        return machine.cpu_name()
+    command = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip()

@@ -1,0 +1,196 @@
+"""What a catalog knows of a model, and how it is read from the rows of its TOML. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from llmd.errors import BadInput
+from llmd.models.references import HUB_PREFIX, HubFile, parse_ref
+
+# Bits of a weight, with what a block carries beside it: llama.cpp, tools/quantize/README.md.
+BITS = {
+    "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.7, "Q5_K_S": 5.57,
+    "Q5_0": 5.5, "Q4_K_M": 4.89, "Q4_K_S": 4.67, "Q4_0": 4.67, "IQ4_XS": 4.46, "Q3_K_L": 4.3,
+    "Q3_K_M": 4.0, "Q3_K_S": 3.64, "Q2_K": 3.16,
+}  # fmt: skip
+_BITS_ELSE = 5.0
+_NAME = re.compile(r"[\w][\w.+-]*", re.ASCII)
+# What the names of other sources begin with.
+_TAKEN = ("builtin", "hf", "ollama", "llama.cpp")
+
+Count = Annotated[int, Meta(ge=1, le=1 << 40)]
+Known = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: not
+Billions = Annotated[float, Meta(ge=0, le=10_000)]
+
+
+Order = Literal["", "psm", "spm", "spm2"]  # empty: the family's
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the KV cache and the batches take. 0: not known."""
+
+    n_layers: int = 0
+    n_head_kv: int = 0
+    head_dim: int = 0
+    n_ctx_train: int = 0
+    n_embd: int = 0
+    n_head: int = 0
+    n_ff: int = 0  # of the experts at work, all together
+    n_vocab: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA that is put upon the model."""
+
+    source: HubFile | Path
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An entry in one quantisation."""
+
+    name: str  # NAME, or NAME:QUANTISATION where it is not the entry's first
+    quantisation: str
+    source: HubFile | Path  # a path: the user's own file
+    n_bytes: int  # reckoned where nobody says
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    name: str
+    family: str
+    order: Order
+    licence: str
+    use: str
+    fim_em: float
+    n_params_b: float
+    n_active_params_b: float
+    shape: Shape
+    adapters: tuple[Adapter, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def allows_commerce(self) -> bool:
+        return "no commercial use" not in self.licence
+
+
+class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Files(_Row, frozen=True):
+    """`file` of `repo` on the hub, or `path` on this machine. `{quantisation}` in either."""
+
+    quantisations: Annotated[tuple[str, ...], Meta(min_length=1)]
+    repo: str = ""
+    file: str = ""
+    path: str = ""
+    revision: str = "main"
+    sha256: dict[str, Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]] = {}
+    bytes: dict[str, Count] = {}
+
+
+class Lora(_Row, frozen=True):
+    file: str  # hf:OWNER/REPO/FILE, or a path
+    scale: Annotated[float, Meta(gt=-10, lt=10)] = 1.0
+
+
+class ShapeRow(_Row, frozen=True):
+    n_layers: Count
+    n_head_kv: Count
+    head_dim: Count
+    n_ctx_train: Count
+    n_embd: Known = 0
+    n_head: Known = 0
+    n_ff: Known = 0
+    n_vocab: Known = 0
+
+
+class Row(_Row, frozen=True):
+    files: Annotated[tuple[Files, ...], Meta(min_length=1)]
+    family: str = ""
+    order: Order = ""
+    licence: str = "not given"
+    use: str = ""
+    fim_em: Annotated[float, Meta(ge=0, le=100)] = 0
+    n_params_b: Billions = 0
+    n_active_params_b: Billions = 0
+    shape: ShapeRow | None = None
+    adapters: tuple[Lora, ...] = ()
+
+
+def rows_of(data: dict[str, Any], subject: str) -> Mapping[str, Row]:
+    """
+    Raises:
+        BadInput: a name or a value that cannot be.
+    """
+    rows = {}
+    for name, value in data.items():
+        if not _NAME.fullmatch(name) or name in _TAKEN or name.lower().endswith(".gguf"):
+            raise BadInput(f"Catalog `{subject}` has `{ascii(name)[1:-1]}`, which is no model name")
+        try:
+            rows[name] = msgspec.convert(value, Row, strict=False)
+        except msgspec.ValidationError as error:
+            raise BadInput(f"Catalog `{subject}`, `{name}`: {error}; correct it") from None
+    return rows
+
+
+def entry_of(name: str, row: Row, subject: str) -> Entry:
+    """
+    Raises:
+        BadInput: a file or adapter that cannot be named so.
+    """
+    wanted = [(files, kind) for files in row.files for kind in files.quantisations]
+    named = [name, *(f"{name}:{kind}" for _, kind in wanted[1:])]
+    try:
+        variants = tuple(
+            _variant(label, row, files, kind)
+            for label, (files, kind) in zip(named, wanted, strict=True)
+        )
+        adapters = tuple(Adapter(_adapter_source(lora.file), lora.scale) for lora in row.adapters)
+    except BadInput as error:
+        raise BadInput(f"Catalog `{subject}`, `{name}`: {error}") from None
+    active = row.n_active_params_b or row.n_params_b
+    shape = Shape(**msgspec.structs.asdict(row.shape)) if row.shape else Shape()
+    return Entry(
+        name, row.family, row.order, row.licence, row.use, row.fim_em, row.n_params_b, active,
+        shape, adapters, variants,
+    )  # fmt: skip
+
+
+def _variant(label: str, row: Row, files: Files, kind: str) -> Variant:
+    said = files.bytes.get(kind, 0)
+    n_bytes = said or round(row.n_params_b * 1e9 * BITS.get(kind, _BITS_ELSE) / 8)
+    return Variant(label, kind, _source(label, files, kind), n_bytes, bool(said))
+
+
+def _source(label: str, files: Files, kind: str) -> HubFile | Path:
+    if bool(files.path) == bool(files.repo and files.file):
+        raise BadInput("expected `repo` and `file`, or `path`")
+    if files.path:
+        return _local(files.path.replace("{quantisation}", kind))
+    file = files.file.replace("{quantisation}", kind)
+    ref = parse_ref(f"{HUB_PREFIX}{files.repo}/{file}")
+    return HubFile(label, ref.repo, ref.file, files.revision, files.sha256.get(kind, ""))
+
+
+def _adapter_source(file: str) -> HubFile | Path:
+    return parse_ref(file) if file.startswith(HUB_PREFIX) else _local(file)
+
+
+def _local(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise BadInput(f"there is no home folder for `{text}`") from None

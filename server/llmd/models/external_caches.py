@@ -1,0 +1,206 @@
+"""Models that other programs hold on this machine, to be used where they lie: Ollama's, those of
+llama.cpp's own cache, and those of the hub's client. Only looks; standard library only.
+
+Sources: ollama, envconfig/config.go and manifest/; llama.cpp, common/common.cpp and
+common/hf-cache.cpp; huggingface_hub, constants.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmd.models.references import HUB_PREFIX, HubFile, part_names
+
+OLLAMA_PREFIX, LLAMA_CPP_PREFIX = "ollama:", "llama.cpp:"
+_SYSTEM_OLLAMA = Path("/usr/share/ollama/.ollama/models")  # of its service on Linux
+_MANIFEST_MAX_BYTES = 1 << 20
+_MODEL_LAYER = "application/vnd.ollama.image.model"
+_ADAPTER_LAYER = "application/vnd.ollama.image.adapter"
+_DIGEST = re.compile("sha256:([0-9a-f]{64})")
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`sha256`: what its keeper says that it is; empty where it does not."""
+
+    name: str
+    path: Path
+    n_bytes: int
+    keeper: str
+    sha256: str = ""
+    adapters: tuple[Path, ...] = ()
+
+
+def all_found() -> list[Found]:
+    """Each once, by its name."""
+    return sorted({*_of_ollama(), *_of_llama_cpp(), *_of_hub_cache()}, key=lambda f: f.name)
+
+
+def by_name(name: str) -> Found | None:
+    """Of `ollama:NAME[:TAG]` or `llama.cpp:FILE`."""
+    if name.startswith(OLLAMA_PREFIX):
+        wanted = {name, f"{name}:latest"}
+        return next((found for found in _of_ollama() if found.name in wanted), None)
+    if name.startswith(LLAMA_CPP_PREFIX):
+        return next((found for found in _of_llama_cpp() if found.name == name), None)
+    return None
+
+
+def is_of_others(name: str) -> bool:
+    return name.startswith((OLLAMA_PREFIX, LLAMA_CPP_PREFIX))
+
+
+def path_of(file: HubFile) -> Path | None:
+    """Where another program has this very file of the hub."""
+    if file.sha256 and (blob := _blob(file.sha256)):
+        return blob
+    # A revision that is pinned stands for its content; `main` for what came last.
+    wanted = "*" if file.revision == "main" else file.revision
+    repo = hub_cache() / f"models--{file.repo.replace('/', '--')}" / "snapshots"
+    for commit in sorted(_listed(repo), key=_changed_s, reverse=True):
+        if wanted in ("*", commit.name) and _is_whole(path := commit / file.file):
+            return path
+    flat = llama_cpp_cache() / f"{file.repo}/{file.file}".replace("/", "_")
+    return flat if _is_whole(flat) else None
+
+
+def ollama_folders() -> list[Path]:
+    if set_one := os.environ.get("OLLAMA_MODELS"):
+        return [Path(set_one)]
+    return [_home() / ".ollama" / "models", *([_SYSTEM_OLLAMA] if sys.platform == "linux" else [])]
+
+
+def llama_cpp_cache() -> Path:
+    if set_one := os.environ.get("LLAMA_CACHE"):
+        return Path(set_one)
+    return _caches() / "llama.cpp"
+
+
+def hub_cache() -> Path:
+    if set_one := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(set_one)
+    if home := os.environ.get("HF_HOME"):
+        return Path(home) / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else _home() / ".cache") / "huggingface" / "hub"
+
+
+def _home() -> Path:
+    return Path(os.path.expanduser("~"))
+
+
+def _caches() -> Path:
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Caches"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return Path(cache) if cache else _home() / ".cache"
+
+
+def _of_ollama() -> Iterator[Found]:
+    for folder in ollama_folders():
+        root = folder / "manifests"
+        for manifest in _below(root, 4):
+            host, *parts = manifest.relative_to(root).parts
+            if len(parts) == 3 and (found := _read_manifest(folder, manifest, host, parts)):
+                yield found
+
+
+def _read_manifest(folder: Path, manifest: Path, host: str, parts: list[str]) -> Found | None:
+    """Ollama's own models have neither their host nor `library` in their names."""
+    owner, model, tag = parts
+    place = [] if host == "registry.ollama.ai" else [host]
+    place += [] if owner == "library" else [owner]
+    name = f"{OLLAMA_PREFIX}{'/'.join([*place, model])}:{tag}"
+    digests = _layers(manifest)
+    models = [digest for kind, digest in digests if kind == _MODEL_LAYER]
+    blobs = [folder / "blobs" / f"sha256-{digest}" for digest in models]
+    if len(blobs) != 1 or not _is_whole(blobs[0]) or not name.isprintable():
+        return None
+    loras = [folder / "blobs" / f"sha256-{d}" for kind, d in digests if kind == _ADAPTER_LAYER]
+    return Found(name, blobs[0], _n_bytes(blobs[0]), "Ollama", models[0], tuple(loras))
+
+
+def _layers(manifest: Path) -> list[tuple[str, str]]:
+    """Kind and SHA-256 of each."""
+    try:
+        if manifest.stat().st_size > _MANIFEST_MAX_BYTES:
+            return []
+        layers: list[dict[str, Any]] = json.loads(manifest.read_bytes())["layers"]
+        pairs = [(str(layer["mediaType"]), str(layer["digest"])) for layer in layers]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [(kind, m[1]) for kind, digest in pairs if (m := _DIGEST.fullmatch(digest))]
+
+
+def _blob(sha256: str) -> Path | None:
+    places = (folder / "blobs" / f"sha256-{sha256}" for folder in ollama_folders())
+    return next(filter(_is_whole, places), None)
+
+
+def _of_llama_cpp() -> Iterator[Found]:
+    """What is on its way ends in `.downloadInProgress`."""
+    for path in _listed(llama_cpp_cache()):
+        if _is_listable(path):
+            yield Found(f"{LLAMA_CPP_PREFIX}{path.name}", path, _n_bytes(path), "llama.cpp")
+
+
+def _of_hub_cache() -> Iterator[Found]:
+    for repo in _listed(hub_cache()):
+        owner, _, name = repo.name.removeprefix("models--").partition("--")
+        if not repo.name.startswith("models--") or not name:
+            continue
+        for commit in sorted(_listed(repo / "snapshots"), key=_changed_s):
+            for path in _below(commit, 1):
+                ref = f"{HUB_PREFIX}{owner}/{name}/{path.relative_to(commit).as_posix()}"
+                if _is_listable(path):
+                    sha256 = path.resolve().name  # so does the client name a large file's blob
+                    said = sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else ""
+                    yield Found(ref, path, _n_bytes(path), "the hub's client", said)
+
+
+def _is_listable(path: Path) -> bool:
+    name = path.name
+    is_model = name.endswith(".gguf") and "mmproj" not in name and not _LATER_PART.search(name)
+    return is_model and name.isprintable() and _is_whole(path)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return all(path.with_name(name).is_file() for name in part_names(path.name))
+    except (OSError, ValueError):
+        return False
+
+
+def _n_bytes(path: Path) -> int:
+    return sum(path.with_name(name).stat().st_size for name in part_names(path.name))
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """Files at most so many folders deep."""
+    for path in _listed(folder):
+        if path.is_dir():
+            yield from _below(path, depth - 1) if depth else ()
+        else:
+            yield path
+
+
+def _changed_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,1 @@
+"""Reads and validates GGUF headers before llama.cpp opens the file."""

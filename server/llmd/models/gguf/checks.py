@@ -1,0 +1,191 @@
+"""What llama.cpp can be given, by what a GGUF says of itself: pure rules, each with its sentence.
+
+Sources: llama-vocab.cpp and llama-model.cpp of llama.cpp for what ends the process.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import TYPE_CHECKING, NoReturn
+
+from llmd.models.gguf.format import MAX_LAYERS, TOKENS, Fields
+from llmd.models.gguf.reader import AGAIN, OTHER, refuse, shown
+
+if TYPE_CHECKING:
+    from llmd.models.gguf.header import Header
+
+# Not read from left to right, or not text. llama-arch.cpp, stable-diffusion.cpp, whisper.cpp.
+_NOT_COMPLETING = re.compile(
+    r"clip|whisper|.*bert.*|t5|t5encoder|.*-(embed|embedding)|wavtokenizer.*|.*tts|dream|llada.*"
+    r"|rnd1|eagle3|dflash|.*-assistant|flux|sd[0-9x].*|aura|hidream|cosmos|ltxv|hyvid|wan|lumina2|"
+    r"qwen_image|pig"
+)
+_TOKEN_ID = re.compile(r"tokenizer\.ggml\.(bos|eos|prefix|suffix|middle|fim_[a-z]{3})_token_id")
+_TOKEN_ARRAYS = {
+    TOKENS: "ARRAY of STRING",
+    "tokenizer.ggml.token_type": "ARRAY of INT32",
+    "tokenizer.ggml.scores": "ARRAY of FLOAT32 or ARRAY of INT32",
+    "tokenizer.ggml.merges": "ARRAY of STRING",
+}
+# Those that were tried. The others have asserts that a file can trip, and write no code.
+_TOKENIZERS = ("gpt2", "llama", "gemma4")
+# Without attention, so without heads.
+_RECURRENT = re.compile(r"mamba2?|a?rwkv.*")
+# Scalars that llama.cpp reads as UINT32, and between what bounds it survives them.
+_SCALAR_LIMITS = {
+    "context_length": (1, (1 << 31) - 1),
+    "embedding_length": (1, 1 << 20),
+    "block_count": (1, MAX_LAYERS),
+    "expert_count": (0, 1024),
+    "expert_group_used_count": (0, 1024),
+    "attention.key_length": (1, 1 << 16),
+    "attention.value_length": (1, 1 << 16),
+    "rope.dimension_count": (0, 1 << 16),
+}
+_NEEDED = ("context_length", "embedding_length", "block_count", "attention.head_count")
+# One for all layers, or one for each.
+_LAYER_LIMITS = {
+    "attention.head_count": 1 << 16,
+    "attention.head_count_kv": 1 << 16,
+    "feed_forward_length": 1 << 24,
+    "expert_used_count": 1024,
+}
+# Their graphs assert that keys, values and what is rotated of them are of one length.
+_WHOLE_HEADS = re.compile(
+    r"llama|qwen[23](moe)?|starcoder2|deepseek|codeshell|granite|mellum|seed_oss|maincoder|smollm3"
+    r"|mistral3|internlm2|olmo"
+)
+_ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
+
+
+def check_kind(header: Header, fields: Fields) -> None:
+    """Invariant: what passes is a language model that goes on with a text.
+
+    Raises:
+        ModelError: it is not so. As all of these.
+    """
+    if not header.architecture:
+        _refuse(fields, "names no `general.architecture`")
+    said, is_causal = "", fields.get(header.key("attention.causal"), True)
+    if header.kind not in ("", "model"):
+        said = f"its type is `{shown(header.kind)}`"
+    elif _NOT_COMPLETING.fullmatch(header.architecture):
+        said = f"its architecture is `{shown(header.architecture)}`"
+    elif fields.get(header.key("pooling_type"), 0) or not is_causal:
+        said = "it makes embeddings"
+    if said:
+        _refuse(fields, f"is no language model that completes text: {said}")
+
+
+def check_tokenizer(header: Header, fields: Fields) -> None:
+    """Invariant: what passes can be loaded by llama.cpp, and any text be tokenized with it."""
+    by_key, model = fields.by_key, fields.get("tokenizer.ggml.model", "")
+    if not model or TOKENS not in by_key:
+        _refuse(fields, "holds no tokenizer")
+    pre = fields.get("tokenizer.ggml.pre", "")
+    got = pre if pre == "whitespace" else model  # that one aborts at the first space
+    if got not in _TOKENIZERS:
+        expected = " or ".join(f"`{name}`" for name in _TOKENIZERS)
+        _refuse(fields, f"has the tokenizer `{shown(got)}`, expected {expected}")
+    for key in filter(by_key.__contains__, _TOKEN_ARRAYS):
+        _check_token_array(header, fields, key)
+    _check_tokens(header, fields, model)
+    for key in filter(_TOKEN_ID.fullmatch, by_key):
+        token, last = fields.get(key, 0), header.n_vocab - 1
+        if token > last:
+            _refuse(fields, f"has a `{key}` of {token}, expected 0 to {last}")
+
+
+def _check_token_array(header: Header, fields: Fields, key: str) -> None:
+    found, expected = fields.by_key[key], _TOKEN_ARRAYS[key]
+    if found.kind not in expected.split(" or "):
+        _refuse(fields, f"has a `{key}` of type {found.kind}, expected {expected}")
+    if key != "tokenizer.ggml.merges" and found.n_items != header.n_vocab:
+        said = f"has {found.n_items} `{key}`, expected {header.n_vocab}, one for each token"
+        _refuse(fields, said, AGAIN)
+
+
+def _check_tokens(header: Header, fields: Fields, model: str) -> None:
+    tokens = fields.by_key[TOKENS].value
+    if not tokens or not isinstance(tokens, set):
+        _refuse(fields, "has a tokenizer without tokens")
+    if n_same := header.n_vocab - len(tokens):
+        _refuse(fields, f"spells {n_same} of its tokens like others, expected none", AGAIN)
+    for byte in range(256 if model == "llama" else 0):
+        # C++ looks the byte up as a C string, in which NUL is nothing.
+        if not {b"<0x%02X>" % byte, bytes([byte]) if byte else b""} & tokens:
+            _refuse(fields, f"has no token for the byte 0x{byte:02X}")
+
+
+def check_shape(header: Header, fields: Fields) -> None:
+    """What llama.cpp asserts, or what would make it ask for absurd amounts of memory."""
+    needed = _NEEDED[:3] if _RECURRENT.fullmatch(header.architecture) else _NEEDED
+    for key in map(header.key, needed):
+        if key not in fields.by_key:
+            _refuse(fields, f"has no `{key}`")
+    limits = _SCALAR_LIMITS | {"nextn_predict_layers": (0, header.n_layers)}
+    for suffix, (least, most) in limits.items():
+        key = header.key(suffix)
+        _check_between(fields, key, fields.get(key, least), least, most)
+    _check_layers(header, fields)
+    scaling = fields.get(header.key("rope.scaling.type"), "linear")
+    if scaling not in _ROPE_SCALINGS:
+        expected = ", ".join(_ROPE_SCALINGS)
+        _refuse(fields, f"scales its positions by `{shown(scaling)}`, expected {expected}")
+    if header.n_embedded not in (None, header.n_vocab):
+        _refuse(fields, f"has {header.n_vocab} tokens and embeds {header.n_embedded}")
+    _check_heads(header, fields)
+    _check_experts(header, fields)
+
+
+def _check_layers(header: Header, fields: Fields) -> None:
+    for suffix, most in _LAYER_LIMITS.items():
+        counts = fields.counts(key := header.key(suffix))
+        if len(counts) not in (0, 1, header.n_layers):
+            _refuse(fields, f"has {len(counts)} `{key}`, expected {header.n_layers}")
+        for count in counts:
+            _check_between(fields, key, count, 0, most)
+
+
+def _check_between(fields: Fields, key: str, count: int, least: int, most: int) -> None:
+    if not least <= count <= most:
+        _refuse(fields, f"has a `{key}` of {count}, expected {least} to {most}")
+
+
+def _check_heads(header: Header, fields: Fields) -> None:
+    if not _RECURRENT.fullmatch(header.architecture):
+        _check_between(fields, header.key("attention.head_count"), header.head_count, 1, 1 << 16)
+    heads = fields.counts(header.key("attention.head_count"))
+    heads_kv = fields.counts(header.key("attention.head_count_kv"))
+    is_each = len(heads) == len(heads_kv)  # else one of them is for all layers
+    for n_heads, n_kv in zip(heads, heads_kv, strict=True) if is_each else product(heads, heads_kv):
+        if n_kv and n_heads % n_kv:
+            _refuse(fields, f"shares {n_kv} key heads among {n_heads} heads, expected a divisor")
+    key = header.key_length
+    value = fields.get(header.key("attention.value_length"), key)
+    rotated = fields.get(header.key("rope.dimension_count"), key)
+    if _WHOLE_HEADS.fullmatch(header.architecture) and not key == value == rotated:
+        said = f"has keys of {key}, values of {value} and rotates {rotated}, expected one length"
+        _refuse(fields, said)
+
+
+def _check_experts(header: Header, fields: Fields) -> None:
+    """llama-model.cpp, load_hparams."""
+    n_experts = fields.get(header.key("expert_count"), 0)
+    n_used = max(fields.counts(header.key("expert_used_count")), default=0)
+    n_groups = fields.get(header.key("expert_group_count"), 0)
+    n_groups_used = fields.get(header.key("expert_group_used_count"), 0)
+    is_right = (
+        n_used <= n_experts
+        and (n_used > 0) == (n_experts > 0)
+        and n_groups < max(n_experts, 1)
+        and (n_groups <= 1 or (n_experts % n_groups == 0 and 0 < n_groups_used < n_groups))
+    )
+    if not is_right:
+        said = f"uses {n_used} of {n_experts} experts, {n_groups_used} of {n_groups} groups"
+        _refuse(fields, f"{said}, which cannot be")
+
+
+def _refuse(fields: Fields, said: str, advice: str = OTHER) -> NoReturn:
+    refuse(fields.path, said, advice)

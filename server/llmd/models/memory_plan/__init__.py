@@ -1,0 +1,33 @@
+"""How a model is laid out on a machine: layers on GPUs, context, batches, cache types, threads.
+Pure: a described machine, what the header says and the user's wishes in, a plan with its reasons
+out.
+
+What the user set is obeyed or refused, never changed; what is `auto` is chosen here, by the
+measurements that docs/ARCHITECTURE.md keeps.
+"""
+
+from llmd.models.memory_plan.explain import explained
+from llmd.models.memory_plan.hardware import Gpu, Machine
+from llmd.models.memory_plan.model_shape import Shape, shape_of
+from llmd.models.memory_plan.planner import N_BATCH_CPU, N_BATCH_GPU, N_CTX, LoadPlan, plan_load
+from llmd.models.memory_plan.retry import fits_in_full, is_for_memory, smaller, with_less
+from llmd.models.memory_plan.sizes import compute_bytes, kv_bytes
+
+__all__ = [
+    "N_BATCH_CPU",
+    "N_BATCH_GPU",
+    "N_CTX",
+    "Gpu",
+    "LoadPlan",
+    "Machine",
+    "Shape",
+    "compute_bytes",
+    "explained",
+    "fits_in_full",
+    "is_for_memory",
+    "kv_bytes",
+    "plan_load",
+    "shape_of",
+    "smaller",
+    "with_less",
+]

@@ -1,0 +1,157 @@
+"""The plan itself: which settings are tried in which order, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmd.config import CacheType, Engine
+from llmd.errors import BadInput, ModelError
+from llmd.models.memory_plan import too_large
+from llmd.models.memory_plan.cache_types import cache_types
+from llmd.models.memory_plan.hardware import Machine
+from llmd.models.memory_plan.model_shape import Shape
+from llmd.models.memory_plan.placement import Memory, Settings, memory_of, units_on_gpus
+from llmd.models.memory_plan.sizes import Placed, kv_bytes
+
+N_CTX = 2048  # tokens: the prompt's windows and what is decoded, with room to spare
+# Tried where that does not fit in memory: the windows get smaller with it.
+_SMALLER_N_CTX = (1280, 768, 512)
+N_BATCH_CPU = 64  # a cancelled prefill loses at most this many
+N_BATCH_GPU = 512
+_MIN_UBATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    n_ctx: int
+    n_gpu_layers: int  # as llama.cpp counts: the output is one more than the layers; -1: all
+    n_batch: int
+    threads: int
+    cache_type_k: CacheType
+    cache_type_v: CacheType
+    flash_attn: bool
+    kv_bytes: int
+    n_ubatch: int = 0  # 0: n_batch
+    tensor_split: tuple[float, ...] = ()  # by GPU; empty: as llama.cpp does
+    mmap: bool = True
+    mlock: bool = False
+    prio: int = 0
+    memory: Memory | None = None  # None where the machine's is not known
+
+
+def plan_load(engine: Engine, machine: Machine, shape: Shape, name: str = "") -> LoadPlan:
+    """`name` of the model's file, for what is said.
+
+    Raises:
+        BadInput: what the user set does not go together.
+        ModelError: it does not fit; says what would, or which of the user's numbers to change.
+    """
+    _check_batches(engine)
+    if not machine.is_known:
+        return _made(engine, machine, next(_settings(engine, machine, shape)), shape, None, None)
+    if found := _fitting(engine, machine, shape):
+        return found
+    raise ModelError(too_large.reason(engine, machine, shape, name, _fitting, _least))
+
+
+def _fitting(engine: Engine, machine: Machine, shape: Shape) -> LoadPlan | None:
+    """The layers on GPUs are those of the roomiest settings: so less memory never means more of
+    them. Then the context is what the memory beside them allows."""
+    tried = list(_settings(engine, machine, shape))
+    best: tuple[Settings, Placed] | None = None
+    for settings in (each for each in tried if each.n_ctx == tried[0].n_ctx):
+        counts = units_on_gpus(engine, settings, machine, shape)
+        if counts is not None and (best is None or sum(counts) > sum(best[1])):
+            best = settings, counts
+    if best is None:
+        return None
+    n_ubatch, counts = best[0].n_ubatch, best[1]
+    for settings in tried:
+        if settings.n_ubatch > n_ubatch:
+            continue
+        memory = memory_of(settings, counts, machine, shape)
+        if memory.fits(machine):
+            return _made(engine, machine, settings, shape, counts, memory)
+    return None
+
+
+def _least(engine: Engine, machine: Machine, shape: Shape) -> Memory:
+    """What is needed at least, whether it is there or not."""
+    settings = list(_settings(engine, machine, shape))[-1]
+    counts = units_on_gpus(engine, settings, machine, shape) or (0,) * len(machine.gpus)
+    return memory_of(settings, counts, machine, shape)
+
+
+def _settings(engine: Engine, machine: Machine, shape: Shape) -> Iterator[Settings]:
+    """The best first."""
+    is_cpu = machine.backend == "cpu"
+    type_k, type_v, flash_attn = cache_types(engine, is_cpu, shape)
+    for n_ctx in _contexts(engine, shape):
+        n_batch = _n_batch(engine, is_cpu, n_ctx)
+        for n_ubatch in _ubatches(engine, n_batch):
+            yield Settings(
+                n_ctx, n_batch, n_ubatch, type_k, type_v, flash_attn, engine.mmap, engine.mlock
+            )
+
+
+def _contexts(engine: Engine, shape: Shape) -> list[int]:
+    if engine.n_ctx != "auto":
+        return [engine.n_ctx]
+    most = min(N_CTX, shape.n_ctx_train or N_CTX)
+    return [most, *(n for n in _SMALLER_N_CTX if n < most)]
+
+
+def _n_batch(engine: Engine, is_cpu: bool, n_ctx: int) -> int:
+    if engine.n_batch != "auto":
+        return engine.n_batch
+    n_ubatch = 0 if engine.n_ubatch == "auto" else engine.n_ubatch
+    return max(n_ubatch, min(N_BATCH_CPU if is_cpu else N_BATCH_GPU, n_ctx))
+
+
+def _ubatches(engine: Engine, n_batch: int) -> list[int]:
+    if engine.n_ubatch != "auto":
+        return [engine.n_ubatch]
+    halves = (n_batch >> n for n in range(3))
+    return [n for n in halves if n >= _MIN_UBATCH] or [n_batch]
+
+
+def _made(
+    engine: Engine,
+    machine: Machine,
+    settings: Settings,
+    shape: Shape,
+    counts: Placed | None,
+    memory: Memory | None,
+) -> LoadPlan:
+    n_layers = -1 if engine.n_gpu_layers == "all" else engine.n_gpu_layers
+    if counts and engine.n_gpu_layers == "all":
+        n_layers = -1 if sum(counts) == shape.n_units else sum(counts)
+    split = tuple(map(float, counts)) if counts and len(counts) > 1 and sum(counts) else ()
+    if engine.tensor_split != "auto":
+        split = engine.tensor_split
+    n_cores = machine.n_fast_cores or machine.n_cores
+    return LoadPlan(
+        n_ctx=settings.n_ctx,
+        n_gpu_layers=n_layers,
+        n_batch=settings.n_batch,
+        threads=n_cores if engine.threads == "auto" else engine.threads,
+        cache_type_k=settings.type_k,
+        cache_type_v=settings.type_v,
+        flash_attn=settings.flash_attn,
+        kv_bytes=kv_bytes(shape, settings.n_ctx, settings.type_k, settings.type_v),
+        n_ubatch=settings.n_ubatch,
+        tensor_split=split,
+        mmap=engine.mmap,
+        mlock=engine.mlock,
+        prio=engine.prio,
+        memory=memory,
+    )
+
+
+def _check_batches(engine: Engine) -> None:
+    if "auto" not in (engine.n_batch, engine.n_ubatch) and engine.n_ubatch > engine.n_batch:  # type: ignore[operator]
+        raise BadInput(
+            f"Config `engine.n_ubatch` is {engine.n_ubatch}, more than the {engine.n_batch} of"
+            " `engine.n_batch`; set it to that at most, or one of them to auto"
+        )

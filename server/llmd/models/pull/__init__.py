@@ -1,0 +1,1 @@
+"""Downloads or builds model files."""

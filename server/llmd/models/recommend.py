@@ -1,0 +1,160 @@
+"""Whether and how a model suits a machine, which of its quantisations to take there, and which
+model of all. Pure.
+
+How a model is laid out is models/memory_plan's to say: this asks it, in `_planned` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from llmd.config import Engine
+from llmd.errors import LlmdError
+from llmd.models import memory_plan
+from llmd.models.catalog_schema import Entry, Variant
+from llmd.models.decode_speed import tokens_per_s
+
+# Slower, a suggestion of a line comes after the next key. A CPU evaluates a prompt hardly faster
+# than it decodes, so there more is asked.
+LEAST_TOKENS_PER_S, LEAST_ON_CPU = 30.0, 60.0
+# Small enough that a better quantisation costs nobody anything.
+SMALL_BYTES = 2_000_000_000
+_ROOMY_SHARE = 0.6  # of the room: then a better quantisation still leaves space for other work
+# Of the weights that a card counts, what stands before and after the layers; a rough mean.
+_OUTPUT_SHARE = 0.08
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A machine, and the nominal bandwidth of the memory that a model lies in; 0: not known."""
+
+    machine: memory_plan.Machine
+    bytes_per_s: float = 0.0
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.machine.backend == "cpu"
+
+    @property
+    def n_bytes(self) -> int:
+        gpus = sum(gpu.free_bytes for gpu in self.machine.gpus)
+        return gpus or self.machine.ram_free_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Suit:
+    """`n_layers` 0: not known. `n_bytes`: expected, of all kinds of memory together."""
+
+    fits: bool
+    n_layers: int
+    n_gpu_layers: int
+    n_ctx: int
+    n_bytes: int
+    tokens_per_s: float  # 0: not known
+    is_whole: bool  # nothing of it waits for a slower memory
+
+
+def suit(shape: memory_plan.Shape, room: Room, engine: Engine, active_share: float = 1.0) -> Suit:
+    """`active_share`: of the weights that work on one token."""
+    plan = _planned(shape, room, engine)
+    n_weights = shape.weight_bytes
+    if plan is None:
+        return Suit(False, shape.n_layers, 0, 0, n_weights, 0.0, is_whole=False)
+    n_all = plan.n_gpu_layers < 0 or plan.n_gpu_layers > shape.n_layers
+    n_gpu_layers = 0 if room.is_cpu else shape.n_layers if n_all else plan.n_gpu_layers
+    is_whole = room.is_cpu or n_all
+    speed = 0.0
+    if room.bytes_per_s and is_whole:
+        n_read = n_weights * active_share + plan.kv_bytes
+        backend = room.machine.backend
+        speed = tokens_per_s(n_read, room.bytes_per_s, backend, shape.n_layers)
+    n_bytes = _n_bytes(plan, room, n_weights)
+    return Suit(True, shape.n_layers, n_gpu_layers, plan.n_ctx, n_bytes, speed, is_whole)
+
+
+def _n_bytes(plan: memory_plan.LoadPlan, room: Room, n_weight_bytes: int) -> int:
+    """Beside a GPU each weight counts once, although the file is mapped too."""
+    memory = plan.memory
+    if memory is None:
+        return n_weight_bytes + plan.kv_bytes
+    if room.is_cpu:
+        return memory.ram_bytes
+    return memory.weight_bytes + memory.held_bytes + memory.compute_bytes
+
+
+def shape_of(entry: Entry, variant: Variant) -> memory_plan.Shape:
+    """As far as the catalog knows it: its weights lie evenly in its layers."""
+    known, n_layers = entry.shape, entry.shape.n_layers or 1
+    n_output = round(_OUTPUT_SHARE * variant.n_bytes)
+    each = (variant.n_bytes - n_output) // n_layers
+    return memory_plan.Shape(
+        n_layers, known.n_head_kv, known.head_dim, known.n_ctx_train, n_embd=known.n_embd,
+        n_head=known.n_head, n_ff=known.n_ff, n_vocab=known.n_vocab,
+        layer_bytes=(each,) * n_layers, output_bytes=n_output,
+    )  # fmt: skip
+
+
+def suit_of(entry: Entry, variant: Variant, room: Room, engine: Engine) -> Suit:
+    return suit(shape_of(entry, variant), room, engine, active_share(entry))
+
+
+def active_share(entry: Entry | None) -> float:
+    return entry.n_active_params_b / entry.n_params_b if entry and entry.n_params_b else 1.0
+
+
+def advised(entry: Entry, room: Room, engine: Engine) -> tuple[Variant, str]:
+    """The quantisation to take on this machine, and why; the smallest where none fits."""
+    by_kind = {variant.quantisation: variant for variant in entry.variants}
+    suits = {kind: suit_of(entry, v, room, engine) for kind, v in by_kind.items()}
+    whole = [kind for kind in by_kind if suits[kind].is_whole]
+    for kind, why in _preferred(by_kind, suits, room):
+        if kind in whole:
+            return by_kind[kind], why
+    if whole:
+        kind = max(whole, key=lambda kind: by_kind[kind].n_bytes)
+        return by_kind[kind], "the best of those there are"
+    smallest = min(by_kind.values(), key=lambda variant: variant.n_bytes)
+    if suits[smallest.quantisation].fits:
+        return smallest, "the smallest, so that most layers are on the GPU"
+    return smallest, "the smallest, and too large for this machine"
+
+
+def _preferred(
+    by_kind: dict[str, Variant], suits: dict[str, Suit], room: Room
+) -> Iterable[tuple[str, str]]:
+    least = LEAST_ON_CPU if room.is_cpu else LEAST_TOKENS_PER_S
+    quick = {kind for kind, each in suits.items() if not 0 < each.tokens_per_s < least}
+    q8, q5 = by_kind.get("Q8_0"), by_kind.get("Q5_K_M")
+    if room.is_cpu:
+        yield "Q4_0", "a CPU reads it fastest"
+    if q8 and "Q8_0" in quick and q8.n_bytes <= SMALL_BYTES:
+        yield "Q8_0", "small enough to lose nothing"
+    has_room = q5 and suits["Q5_K_M"].n_bytes <= _ROOMY_SHARE * room.n_bytes
+    if not room.is_cpu and has_room and "Q5_K_M" in quick:
+        yield "Q5_K_M", "there is room for it, and it loses least"
+    yield "Q4_K_M", "it loses little and is fast"
+    yield "Q3_K_M", "it squeezes the model into this machine, at a loss"
+
+
+def proposed(
+    entries: Sequence[Entry], room: Room, engine: Engine
+) -> tuple[Entry, Variant, str] | None:
+    """The model with the best published score that anybody may use, that is whole in this
+    machine's memory and fast enough; None where there is none."""
+    found = []
+    for entry in entries:
+        variant, why = advised(entry, room, engine)
+        suits = suit_of(entry, variant, room, engine)
+        is_fast = suits.tokens_per_s >= (LEAST_ON_CPU if room.is_cpu else LEAST_TOKENS_PER_S)
+        if entry.allows_commerce and entry.fim_em and suits.is_whole and is_fast:
+            found.append((entry, variant, why))
+    return max(found, key=lambda each: each[0].fim_em, default=None)
+
+
+def _planned(shape: memory_plan.Shape, room: Room, engine: Engine) -> memory_plan.LoadPlan | None:
+    """None where it does not fit."""
+    try:
+        return memory_plan.plan_load(engine, room.machine, shape)
+    except LlmdError:
+        return None

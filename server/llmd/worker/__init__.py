@@ -1,0 +1,1 @@
+"""Runs the engine's child process. The only package that loads llama.cpp."""

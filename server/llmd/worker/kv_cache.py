@@ -1,0 +1,142 @@
+"""The mirror of what the KV cache holds, and the only way to change it.
+
+Invariant: `cells[i]` is the token at position i, and every cell was computed from exactly the
+cells before it. A batch is recorded once its decode has returned 0.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from llmd.errors import EngineError
+from llmd.worker.plan import Plan, batches
+
+Outcome = Literal["done", "aborted", "full"]
+State = npt.NDArray[np.uint8]
+_ABORTED = 2  # llama_decode's codes
+_NO_ROOM = 1
+
+
+class Evaluator(Protocol):
+    """What the cache needs of a llama.Context."""
+
+    n_ctx: int
+    n_batch: int
+
+    def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int: ...
+    def seq_rm(self, start: int) -> bool: ...
+    def clear(self) -> None: ...
+    def state(self) -> State: ...
+    def restore(self, state: State) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Saved:
+    """Cells that were taken out of the cache. Of this process and this context only."""
+
+    cells: array[int]
+    state: State
+
+    @property
+    def n_bytes(self) -> int:
+        return self.state.nbytes + len(self.cells) * self.cells.itemsize
+
+
+class Cache:
+    def __init__(self, context: Evaluator, can_cut: bool = True, can_save: bool = True) -> None:
+        """`can_cut`: the memory can drop its last cells alone. `can_save`: a copy of it is as good
+        as itself."""
+        self._context = context
+        self.can_cut = can_cut
+        self.can_save = can_save
+        self.cells: list[int] = []
+
+    @property
+    def n_ctx(self) -> int:
+        return self._context.n_ctx
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.cells) >= self._context.n_ctx
+
+    def clear(self) -> None:
+        self._context.clear()
+        self.cells.clear()
+
+    def keep(self, n_keep: int) -> int:
+        """Cuts the cells after `n_keep`. Returns how many are left: fewer where the model's memory
+        cannot be cut, as in a recurrent one."""
+        if n_keep < len(self.cells):
+            if (self.can_cut or not n_keep) and self._context.seq_rm(n_keep):
+                del self.cells[n_keep:]
+            else:
+                self.clear()
+        return len(self.cells)
+
+    def save(self) -> Saved:
+        """A copy of what is held.
+
+        Raises:
+            EngineError: llama.cpp could not copy it.
+        """
+        return Saved(array("i", self.cells), self._context.state())
+
+    def restore(self, saved: Saved) -> None:
+        """In the place of what is held. Where llama.cpp will not, nothing is."""
+        self.keep(0)
+        if self._context.restore(saved.state):
+            self.cells += saved.cells
+        else:
+            self.clear()
+
+    def prefill(self, plan: Plan, is_stopped: Callable[[], bool]) -> tuple[Outcome, int, int]:
+        """Applies a plan batch by batch. Returns how it went, the tokens kept and the tokens
+        evaluated, those of an aborted batch among them.
+
+        `is_stopped` is asked before each batch; what finished is kept.
+
+        Raises:
+            EngineError: llama.cpp failed; the cache is empty.
+        """
+        wanted = [*self.cells[: plan.n_keep], *plan.evaluate]
+        n_cached = self.keep(plan.n_keep)
+        n_evaluated = 0
+        n_logits = min(plan.n_logits, self._context.n_batch)
+        for size in batches(len(wanted) - n_cached, self._context.n_batch, n_logits):
+            if is_stopped():
+                return "aborted", n_cached, n_evaluated
+            batch = wanted[len(self.cells) : len(self.cells) + size]
+            n_evaluated += size
+            is_last = len(self.cells) + size == len(wanted)
+            if (outcome := self.decode(batch, n_logits if is_last else 0)) != "done":
+                return outcome, n_cached, n_evaluated
+        return "done", n_cached, n_evaluated
+
+    def decode(self, tokens: Sequence[int], n_logits: int = 1) -> Outcome:
+        """Evaluates one batch behind the last cell.
+
+        Raises:
+            EngineError: llama.cpp failed; the cache is empty.
+        """
+        code = self._context.decode(tokens, len(self.cells), n_logits)
+        if code == 0:
+            self.cells += tokens
+            return "done"
+        if code == _ABORTED:
+            self._drop_unconfirmed()
+            return "aborted"
+        self.clear()
+        if code == _NO_ROOM:
+            return "full"
+        raise EngineError(f"llama.cpp could not evaluate {len(tokens)} tokens (code {code})")
+
+    def _drop_unconfirmed(self) -> None:
+        """An aborted batch may have left cells behind, or half a state."""
+        if not (self.can_cut and self.cells and self._context.seq_rm(len(self.cells))):
+            self.clear()

@@ -1,0 +1,145 @@
+"""Tokens evaluated: the KV cache's cells, their logits, and their state as bytes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llama_cpp import llama_cpp as c
+
+from llmd.config import CacheType
+from llmd.errors import EngineError
+from llmd.models.memory_plan import LoadPlan
+from llmd.worker.llama import log
+from llmd.worker.llama.model import Model
+
+Logits = npt.NDArray[np.float32]
+State = npt.NDArray[np.uint8]
+
+_GGML_TYPES: dict[CacheType, int] = {
+    "f16": c.GGML_TYPE_F16,
+    "q8_0": c.GGML_TYPE_Q8_0,
+    "q4_0": c.GGML_TYPE_Q4_0,
+}
+
+
+class Context:
+    """A llama_context of one sequence, and the batch that feeds it."""
+
+    def __init__(self, model: Model, plan: LoadPlan) -> None:
+        """
+        Raises:
+            EngineError: llama.cpp cannot make it, mostly for want of memory.
+        """
+        self._model = model  # keeps it alive
+        log.forget_errors()
+        self._handle: Any = c.llama_init_from_model(model.handle, _context_params(plan))
+        if not self._handle:
+            said = log.last_error()
+            raise EngineError(f"The KV cache cannot be set up: llama.cpp says `{said}`")
+        self._put_on(model.adapters)
+        self._memory: Any = c.llama_get_memory(self._handle)
+        self.n_ctx: int = c.llama_n_ctx(self._handle)
+        self.n_batch = plan.n_batch
+        self._n_vocab = model.vocabulary.n_tokens
+        self._batch = c.llama_batch_init(plan.n_batch, 0, 1)
+        shape = (plan.n_batch,)
+        self._tokens = np.ctypeslib.as_array(self._batch.token, shape)
+        self._positions = np.ctypeslib.as_array(self._batch.pos, shape)
+        self._wants_logits = np.ctypeslib.as_array(self._batch.logits, shape)
+        np.ctypeslib.as_array(self._batch.n_seq_id, shape)[:] = 1
+        for idx in range(plan.n_batch):
+            self._batch.seq_id[idx][0] = 0
+        # libc's strlen is the abort callback: it reads the flag's byte without the interpreter.
+        self._strlen = ctypes.cast(ctypes.CDLL(None).strlen, c.ggml_abort_callback)
+
+    def close(self) -> None:
+        if self._handle:
+            c.llama_batch_free(self._batch)
+            c.llama_free(self._handle)
+            self._handle = None
+
+    def _put_on(self, adapters: Sequence[tuple[Any, float]]) -> None:
+        if not adapters:
+            return
+        handles = (c.llama_adapter_lora_p_ctypes * len(adapters))(*(each for each, _ in adapters))
+        scales = (ctypes.c_float * len(adapters))(*(scale for _, scale in adapters))
+        if c.llama_set_adapters_lora(self._handle, handles, len(adapters), scales):
+            raise EngineError("llama.cpp does not put the adapters upon the model")
+
+    def watch(self, flag_address: int) -> None:
+        """From here on a decode ends with 2 once the byte at the address is not zero.
+
+        Invariant: the byte after it is zero. GPU backends never look.
+        """
+        log.expect_abort(flag_address)
+        c.llama_set_abort_callback(self._handle, self._strlen, ctypes.c_void_p(flag_address))
+
+    def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:
+        """Evaluates up to n_batch tokens from position `start`, the last `n_logits` of them with
+        logits. Returns llama_decode's code: 0, 1 (no room), 2 (aborted), negative (error)."""
+        n_tokens = len(tokens)
+        self._tokens[:n_tokens] = tokens
+        self._positions[:n_tokens] = range(start, start + n_tokens)
+        self._wants_logits[: n_tokens - n_logits] = 0
+        self._wants_logits[n_tokens - n_logits : n_tokens] = 1
+        self._batch.n_tokens = n_tokens
+        return int(c.llama_decode(self._handle, self._batch))
+
+    def logits(self, n_before: int = 0) -> Logits:
+        """Those of the `n_before`-th token before the last one that was decoded; a copy."""
+        pointer = c.llama_get_logits_ith(self._handle, -1 - n_before)
+        if not pointer:
+            raise EngineError("llama.cpp has no logits for the last token")
+        return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()
+
+    def seq_rm(self, start: int) -> bool:
+        """Removes the cells from position `start` on. False where the model cannot do that."""
+        return bool(c.llama_memory_seq_rm(self._memory, 0, start, -1))
+
+    def clear(self) -> None:
+        c.llama_memory_clear(self._memory, True)
+
+    def state(self) -> State:
+        """A copy of all cells, in memory of its own.
+
+        Raises:
+            EngineError: llama.cpp could not copy them.
+        """
+        n_bytes = int(c.llama_state_seq_get_size(self._handle, 0))
+        state = np.empty(n_bytes, np.uint8)
+        n_copied = n_bytes and c.llama_state_seq_get_data(self._handle, _at(state), n_bytes, 0)
+        if not n_bytes or n_copied != n_bytes:
+            raise EngineError("llama.cpp could not copy the cells of the KV cache")
+        return state
+
+    def restore(self, state: State) -> bool:
+        """Puts the cells of `state` in the place of those that are there. False: it failed, and
+        what is there cannot be trusted."""
+        n_read = c.llama_state_seq_set_data(self._handle, _at(state), state.size, 0)
+        return bool(n_read == state.size)
+
+
+def _at(state: State) -> Any:
+    """Its address, for the length of a call."""
+    return ctypes.byref(ctypes.c_uint8.from_buffer(state.data))
+
+
+def _context_params(plan: LoadPlan) -> Any:
+    params = c.llama_context_default_params()
+    params.n_ctx = plan.n_ctx
+    params.n_batch, params.n_ubatch = plan.n_batch, plan.n_ubatch or plan.n_batch
+    params.n_seq_max = 1
+    params.n_threads = params.n_threads_batch = plan.threads
+    params.type_k = _GGML_TYPES[plan.cache_type_k]
+    params.type_v = _GGML_TYPES[plan.cache_type_v]
+    params.flash_attn_type = (
+        c.LLAMA_FLASH_ATTN_TYPE_ENABLED if plan.flash_attn else c.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
+    params.kv_unified = True
+    params.swa_full = True  # else the tail of a sliding-window model's cells cannot be cut
+    params.no_perf = True
+    return params

@@ -1,0 +1,146 @@
+"""Text to tokens and back."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections import OrderedDict
+from typing import Any
+
+from llama_cpp import llama_cpp as c
+
+from llmd.errors import EngineError
+from llmd.prompt.families import Role
+from llmd.worker.llama import log  # noqa: F401 - sets llama.cpp up
+
+_N_CACHED_SEGMENTS = 64  # chosen: prefix, suffix and frame of a few documents
+# Text that stands before a segment so that a sentencepiece vocabulary's own space goes before it.
+# A control character is a byte token there, which merges with nothing.
+_GUARDS = (b"\x01", b"\x02", b"\n", b"|")
+
+_PIECE_BYTES = 256  # of most tokens
+_NO_TEXT = c.LLAMA_TOKEN_ATTR_CONTROL | c.LLAMA_TOKEN_ATTR_UNKNOWN | c.LLAMA_TOKEN_ATTR_UNUSED
+
+
+class Vocabulary:
+    """Plain text never becomes a special token."""
+
+    def __init__(self, model: Any) -> None:
+        """`model`: a llama_model, which lives as long as this is used."""
+        self._handle: Any = c.llama_model_get_vocab(model)
+        self.n_tokens: int = c.llama_vocab_n_tokens(self._handle)
+        self.bos: int = c.llama_vocab_bos(self._handle)
+        self.eos: int = c.llama_vocab_eos(self._handle)
+        self.add_bos: bool = c.llama_vocab_get_add_bos(self._handle) and self.bos >= 0
+        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        self._attrs = [c.llama_vocab_get_attr(self._handle, i) for i in range(self.n_tokens)]
+        self._user_defined = self._user_defined_spellings()
+        self._guard = self._working_guard()
+        self._segments: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    @property
+    def declared(self) -> dict[Role, int]:
+        """The FIM sentinels that the file names, or that llama.cpp knows by their spelling."""
+        found: dict[Role, int] = {
+            "pre": c.llama_vocab_fim_pre(self._handle),
+            "suf": c.llama_vocab_fim_suf(self._handle),
+            "mid": c.llama_vocab_fim_mid(self._handle),
+        }
+        return {role: token for role, token in found.items() if token >= 0}
+
+    def find(self, spelling: str) -> int | None:
+        """The token that is spelled exactly so."""
+        tokens = self._raw(spelling.encode(), parse_special=True)
+        if len(tokens) != 1 or self._text(tokens[0]) != spelling:
+            return None
+        return tokens[0]
+
+    def is_eog(self, token: int) -> bool:
+        return bool(c.llama_vocab_is_eog(self._handle, token))
+
+    def piece(self, token: int) -> bytes:
+        """The token's bytes; none for a control token."""
+        buffer, size = self._buffer, _PIECE_BYTES
+        n_bytes = c.llama_token_to_piece(self._handle, token, buffer, size, 0, False)
+        if n_bytes < 0:
+            buffer = ctypes.create_string_buffer(-n_bytes)
+            n_bytes = c.llama_token_to_piece(self._handle, token, buffer, -n_bytes, 0, False)
+        return ctypes.string_at(buffer, n_bytes)
+
+    def text_pieces(self) -> list[tuple[bytes, int]]:
+        """Bytes and id of every token that is text and nothing more (50,000 take 50 ms).
+
+        In some vocabularies runs of whitespace are user-defined; they mean the same as text.
+        """
+        kinds = {attr for attr in set(self._attrs) if not attr & _NO_TEXT}
+        found = [(self.piece(i), i) for i, attr in enumerate(self._attrs) if attr in kinds]
+        return [(piece, i) for piece, i in found if self._is_text(piece, self._attrs[i])]
+
+    @staticmethod
+    def _is_text(piece: bytes, attr: int) -> bool:
+        if attr & c.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            return bool(piece) and not piece.strip()
+        return bool(piece) and (len(piece) == 1 or not attr & c.LLAMA_TOKEN_ATTR_BYTE)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """The tokens of a whole segment, remembered by its text."""
+        if (tokens := self._segments.get(text)) is None:
+            tokens = tuple(token for part in self._cut(text) for token in self._guarded(part))
+            self._segments[text] = tokens
+            if len(self._segments) > _N_CACHED_SEGMENTS:
+                self._segments.popitem(last=False)
+        self._segments.move_to_end(text)
+        return tokens
+
+    def _cut(self, text: str) -> list[str]:
+        """Cuts inside every user-defined spelling, which llama.cpp would match in any text.
+
+        "a<pad>b" becomes "a<" and "pad>b".
+        """
+        if self._user_defined is None:
+            return [text] if text else []
+        parts, start = [], 0
+        while match := self._user_defined.search(text, start):
+            parts.append(text[start : match.start() + 1])
+            start = match.start() + 1
+        return [part for part in (*parts, text[start:]) if part]
+
+    def _guarded(self, text: str) -> list[int]:
+        encoded = text.encode(errors="replace")
+        if not self._guard:
+            return self._raw(encoded)
+        for guard in (self._guard, *_GUARDS):
+            before, tokens = self._raw(guard), self._raw(guard + encoded)
+            if tokens[: len(before)] == before:
+                return tokens[len(before) :]
+        return self._raw(encoded)
+
+    def _working_guard(self) -> bytes:
+        """Empty where the vocabulary puts nothing before a text."""
+        said = b"".join(map(self.piece, self._raw(b"a")))
+        return b"" if said == b"a" else _GUARDS[0]
+
+    def _raw(self, text: bytes, parse_special: bool = False) -> list[int]:
+        capacity = len(text) + 8
+        tokens = (c.llama_token * capacity)()
+        n_tokens = c.llama_tokenize(
+            self._handle, text, len(text), tokens, capacity, False, parse_special
+        )
+        if n_tokens < 0:
+            raise EngineError(f"llama.cpp cannot tokenize a segment of {len(text)} bytes")
+        return tokens[:n_tokens]
+
+    def _text(self, token: int) -> str:
+        return (c.llama_vocab_get_text(self._handle, token) or b"").decode(errors="replace")
+
+    def _user_defined_spellings(self) -> re.Pattern[str] | None:
+        """One character alone cannot be cut, and whitespace means the same either way."""
+        found = {
+            self._text(token)
+            for token, attr in enumerate(self._attrs)
+            if attr & c.LLAMA_TOKEN_ATTR_USER_DEFINED
+        }
+        found = {text for text in found if len(text) > 1 and text.strip()}
+        if not found:
+            return None
+        return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))))

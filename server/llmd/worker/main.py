@@ -1,0 +1,158 @@
+"""The engine's process: `python -m llmd.worker.main SOCKET_FD FLAGS_FD`.
+
+A reader thread queues frames with the time they came and ends the process when the daemon is
+gone; the main thread loads the model and answers one request after the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import NoReturn
+
+import msgspec
+
+from llmd.engine import messages
+from llmd.engine.cancel_flags import Flags
+from llmd.errors import LlmdError, place_of
+from llmd.worker.generate import infer
+from llmd.worker.loader import load_engine
+from llmd.worker.prompt_tokens import Engine
+from llmd.worker.slots import Slots
+
+_LOADING_STEP = 0.05  # of the whole: how often loading is told
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+Arrival = tuple[float, messages.ToWorker]
+
+
+class Link:
+    """The socket to the daemon. Without the daemon there is nothing to do: the process ends."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(True)
+        self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="frames", daemon=True).start()
+
+    def send(self, frame: messages.FromWorker) -> None:
+        try:
+            self._socket.sendall(messages.encode(frame))
+        except OSError:
+            _end()
+
+    def _read(self) -> NoReturn:
+        splitter = messages.Splitter()
+        try:
+            while data := self._socket.recv(1 << 16):
+                for body in splitter.feed(data):
+                    frame = messages.decode_to_worker(body)
+                    self.arrivals.put((time.monotonic(), frame))
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+            print(f"Worker ends: {type(error).__name__} from the daemon's socket", file=sys.stderr)
+        _end()
+
+
+def _end() -> NoReturn:
+    sys.stderr.flush()
+    os._exit(0)
+
+
+class Worker:
+    def __init__(self, link: Link, flags: Flags) -> None:
+        self._link = link
+        self._flags = flags
+        self._told = 0.0
+
+    def run(self) -> None:
+        _, frame = self._link.arrivals.get()
+        if not isinstance(frame, messages.Load):
+            raise SystemExit("Worker ends: the first frame is not Load")
+        try:
+            engine, loaded = load_engine(frame, self._flags.never, self._tell)
+        except LlmdError as error:
+            self._link.send(messages.LoadFailed(str(error)))
+            return
+        except Exception as error:  # the daemon must be told, whatever it was
+            traceback.print_exc()
+            self._link.send(messages.LoadFailed(_kind(error, "loading")))
+            return
+        self._link.send(loaded)
+        self._serve(engine, Slots(engine.cache, frame.kv.ram_bytes))
+
+    def _serve(self, engine: Engine, slots: Slots) -> None:
+        while True:
+            arrived_s, frame = self._link.arrivals.get()
+            match frame:
+                case messages.Infer():
+                    done = self._answer(engine, slots, frame, arrived_s)
+                    self._link.send(msgspec.structs.replace(done, slots=slots.views()))
+                case messages.Forget(slot=slot):
+                    slots.forget(slot)
+                case messages.DropParked(keep=keep):
+                    slots.drop_parked(keep)
+
+    def _tell(self, share: float) -> None:
+        if share - self._told >= _LOADING_STEP:
+            self._told = share
+            self._link.send(messages.Loading(round(share, 3)))
+
+    def _answer(
+        self, engine: Engine, slots: Slots, request: messages.Infer, arrived_s: float
+    ) -> messages.Done:
+        id_ = request.id
+
+        def is_cancelled() -> bool:
+            makes_way = request.background and not self._link.arrivals.empty()
+            return makes_way or self._flags.is_set(id_)
+
+        if is_cancelled():
+            return messages.unanswered(id_, "cancelled")
+        try:
+            slots.switch(request.slot)
+            engine.context.watch(self._flags.address(id_))
+            return infer(
+                engine,
+                request,
+                arrived_s,
+                is_cancelled,
+                emit=lambda text: self._link.send(messages.Partial(id_, text)),
+            )
+        except Exception as error:  # one request must not take the others with it
+            engine.cache.clear()
+            said = str(error) if isinstance(error, LlmdError) else _kind(error, "a request")
+            # No traceback: a foreign error's message may hold what the user wrote.
+            print(f"{said} at {place_of(error)}", file=sys.stderr, flush=True)
+            return messages.unanswered(id_, "failed", said)
+        finally:
+            engine.context.watch(self._flags.never)
+
+
+def _kind(error: Exception, doing: str) -> str:
+    """Only the error's type: its message may hold what the user wrote."""
+    return f"The engine failed while at {doing}: {type(error).__name__}"
+
+
+def _settle_in() -> None:
+    """Dies with the daemon, ignores the terminal's Ctrl-C, and keeps stdout clean."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    _settle_in()
+    socket_fd, flags_fd = map(int, sys.argv[1:3])
+    Worker(Link(socket_fd), Flags(flags_fd)).run()
+
+
+if __name__ == "__main__":
+    main()
