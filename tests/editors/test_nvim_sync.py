@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmd.document.store import Document, open_document
+from llmd.document import Document, open_document
 from llmd.transport.nvim.buffer import apply, text_of
 from llmd.transport.nvim.protocol_types import message_of
 from tests.editors.neovim import BINARY, NeovimEditor

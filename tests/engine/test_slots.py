@@ -18,8 +18,8 @@ from tests.support.real_engine import GREEDY, RealEngine, load_real_engine, plac
 from llmd.config import Config
 from llmd.context.window import Excerpt
 from llmd.engine.client import EngineService
-from llmd.engine.job import Job
 from llmd.engine.messages import Done, Loaded
+from llmd.engine.requests import Job
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import by_name

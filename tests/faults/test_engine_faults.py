@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llmd.completion.trace import Cost
-from llmd.engine import client, ticks
+from llmd.engine import client, supervisor
 from llmd.engine.client import EngineService
 from llmd.engine.messages import Done
 from llmd.engine.supervisor import MAX_DEATHS
@@ -137,7 +137,7 @@ async def test_a_model_that_cannot_be_loaded_is_not_tried_again(tmp_path: Path) 
 async def test_a_worker_that_says_nothing_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, stop: bool
 ) -> None:
-    monkeypatch.setattr(ticks, "STUCK_S", 2)
+    monkeypatch.setattr(supervisor, "STUCK_S", 2)
     monkeypatch.setattr(client, "GRACE_MS", 0)
     async with running(mode, tmp_path) as engine:
         pid = await ready(engine)
@@ -156,18 +156,18 @@ async def test_an_answer_that_has_just_come_is_not_owed(tmp_path: Path) -> None:
     async with running("hang", tmp_path) as engine:
         await ready(engine)
         asked = Asked(engine)
-        assert not ticks.is_overdue(engine._current)
+        assert not supervisor.is_overdue(engine._current)
         asked.job.cancel("deadline")
-        assert ticks.is_overdue(engine._current)
+        assert supervisor.is_overdue(engine._current)
         asked.job.finish(Done(asked.job.id, TEXT, "eog", Cost()))
-        assert not ticks.is_overdue(engine._current)
+        assert not supervisor.is_overdue(engine._current)
 
 
 async def test_a_worker_that_owes_nothing_is_never_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 44: stopped while idle, as in a suspend."""
-    monkeypatch.setattr(ticks, "STUCK_S", 2)
+    monkeypatch.setattr(supervisor, "STUCK_S", 2)
     async with running("ok", tmp_path) as engine:
         pid = await ready(engine)
         assert (await Asked(engine).answer()).text == TEXT

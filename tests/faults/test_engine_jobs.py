@@ -11,7 +11,7 @@ import pytest
 from llmd.config import Sampling
 from llmd.engine import client, messages
 from llmd.engine.client import EngineService
-from llmd.engine.job import Job
+from llmd.engine.requests import Job
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from tests.support.fault_engine import LONG_MS, PATIENCE_S, Asked, ready, running, until

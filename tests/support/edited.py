@@ -17,8 +17,7 @@ from llmd.cli.eval.trace_pauses import read
 from llmd.config import Config
 from llmd.context.request import look
 from llmd.context.window import Excerpt
-from llmd.document.store import Document, open_document
-from llmd.document.text import Position
+from llmd.document import Document, Position, open_document
 from llmd.engine.messages import Done, Infer
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import build

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from llmd.config import Config, Sampling
 from llmd.engine.client import EngineService
-from llmd.engine.job import Job
 from llmd.engine.messages import Done
+from llmd.engine.requests import Job
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from tests.support.fault_worker import STARTS

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from llmd.errors import EngineError
-from llmd.worker.kv_cache import Cache
-from llmd.worker.plan import plan
+from llmd.worker.kv_cache import Cache, plan
 
 PROMPT = list(range(10))
 

@@ -12,8 +12,7 @@ import pytest
 from llmd.completion.pipeline import Completer
 from llmd.completion.trace import Cost
 from llmd.config import Completion, Config, Fim
-from llmd.document.store import open_document
-from llmd.document.text import Edit, Position, Span
+from llmd.document import Edit, Position, Span, open_document
 from llmd.engine.client import EngineService
 from llmd.engine.messages import Done
 from llmd.transport.service import Answer

@@ -15,8 +15,8 @@ from tests.support.model_cache import Memory
 from llmd.config import Engine, Sampling
 from llmd.errors import EngineError
 from llmd.models.memory_plan import Machine, Shape, plan_load
+from llmd.worker.kv_cache import plan
 from llmd.worker.loader import notice, warm_cache
-from llmd.worker.plan import plan
 from llmd.worker.sampling import sample, uniform
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12)

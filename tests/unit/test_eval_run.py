@@ -281,7 +281,7 @@ def test_options_make_a_plan(model: Path, tmp_path: Path) -> None:
 
 
 def test_an_ablation_leaves_out_each_rule_once(model: Path) -> None:
-    from llmd.postprocess.rules import RULES
+    from llmd.postprocess.stop import RULES
 
     found = plan_of(
         parsed("--limit", "1", "--model", str(model), "--ablate", "--without", RULES[0])

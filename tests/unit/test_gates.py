@@ -6,8 +6,7 @@ import pytest
 
 from llmd.config import Config
 from llmd.context import eligibility
-from llmd.document.store import open_document
-from llmd.document.text import Position
+from llmd.document import Position, open_document
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,7 @@ import pytest
 
 from llmd import __version__
 from llmd.completion.trace import Trace
-from llmd.document.store import Document
-from llmd.document.text import Position
+from llmd.document import Document, Position
 from llmd.errors import EngineError
 from llmd.transport import lsp
 from llmd.transport.framing import FrameSplitter, frame

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.document.store import Document, open_document
+from llmd.document import Document, open_document
 from llmd.transport.nvim.buffer import apply, text_of
 from llmd.transport.nvim.msgpack_rpc import plain
 from llmd.transport.nvim.protocol_types import Change

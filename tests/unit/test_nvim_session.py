@@ -14,8 +14,7 @@ import pytest
 from tests.support.fault_engine import until
 
 from llmd.completion.trace import Cost, of_cost
-from llmd.document.store import Document
-from llmd.document.text import Position
+from llmd.document import Document, Position
 from llmd.errors import LlmdError
 from llmd.transport.nvim import serve_connection
 from llmd.transport.nvim.session import PROTOCOL

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tests.support.model_cache import Buffer, Edit, Memory
 
 from llmd.errors import EngineError
-from llmd.worker.kv_cache import Cache
-from llmd.worker.plan import Plan, batches, plan
+from llmd.worker.kv_cache import Cache, Plan, batches, plan
 from llmd.worker.slots import Slots
 
 tokens = st.lists(st.integers(0, 3), max_size=24)

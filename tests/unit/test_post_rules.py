@@ -15,8 +15,7 @@ from tests.unit.test_post_languages import JAVASCRIPT, OTHERS, PYTHON, at, shown
 from llmd.engine.messages import StopReason
 from llmd.postprocess.brackets import count
 from llmd.postprocess.repeats import n_looped, n_repeated
-from llmd.postprocess.rules import PURPOSES, RULES
-from llmd.postprocess.stop import Cut, StopRule, cut, rule_for, settled
+from llmd.postprocess.stop import PURPOSES, RULES, Cut, StopRule, cut, rule_for, settled
 from llmd.postprocess.trim import trim
 
 # The file, what the model says, shown with the rule, shown without it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.completion.recall import MAX_ANSWERS, MAX_DOCUMENTS, Recall, Said
+from llmd.completion.results import MAX_ANSWERS, MAX_DOCUMENTS, Recall, Said
 from llmd.context.window import Excerpt
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from llmd.cli.status_text import span, status_text, why_text
-from llmd.completion.stages import MAX_DOCUMENTS, Journal, Stages, Window
-from llmd.completion.trace import Totals, Trace
+from llmd.completion.trace import MAX_DOCUMENTS, Journal, Stages, Totals, Trace, Window
 
 QUANTILES = {"p50": 12.4, "p95": 99.6}
 

@@ -1,4 +1,4 @@
-from llmd.completion.requests import LatestWins
+from llmd.completion.inflight import LatestWins
 
 
 async def test_a_newer_request_ends_the_older_of_its_document() -> None:

@@ -8,16 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.document.text import (
-    Edit,
-    Encoding,
-    Position,
-    Text,
-    col_chars,
-    col_units,
-    content,
-    split_lines,
-)
+from llmd.document import Edit, Encoding, Position, Text, col_chars, col_units, content, split_lines
 
 CHARS = st.sampled_from(
     ["a", "b", " ", "\t", "\n", "\r", "\r\n", "\f", "\u2028", "\x85", "é", "😀"]

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.context.window import MAX_TYPED_CHARS, Budget, Excerpt, anchored, choose, excerpt
-from llmd.document.store import Document, open_document
-from llmd.document.text import LineRange, Position, Span, Text
+from llmd.document import Document, LineRange, Position, Span, Text, open_document
 
 BUDGET = Budget(n_prefix=100, n_suffix=50)  # 300 and 150 characters
 LINES = ["123456789\n"] * 200

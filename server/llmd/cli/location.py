@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmd import paths
-from llmd.document.text import content, split_lines
+from llmd.document import content, split_lines
 from llmd.errors import BadInput, printable
 
 CHUNK_BYTES = 1 << 20

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from llmd.config import Config
 from llmd.context.request import Place
 from llmd.engine.client import EngineService
-from llmd.engine.job import Job
 from llmd.engine.messages import Loaded
+from llmd.engine.requests import Job
 from llmd.postprocess.stop import rule_for
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import by_name, typed_of

@@ -5,12 +5,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
-from llmd.completion.recall import rest_of
-from llmd.completion.requests import Ticket
+from llmd.completion.results import rest_of
 from llmd.context.request import Place
-from llmd.engine.job import Job
 from llmd.engine.messages import Done
+from llmd.engine.requests import Job
+
+
+class Ticket:
+    """The right of one request to be the latest of its document."""
+
+    __slots__ = ("__weakref__", "superseded")
+
+    def __init__(self) -> None:
+        self.superseded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_superseded(self) -> bool:
+        return self.superseded.done()
+
+
+class LatestWins:
+    """Tickets by document. One lives as long as the request that holds it."""
+
+    def __init__(self) -> None:
+        self._tickets: WeakValueDictionary[int, Ticket] = WeakValueDictionary()
+
+    def take(self, document: int) -> Ticket:
+        if older := self._tickets.get(document):
+            older.superseded.set_result(None)
+        ticket = self._tickets[document] = Ticket()
+        return ticket
+
 
 Show = Callable[[str], None]
 

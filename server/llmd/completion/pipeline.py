@@ -12,15 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from llmd.completion.engine_request import Asker
-from llmd.completion.inflight import Generation, Show
+from llmd.completion.inflight import Generation, LatestWins, Show, Ticket
 from llmd.completion.prefetch import Ahead, Spot
-from llmd.completion.requests import LatestWins, Ticket
 from llmd.completion.results import Answers, since_ms
 from llmd.completion.trace import Cost, of_cost
 from llmd.config import Config
 from llmd.context.request import Place, Refuse, look
-from llmd.document.store import Document
-from llmd.document.text import Position
+from llmd.document import Document, Position
 from llmd.engine.client import EngineService
 from llmd.engine.messages import Done
 from llmd.transport.service import Answer, Selected

@@ -11,10 +11,9 @@ from llmd.completion.results import Answers
 from llmd.completion.trace import Path, Totals, of_cost
 from llmd.context.request import Place
 from llmd.context.window import MAX_TYPED_CHARS
-from llmd.document.store import Document
-from llmd.document.text import Position
-from llmd.engine.job import Job
+from llmd.document import Document, Position
 from llmd.engine.messages import Done
+from llmd.engine.requests import Job
 from llmd.transport.service import Answer
 
 # Nobody accepts sooner, and whoever types on has asked again by then.

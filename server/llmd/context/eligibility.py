@@ -9,8 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from llmd.config import Config
-from llmd.document.store import Document
-from llmd.document.text import Position
+from llmd.document import Document, Position
 
 # `untitled:` is a file that has not been saved yet; any other scheme shows something else.
 FILE_SCHEMES = ("file", "untitled", "")

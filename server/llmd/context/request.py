@@ -13,8 +13,7 @@ from pathlib import PurePosixPath
 
 from llmd.config import Config
 from llmd.context import eligibility, window
-from llmd.document.store import Document
-from llmd.document.text import Edit, LineRange, Position, Span
+from llmd.document import Document, Edit, LineRange, Position, Span
 from llmd.transport.service import Selected
 
 NO_TEXT = window.Excerpt("", "", "", "", "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llmd.document.text import LineRange, Position, Span
+from llmd.document import LineRange, Position, Span
 
 # Measured: the built-in's vocabulary takes 2.9 to 3.4 characters of code per token. Too few
 # characters only cost context; too many are cut to tokens by the engine.

@@ -22,7 +22,7 @@ from llmd.daemon import logs, status
 from llmd.daemon.lock import take_lock
 from llmd.daemon.logs import LastError
 from llmd.daemon.suggestion_stats import Outcomes
-from llmd.document.store import Document, names_of
+from llmd.document import Document, names_of
 from llmd.engine.client import EngineService
 from llmd.engine.memory_pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, after
 from llmd.engine.messages import Loaded

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from llmd.engine import messages
-from llmd.engine.job import Job
 from llmd.engine.messages import Loaded, SlotView
 from llmd.engine.process import WorkerProcess
-from llmd.engine.requests import Jobs
+from llmd.engine.requests import Job, Jobs
 from llmd.errors import ModelError
 
 State = Literal["loading", "ready", "unloaded", "failed"]

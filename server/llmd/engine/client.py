@@ -17,11 +17,10 @@ from llmd.config import Config, Sampling
 from llmd.engine import candidate, messages
 from llmd.engine.active_worker import Current, State
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.job import Job
 from llmd.engine.messages import Loaded
 from llmd.engine.model_switch import Switch, SwitchView
-from llmd.engine.supervisor import Life
-from llmd.engine.ticks import tick
+from llmd.engine.requests import Job
+from llmd.engine.supervisor import Life, tick
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -13,7 +14,6 @@ from pathlib import Path
 from llmd.config import Config
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.last_words import LastWords
 from llmd.errors import EngineError
 from llmd.models.pull.presence import fingerprint
 from llmd.models.resolve import Laid
@@ -143,3 +143,28 @@ def load_of(config: Config, laid: Laid, n_shrunk: int = 0) -> messages.Load:
         order = laid.order
     adapters = tuple((str(path), scale) for path, scale in laid.adapters)
     return messages.Load(str(laid.path), order, config.engine, config.kv, adapters, n_shrunk)
+
+
+MAX_LINE_BYTES = 500
+
+_log = logging.getLogger("llmd.worker")
+
+
+class LastWords:
+    def __init__(self) -> None:
+        self.last = ""
+
+    async def read(self, stream: asyncio.StreamReader | None) -> None:
+        """Until the worker's end. A line that is too long is cut."""
+        rest = b""
+        while stream and (data := await stream.read(1 << 12)):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._take(line)
+            rest = rest[:MAX_LINE_BYTES]
+        self._take(rest)
+
+    def _take(self, line: bytes) -> None:
+        if said := line[:MAX_LINE_BYTES].decode(errors="replace").strip():
+            self.last = said
+            _log.info("%s", said)

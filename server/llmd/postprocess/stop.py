@@ -9,8 +9,21 @@ from dataclasses import dataclass
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets, repeats
-from llmd.postprocess.block import is_judged
-from llmd.postprocess.indentation import Layout, code, columns, layout_of
+from llmd.postprocess.indentation import Layout, code, columns, is_judged, layout_of
+
+# `cut` ends the decoding by the first five, `trim` takes from the finished text by the rest.
+PURPOSES = {
+    "lines": "one line, few or many, as the place asks for",
+    "indent": "a line that leaves the cursor's block ends the text",
+    "suffix": "what the file says next is not said again",
+    "repeat": "lines, blocks and phrases that come again end the text",
+    "brackets": "a closing bracket that closes nothing ends the text",
+    "tail": "what stands right of the cursor is not said again",
+    "seam": "spaces and indentation before the cursor are not said again",
+    "block": "in a language of colons, the text fits the indentation below it",
+}
+RULES: tuple[str, ...] = tuple(PURPOSES)
+
 
 N_HOLE = 3  # lines of text in a hole of existing code
 # Lines that often stand twice, one block within another.

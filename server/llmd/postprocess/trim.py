@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets
-from llmd.postprocess.block import without_misfit
-from llmd.postprocess.indentation import Layout, layout_of
-from llmd.postprocess.seam import without_seam
+from llmd.postprocess.indentation import Layout, layout_of, lead, without_misfit
 
 _QUOTES = "\"'"
 _N_TAIL = 3  # characters; shorter rests of a line often stand twice
@@ -85,3 +83,22 @@ def _without_closing(text: str, tail: str) -> str:
 
 def _n_unpaired(text: str) -> int:
     return sum(text.count(quote) % 2 for quote in _QUOTES) + len(brackets.count(text).unopened)
+
+
+_ENDS_IN_ONE = re.compile(r"^(?!.*\S {2}).*\S $")  # where nothing is aligned
+_BEGINS_WITH_ONE = re.compile(r" \S")
+
+
+def without_seam(text: str, layout: Layout) -> str:
+    """Spaces and indentation that stand before the cursor are not said again.
+
+    The cursor's column is what the user wants, but where the body of a block is still to be
+    indented, and between brackets of several lines, where the text may align itself.
+    """
+    head = layout.place.head
+    if head.strip():
+        is_doubled = _ENDS_IN_ONE.search(head) and _BEGINS_WITH_ONE.match(text)
+        return text[1:] if is_doubled else text
+    is_body = layout.opener and layout.depth(head) <= layout.depth(layout.above)
+    is_said = lead(text) and text.strip() and text[len(lead(text))] != "\n"
+    return text if not head or is_body or not is_said else text[len(lead(text)) :]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from llmd.completion.trace import Trace
-from llmd.document.store import Document
-from llmd.document.text import Position
+from llmd.document import Document, Position
 
 OutcomeKind = Literal["shown", "accepted", "typed_through", "rejected", "dismissed", "kept"]
 

@@ -17,9 +17,8 @@ from typing import cast
 from llmd.completion.trace import Cost
 from llmd.engine.messages import Done, Infer, StopReason
 from llmd.postprocess.stop import cut, lacks_body, settled
-from llmd.worker.kv_cache import Outcome
+from llmd.worker.kv_cache import Outcome, Plan, plan
 from llmd.worker.llama import Logits
-from llmd.worker.plan import Plan, plan
 from llmd.worker.prompt_tokens import Engine, Prompt, lay_out
 from llmd.worker.sampling import is_near_tie, logprob, runners_up, sample
 from llmd.worker.token_healing import Ids

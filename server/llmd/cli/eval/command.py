@@ -15,7 +15,7 @@ from llmd.cli.eval.samples import Place, spread
 from llmd.cli.eval.settings_grid import Axis, Client, Setting, peers, settings
 from llmd.cli.progress import steps
 from llmd.errors import BadInput
-from llmd.postprocess.rules import RULES
+from llmd.postprocess.stop import RULES
 
 _SWITCH = {"on": "true", "off": "false"}
 

@@ -21,7 +21,7 @@ from llmd.cli.eval.pipeline import Reply
 from llmd.cli.eval.samples import Place
 from llmd.cli.eval.settings_grid import Client
 from llmd.completion.trace import Cost, of_cost
-from llmd.document.text import content, split_lines
+from llmd.document import content, split_lines
 from llmd.errors import BadInput, DaemonError
 
 N_PREFIX_LINES, N_SUFFIX_LINES = 256, 64

@@ -15,13 +15,11 @@ from llmd.completion.pipeline import Completer
 from llmd.completion.trace import Path, Trace, of_cost
 from llmd.config import Config
 from llmd.context import window
-from llmd.document.store import Document, open_document
-from llmd.document.text import Position, Span
+from llmd.document import Document, Position, Span, open_document
 from llmd.engine.client import EngineService
 from llmd.engine.messages import Loaded
 from llmd.errors import EngineError
-from llmd.postprocess.rules import RULES
-from llmd.postprocess.stop import rule_for
+from llmd.postprocess.stop import RULES, rule_for
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import by_name
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from llmd.document.text import Position, split_lines
+from llmd.document import Position, split_lines
 
 T = TypeVar("T")
 

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from lsprotocol import types as t
 
-from llmd.document.store import Document
-from llmd.document.text import Position
+from llmd.document import Document, Position
 from llmd.errors import LlmdError
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.jsonrpc import Rpc

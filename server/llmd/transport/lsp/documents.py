@@ -8,8 +8,7 @@ from typing import Any
 
 from lsprotocol import types as t
 
-from llmd.document.store import Document, open_document
-from llmd.document.text import Encoding, Position, col_chars, col_units, content
+from llmd.document import Document, Encoding, Position, col_chars, col_units, content, open_document
 from llmd.transport.lsp.protocol_types import valid
 
 # A bridge's journal of one document may grow to this, or to the size of the document.

@@ -10,8 +10,7 @@ import msgspec
 from lsprotocol import types as t
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
-from llmd.document.store import open_document
-from llmd.document.text import Position
+from llmd.document import Position, open_document
 from llmd.errors import LlmdError
 from llmd.transport.lsp.completion import Completion
 from llmd.transport.lsp.documents import Documents, snapshot_of

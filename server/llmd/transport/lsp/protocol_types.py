@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lsprotocol import types as t
 
-from llmd.document.text import content, split_lines
+from llmd.document import content, split_lines
 
 # Where a popup client may ask although no word has been begun.
 TRIGGER_CHARACTERS = (".", "(", "=", " ")

@@ -11,7 +11,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import lsp_method
 
 from llmd import __version__
-from llmd.document.text import Encoding
+from llmd.document import Encoding
 from llmd.transport.lsp.completion import Completion
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.extensions import OUTCOME_COMMANDS, Own

@@ -6,8 +6,7 @@ Each line of a buffer ends in a line end, also the last; a carriage return or a 
 
 from __future__ import annotations
 
-from llmd.document.store import Document
-from llmd.document.text import Position, col_chars, col_units, content
+from llmd.document import Document, Position, col_chars, col_units, content
 from llmd.transport.nvim.msgpack_rpc import plain
 from llmd.transport.nvim.protocol_types import Change, Place
 

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from functools import singledispatchmethod
 from typing import Any
 
-from llmd.document.store import Document, open_document
-from llmd.document.text import Position
+from llmd.document import Document, Position, open_document
 from llmd.errors import LlmdError
 from llmd.transport.nvim import protocol_types
 from llmd.transport.nvim.buffer import apply, position_of, text_of
