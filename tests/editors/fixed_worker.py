@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from llmd.completion.trace import Cost
 from llmd.engine import messages
 from llmd.engine.cancel_flags import Flags
-from llmd.engine.messages import Done, Infer, Load, Loaded, Partial, unanswered
+from llmd.engine.messages import Cost, Done, Infer, Load, Loaded, Partial, unanswered
 
 VARIABLE = "LLMD_FIXED_TEXT"
 SAID = "said"  # beside it: the monotonic time of the latest text, in ns

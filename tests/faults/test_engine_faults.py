@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from llmd.completion.trace import Cost
 from llmd.engine import client, supervisor
 from llmd.engine.client import EngineService
-from llmd.engine.messages import Done
+from llmd.engine.messages import Cost, Done
 from llmd.engine.supervisor import MAX_DEATHS
 from tests.support.fault_engine import Asked, ready, running, starts, until
 from tests.support.fault_worker import LAST_WORDS, LOAD_FAILED, TEXT

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from llmd.completion.trace import Cost
 from llmd.engine import messages
 from llmd.engine.cancel_flags import Flags
-from llmd.engine.messages import Done, FromWorker, Infer, Load, Loaded, LoadFailed, Loading
+from llmd.engine.messages import Cost, Done, FromWorker, Infer, Load, Loaded, LoadFailed, Loading
 
 STARTS = "FAULT_WORKER_STARTS"
 TEXT = "answered"

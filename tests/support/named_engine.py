@@ -13,11 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from llmd.cli import main
-from llmd.completion.trace import Cost
 from llmd.daemon import daemon
 from llmd.engine import messages
 from llmd.engine.client import EngineService
-from llmd.engine.messages import Done, Infer, Load, Loaded
+from llmd.engine.messages import Cost, Done, Infer, Load, Loaded
 
 NO_ROOM = "LLMD_TEST_NO_ROOM"
 COMMAND = (sys.executable, "-m", "tests.support.named_engine")

@@ -10,12 +10,11 @@ from typing import Any, cast
 import pytest
 
 from llmd.completion.pipeline import Completer
-from llmd.completion.trace import Cost
+from llmd.completion.types import Answer
 from llmd.config import Completion, Config, Fim
 from llmd.document import Edit, Position, Span, open_document
 from llmd.engine.client import EngineService
-from llmd.engine.messages import Done
-from llmd.transport.service import Answer
+from llmd.engine.messages import Cost, Done
 
 COST = Cost(n_prefill=5, logprob_line=-1.5)
 TEXT = "def f():\n    a = 1\n    retur\n"

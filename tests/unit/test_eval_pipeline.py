@@ -12,9 +12,8 @@ import pytest
 from llmd.cli.eval.pipeline import Bare, Pipeline
 from llmd.cli.eval.samples import Place
 from llmd.cli.eval.settings_grid import Setting
-from llmd.completion.trace import Cost
 from llmd.config import Config
-from llmd.engine.messages import Done, Loaded
+from llmd.engine.messages import Cost, Done, Loaded
 from llmd.errors import EngineError
 from llmd.prompt.build import Piece
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.completion.trace import Cost
 from llmd.config import Engine, Kv, Sampling
 from llmd.engine import messages
 from llmd.engine.messages import (
+    Cost,
     Done,
     Forget,
     Infer,

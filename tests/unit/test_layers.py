@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -24,7 +23,7 @@ MAY_IMPORT = {
     "engine": {"config", "models", "postprocess", "prompt"},
     "worker": {"config", "engine", "models", "postprocess", "prompt"},
     "completion": {"config", "context", "document", "engine", "postprocess", "prompt"},
-    "transport": {"completion", "document"},
+    "transport": {"completion", "context", "document"},
     "bridge": {"transport"},
     "daemon": {
         "completion", "config", "context", "document", "engine", "models", "transport",
@@ -53,28 +52,35 @@ ONLY_IN = {
 }
 
 
-def _imports() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for path in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                found[str(path.relative_to(ROOT))] |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names = {f"{node.module}.{alias.name}" for alias in node.names}
-                if node.module != "llmd":
-                    names.add(node.module)
-                found[str(path.relative_to(ROOT))] |= names
-    return found
+def _module(file: Path) -> str:
+    """A package by its own name, as it is imported."""
+    return ".".join(("llmd", *file.with_suffix("").parts)).removesuffix(".__init__")
 
 
-IMPORTS = _imports()
+FILES = {str(path.relative_to(ROOT)): path for path in ROOT.rglob("*.py")}
+MODULES = {file: _module(Path(file)) for file in FILES}
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules that a file imports, ours and others, by their whole names."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = inner & set(MODULES.values())
+            names |= submodules if submodules == inner else {*submodules, node.module}
+    return names
+
+
+IMPORTS = {file: _imports(path) for file, path in FILES.items()}
 
 
 @pytest.mark.parametrize("file", sorted(IMPORTS))
 def test_a_module_imports_only_what_its_row_lists(file: str) -> None:
     part = Path(file).parts[0].removesuffix(".py")
-    used = {name.split(".")[1] for name in IMPORTS[file] if name.startswith("llmd.")}
-    used -= {"__version__", part}
+    used = {name.split(".")[1] for name in IMPORTS[file] if name.startswith("llmd.")} - {part}
     if part == "__main__":
         assert used == {"cli"}
     elif part in LOOSE:
@@ -98,16 +104,20 @@ def test_a_third_party_package_is_known_to_one_module(file: str) -> None:
     assert {name for name in third_party if not file.startswith(ONLY_IN.get(name, "?"))} == set()
 
 
-@pytest.mark.parametrize("package", ["engine", "transport/lsp"])
-def test_the_modules_of_a_package_depend_in_one_direction(package: str) -> None:
-    files = {_module(file): file for file in IMPORTS if file.startswith(f"{package}/")}
-    used = {name: IMPORTS[file] & files.keys() for name, file in files.items()}
-    TopologicalSorter(used).prepare()  # raises CycleError
+def test_the_modules_depend_in_one_direction() -> None:
+    ours = set(MODULES.values()) - {"llmd"}
+    TopologicalSorter({MODULES[file]: IMPORTS[file] & ours for file in FILES}).prepare()
 
 
-def _module(file: str) -> str:
-    """A package's own `__init__` keeps that name: nobody imports it by it."""
-    return f"llmd.{file.removesuffix('.py').replace('/', '.')}"
+def test_what_daemon_and_worker_share_is_what_crosses_between_them() -> None:
+    """The frames on their socket, and the flags in shared memory that cancel requests."""
+    shared = {"llmd.engine.messages", "llmd.engine.cancel_flags"}
+    for file, names in IMPORTS.items():
+        part = Path(file).parts[0]
+        if part == "worker":
+            assert {name for name in names if name.startswith("llmd.engine")} <= shared
+        elif part != "cli":  # `doctor` and `bench model` run the library in processes of their own
+            assert not {name for name in names if name.startswith("llmd.worker")}
 
 
 def test_row_43_a_clock_that_jumps_is_only_ever_shown() -> None:
@@ -117,7 +127,7 @@ def test_row_43_a_clock_that_jumps_is_only_ever_shown() -> None:
         for path in ROOT.rglob("*.py")
         if "time.time()" in path.read_text() or "datetime.now" in path.read_text()
     }
-    assert walls == {"completion/stages.py"}
+    assert walls == {"completion/trace.py"}
 
 
 def test_the_engine_worker_alone_runs_llama_cpp() -> None:

@@ -19,13 +19,15 @@ import pytest
 
 from llmd import __version__
 from llmd.completion.trace import Trace
+from llmd.completion.types import Answer
+from llmd.context.request import Selected
 from llmd.document import Document, Position
 from llmd.errors import EngineError
 from llmd.transport import lsp
 from llmd.transport.framing import FrameSplitter, frame
 from llmd.transport.lsp import connection
 from llmd.transport.lsp.session import Session
-from llmd.transport.service import Answer, Client, Selected, Then
+from llmd.transport.service import Client, Then
 
 URI = "file:///w/a.py"
 PRIVATE = "unlikely_words_of_the_user"

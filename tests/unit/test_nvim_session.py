@@ -13,12 +13,14 @@ import msgpack
 import pytest
 from tests.support.fault_engine import until
 
-from llmd.completion.trace import Cost, of_cost
+from llmd.completion.trace import of_cost
+from llmd.completion.types import Answer, Outcome
 from llmd.document import Document, Position
+from llmd.engine.messages import Cost
 from llmd.errors import LlmdError
 from llmd.transport.nvim import serve_connection
 from llmd.transport.nvim.session import PROTOCOL
-from llmd.transport.service import Answer, Client, EngineView, Outcome
+from llmd.transport.service import Client, EngineView
 
 TYPED = "the_users_own_text"
 OPEN = {"buf": 1, "uri": "file:///t/a.py", "filetype": "python", "version": 1, "lines": ["ä = x"]}

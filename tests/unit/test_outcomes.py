@@ -12,9 +12,9 @@ from typing import get_args
 
 import pytest
 
+from llmd.completion.types import Outcome, OutcomeKind
 from llmd.daemon import suggestion_stats
 from llmd.daemon.suggestion_stats import MAX_NAME_CHARS, MAX_ROWS, OTHERS, Outcomes
-from llmd.transport.service import Outcome, OutcomeKind
 
 SHOWN = Outcome("shown", 12)
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.completion.trace import TOKEN_COUNTS, Cost, Path, Totals, Trace, of_cost
+from llmd.completion.trace import TOKEN_COUNTS, Path, Totals, Trace, of_cost
+from llmd.engine.messages import Cost
 
 COUNTS = st.integers(0, 2000)
 COSTS = st.builds(

@@ -15,13 +15,13 @@ from llmd.completion.engine_request import Asker
 from llmd.completion.inflight import Generation, LatestWins, Show, Ticket
 from llmd.completion.prefetch import Ahead, Spot
 from llmd.completion.results import Answers, since_ms
-from llmd.completion.trace import Cost, of_cost
+from llmd.completion.trace import of_cost
+from llmd.completion.types import Answer
 from llmd.config import Config
-from llmd.context.request import Place, Refuse, look
+from llmd.context.request import Place, Refuse, Selected, look
 from llmd.document import Document, Position
 from llmd.engine.client import EngineService
-from llmd.engine.messages import Done
-from llmd.transport.service import Answer, Selected
+from llmd.engine.messages import Cost, Done
 
 
 class Completer:

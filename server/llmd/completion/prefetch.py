@@ -9,12 +9,12 @@ from collections.abc import Callable
 from llmd.completion.engine_request import Asker
 from llmd.completion.results import Answers
 from llmd.completion.trace import Path, Totals, of_cost
+from llmd.completion.types import Answer
 from llmd.context.request import Place
 from llmd.context.window import MAX_TYPED_CHARS
 from llmd.document import Document, Position
 from llmd.engine.messages import Done
 from llmd.engine.requests import Job
-from llmd.transport.service import Answer
 
 # Nobody accepts sooner, and whoever types on has asked again by then.
 PAUSE_S = 0.1

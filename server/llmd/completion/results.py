@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from llmd.completion.trace import (
     WARM_MIN_CACHED,
-    Cost,
     Journal,
     Path,
     Stages,
@@ -19,13 +18,13 @@ from llmd.completion.trace import (
     Window,
     of_cost,
 )
+from llmd.completion.types import Answer
 from llmd.config import Config
 from llmd.context.request import Place
 from llmd.context.window import Excerpt
-from llmd.engine.messages import Done
+from llmd.engine.messages import Cost, Done
 from llmd.engine.requests import Job
 from llmd.postprocess.trim import trim
-from llmd.transport.service import Answer
 
 MAX_DOCUMENTS, MAX_ANSWERS = 32, 16
 

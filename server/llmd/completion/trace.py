@@ -11,31 +11,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from llmd.engine.messages import Cost
+
 Path = Literal["cold", "warm", "reused", "prefetched", "superseded", "suppressed", "late", "failed"]
 
 # Fewer cached tokens than this is a cold start: a header and some markers always match.
 WARM_MIN_CACHED = 16
-
-
-class Cost(msgspec.Struct, frozen=True):
-    """Tokens and times that the engine spent on one request, and how sure the model was."""
-
-    n_prompt: int = 0
-    n_cached: int = 0
-    n_spliced: int = 0
-    n_prefill: int = 0
-    n_healed: int = 0
-    n_decoded: int = 0
-    n_drafted: int = 0
-    n_verified: int = 0
-    queue_ms: float = 0.0
-    prefill_ms: float = 0.0
-    ttft_ms: float = 0.0
-    decode_ms: float = 0.0
-    # Log-probabilities at temperature 1, among the tokens that agree with owed bytes: of the first
-    # token shown, and the mean over the first line. 0: the model said nothing.
-    logprob_first: float = 0.0
-    logprob_line: float = 0.0
 
 
 TOKEN_COUNTS = tuple(name for name in Cost.__struct_fields__ if name.startswith("n_"))

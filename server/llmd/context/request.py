@@ -14,7 +14,6 @@ from pathlib import PurePosixPath
 from llmd.config import Config
 from llmd.context import eligibility, window
 from llmd.document import Document, Edit, LineRange, Position, Span
-from llmd.transport.service import Selected
 
 NO_TEXT = window.Excerpt("", "", "", "", "")
 
@@ -23,6 +22,15 @@ Refuse = Callable[[tuple[str, ...], str], str]
 
 # Whoever asks by hand waits for the answer, also for the model to load.
 INVOKED_DEADLINE_FACTOR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The completion menu's chosen item: `text` would replace what lies between the positions."""
+
+    start: Position
+    end: Position
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from llmd import __version__, machine, paths
 from llmd.completion.pipeline import Completer
+from llmd.completion.types import Outcome
 from llmd.config import Config
 from llmd.config.load import Settings, as_object, load_settings, needs_reload
 from llmd.config.watch import changes
@@ -29,7 +30,7 @@ from llmd.engine.messages import Loaded
 from llmd.errors import LlmdError, place_of
 from llmd.transport import lsp, nvim
 from llmd.transport.listener import Listener, Protocols
-from llmd.transport.service import Client, EngineView, Outcome, Then
+from llmd.transport.service import Client, EngineView, Then
 
 _log = logging.getLogger("llmd")
 

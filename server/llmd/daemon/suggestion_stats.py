@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from llmd.completion.types import Outcome
 from llmd.errors import printable
-from llmd.transport.service import Outcome
 
 SAVE_EVERY_S = 60.0
 MAX_ROWS = 256  # what comes beyond is counted as one filetype, OTHERS

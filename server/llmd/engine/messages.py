@@ -12,7 +12,6 @@ from typing import Literal
 
 import msgspec
 
-from llmd.completion.trace import Cost
 from llmd.config import Engine, Kv, Sampling
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
@@ -26,6 +25,27 @@ StopReason = Literal[
     "tokens", "deadline", "cancelled", "context", "failed",
     "alternative",  # there is no such
 ]  # fmt: skip
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """Tokens and times that the engine spent on one request, and how sure the model was."""
+
+    n_prompt: int = 0
+    n_cached: int = 0
+    n_spliced: int = 0
+    n_prefill: int = 0
+    n_healed: int = 0
+    n_decoded: int = 0
+    n_drafted: int = 0
+    n_verified: int = 0
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    ttft_ms: float = 0.0
+    decode_ms: float = 0.0
+    # Log-probabilities at temperature 1, among the tokens that agree with owed bytes: of the first
+    # token shown, and the mean over the first line. 0: the model said nothing.
+    logprob_first: float = 0.0
+    logprob_line: float = 0.0
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):

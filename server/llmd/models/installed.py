@@ -12,7 +12,8 @@ from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, measured_speed, pulled_files, resolve
 from llmd.models.catalog import catalog, find
 from llmd.models.catalog_schema import Entry, Shape, Variant
-from llmd.models.gguf.header import Header, read_header, whole_shape
+from llmd.models.gguf.format import Header
+from llmd.models.gguf.header import read_header, whole_shape
 from llmd.models.pull.staging import PARTIAL_PREFIX
 from llmd.models.recommend import Room, Suit, active_share, advised, suit, suit_of
 from llmd.models.references import HUB_PREFIX, HubFile, part_names

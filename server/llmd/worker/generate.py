@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import cast
 
-from llmd.completion.trace import Cost
-from llmd.engine.messages import Done, Infer, StopReason
+from llmd.engine.messages import Cost, Done, Infer, StopReason
 from llmd.postprocess.stop import cut, lacks_body, settled
 from llmd.worker.kv_cache import Outcome, Plan, plan
 from llmd.worker.llama import Logits

@@ -19,7 +19,8 @@ from llmd.cli.doctor.subprocess_json import ask
 from llmd.config import Config
 from llmd.errors import LlmdError
 from llmd.models import memory_plan, resolve
-from llmd.models.gguf.header import Header, check_model, whole_shape
+from llmd.models.gguf.format import Header
+from llmd.models.gguf.header import check_model, whole_shape
 
 # A probe takes a second; where the machine is busy that is no fault of llama.cpp's.
 PROBE_TIMEOUT_S = 15.0

@@ -20,8 +20,9 @@ import msgspec
 from llmd.cli.eval.pipeline import Reply
 from llmd.cli.eval.samples import Place
 from llmd.cli.eval.settings_grid import Client
-from llmd.completion.trace import Cost, of_cost
+from llmd.completion.trace import of_cost
 from llmd.document import content, split_lines
+from llmd.engine.messages import Cost
 from llmd.errors import BadInput, DaemonError
 
 N_PREFIX_LINES, N_SUFFIX_LINES = 256, 64

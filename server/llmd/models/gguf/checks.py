@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import re
 from itertools import product
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from llmd.models.gguf.format import MAX_LAYERS, TOKENS, Fields
+from llmd.models.gguf.format import MAX_LAYERS, TOKENS, Fields, Header
 from llmd.models.gguf.reader import AGAIN, OTHER, refuse, shown
-
-if TYPE_CHECKING:
-    from llmd.models.gguf.header import Header
 
 # Not read from left to right, or not text. llama-arch.cpp, stable-diffusion.cpp, whisper.cpp.
 _NOT_COMPLETING = re.compile(

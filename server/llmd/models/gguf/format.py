@@ -15,6 +15,7 @@ from struct import calcsize
 from typing import TypeVar
 
 from llmd.models.gguf.reader import AGAIN, OTHER, U32, U64, Reader, refuse, shown
+from llmd.models.memory_plan.model_shape import Shape
 
 T = TypeVar("T")
 
@@ -233,3 +234,35 @@ def _check_offset(reader: Reader, offset: int, expected: int, alignment: int) ->
 
 def _padded(n_bytes: int, alignment: int) -> int:
     return -(-n_bytes // alignment) * alignment
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Counts are 0 and texts empty where the file does not say. Of counts that differ between
+    layers, the greatest."""
+
+    architecture: str
+    name: str
+    kind: str  # general.type: model, adapter, mmproj
+    file_type: int | None
+    n_tensors: int
+    n_kv: int
+    n_vocab: int
+    n_embedded: int | None  # rows of token_embd.weight
+    n_ctx_train: int
+    n_layers: int
+    embedding_length: int
+    head_count: int
+    head_count_kv: int
+    key_length: int
+    fim_token_ids: Mapping[str, int]  # by role: pre, suf, mid, pad, rep, sep
+    split_no: int  # from 0
+    split_count: int  # 1: all in one file
+    tensor_bytes: int
+    file_bytes: int
+    sizes: Mapping[str, int]  # of the tensors in this file, by name
+    shape: Shape  # as this file has it; `whole_shape` for all parts
+
+    def key(self, suffix: str) -> str:
+        """Of one of the architecture's own fields."""
+        return f"{self.architecture}.{suffix}"

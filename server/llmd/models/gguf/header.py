@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from llmd.models.gguf.checks import check_kind, check_shape, check_tokenizer
-from llmd.models.gguf.format import TOKENS, Fields, Tensors, read_fields, read_head, read_tensors
+from llmd.models.gguf.format import (
+    TOKENS,
+    Fields,
+    Header,
+    Tensors,
+    read_fields,
+    read_head,
+    read_tensors,
+)
 from llmd.models.gguf.reader import OTHER, opened, refuse, shown
 from llmd.models.memory_plan.model_shape import Shape, shape_of
 
@@ -20,38 +27,6 @@ OTHER_LORA = "choose a LoRA that was made for it"
 _FIM = {"prefix": "pre", "suffix": "suf", "middle": "mid"}  # the old names
 _FIM |= {f"fim_{role}": role for role in ("pre", "suf", "mid", "pad", "rep", "sep")}
 _ROLES = {f"tokenizer.ggml.{name}_token_id": role for name, role in _FIM.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Counts are 0 and texts empty where the file does not say. Of counts that differ between
-    layers, the greatest."""
-
-    architecture: str
-    name: str
-    kind: str  # general.type: model, adapter, mmproj
-    file_type: int | None
-    n_tensors: int
-    n_kv: int
-    n_vocab: int
-    n_embedded: int | None  # rows of token_embd.weight
-    n_ctx_train: int
-    n_layers: int
-    embedding_length: int
-    head_count: int
-    head_count_kv: int
-    key_length: int
-    fim_token_ids: Mapping[str, int]  # by role: pre, suf, mid, pad, rep, sep
-    split_no: int  # from 0
-    split_count: int  # 1: all in one file
-    tensor_bytes: int
-    file_bytes: int
-    sizes: Mapping[str, int]  # of the tensors in this file, by name
-    shape: Shape  # as this file has it; `whole_shape` for all parts
-
-    def key(self, suffix: str) -> str:
-        """Of one of the architecture's own fields."""
-        return f"{self.architecture}.{suffix}"
 
 
 def read_header(path: Path) -> Header:

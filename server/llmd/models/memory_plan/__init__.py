@@ -9,7 +9,8 @@ measurements that docs/ARCHITECTURE.md keeps.
 from llmd.models.memory_plan.explain import explained
 from llmd.models.memory_plan.hardware import Gpu, Machine
 from llmd.models.memory_plan.model_shape import Shape, shape_of
-from llmd.models.memory_plan.planner import N_BATCH_CPU, N_BATCH_GPU, N_CTX, LoadPlan, plan_load
+from llmd.models.memory_plan.placement import LoadPlan
+from llmd.models.memory_plan.planner import N_BATCH_CPU, N_BATCH_GPU, N_CTX, plan_load
 from llmd.models.memory_plan.retry import fits_in_full, is_for_memory, smaller, with_less
 from llmd.models.memory_plan.sizes import compute_bytes, kv_bytes
 

@@ -8,8 +8,8 @@ from llmd.config import Engine
 from llmd.errors import ModelError
 from llmd.models.memory_plan.hardware import Machine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.placement import Memory
-from llmd.models.memory_plan.planner import LoadPlan, plan_load
+from llmd.models.memory_plan.placement import LoadPlan, Memory
+from llmd.models.memory_plan.planner import plan_load
 
 _GB, _MIB = 1e9, 1 << 20
 

@@ -151,3 +151,21 @@ def memory_of(settings: Settings, counts: Placed, machine: Machine, shape: Shape
         compute_bytes=settings.compute_bytes(shape),
         sparse_bytes=shape.weight_bytes if is_mapped and shape.n_experts else 0,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    n_ctx: int
+    n_gpu_layers: int  # as llama.cpp counts: the output is one more than the layers; -1: all
+    n_batch: int
+    threads: int
+    cache_type_k: CacheType
+    cache_type_v: CacheType
+    flash_attn: bool
+    kv_bytes: int
+    n_ubatch: int = 0  # 0: n_batch
+    tensor_split: tuple[float, ...] = ()  # by GPU; empty: as llama.cpp does
+    mmap: bool = True
+    mlock: bool = False
+    prio: int = 0
+    memory: Memory | None = None  # None where the machine's is not known

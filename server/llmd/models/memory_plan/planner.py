@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from llmd.config import CacheType, Engine
+from llmd.config import Engine
 from llmd.errors import BadInput, ModelError
 from llmd.models.memory_plan import too_large
 from llmd.models.memory_plan.cache_types import cache_types
 from llmd.models.memory_plan.hardware import Machine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.placement import Memory, Settings, memory_of, units_on_gpus
+from llmd.models.memory_plan.placement import LoadPlan, Memory, Settings, memory_of, units_on_gpus
 from llmd.models.memory_plan.sizes import Placed, kv_bytes
 
 N_CTX = 2048  # tokens: the prompt's windows and what is decoded, with room to spare
@@ -20,24 +19,6 @@ _SMALLER_N_CTX = (1280, 768, 512)
 N_BATCH_CPU = 64  # a cancelled prefill loses at most this many
 N_BATCH_GPU = 512
 _MIN_UBATCH = 16
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    n_ctx: int
-    n_gpu_layers: int  # as llama.cpp counts: the output is one more than the layers; -1: all
-    n_batch: int
-    threads: int
-    cache_type_k: CacheType
-    cache_type_v: CacheType
-    flash_attn: bool
-    kv_bytes: int
-    n_ubatch: int = 0  # 0: n_batch
-    tensor_split: tuple[float, ...] = ()  # by GPU; empty: as llama.cpp does
-    mmap: bool = True
-    mlock: bool = False
-    prio: int = 0
-    memory: Memory | None = None  # None where the machine's is not known
 
 
 def plan_load(engine: Engine, machine: Machine, shape: Shape, name: str = "") -> LoadPlan:

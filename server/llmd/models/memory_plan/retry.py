@@ -11,7 +11,8 @@ from llmd.config import Engine
 from llmd.errors import EngineError, LlmdError, ModelError
 from llmd.models.memory_plan.hardware import Machine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.planner import LoadPlan, plan_load
+from llmd.models.memory_plan.placement import LoadPlan
+from llmd.models.memory_plan.planner import plan_load
 from llmd.models.memory_plan.too_large import FREE
 
 T = TypeVar("T")

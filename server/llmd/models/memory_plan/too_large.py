@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from llmd.config import Engine
 from llmd.models.memory_plan.hardware import Machine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.placement import Memory
-
-if TYPE_CHECKING:
-    from llmd.models.memory_plan.planner import LoadPlan
+from llmd.models.memory_plan.placement import LoadPlan, Memory
 
 _GB = 1e9
 # What may be set by hand and takes memory, and its own word for "you choose".

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 from lsprotocol import types as t
 
+from llmd.completion.types import Answer
+from llmd.context.request import Selected
 from llmd.document import Document, Position
 from llmd.errors import LlmdError
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.jsonrpc import Rpc
 from llmd.transport.lsp.protocol_types import WORD_BEFORE, popup
-from llmd.transport.service import Answer, Selected, Service
+from llmd.transport.service import Service
 
 T = TypeVar("T")
 

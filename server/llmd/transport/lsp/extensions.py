@@ -10,12 +10,13 @@ import msgspec
 from lsprotocol import types as t
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
+from llmd.completion.types import Answer, Outcome, OutcomeKind
 from llmd.document import Position, open_document
 from llmd.errors import LlmdError
 from llmd.transport.lsp.completion import Completion
 from llmd.transport.lsp.documents import Documents, snapshot_of
 from llmd.transport.lsp.protocol_types import valid
-from llmd.transport.service import Answer, Outcome, OutcomeKind, Service, Then
+from llmd.transport.service import Service, Then
 
 REQUEST_FAILED = -32803
 OUTCOME_COMMANDS: dict[str, OutcomeKind] = {

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from llmd.completion.types import OutcomeKind
 from llmd.transport.nvim.msgpack_rpc import PeerError
-from llmd.transport.service import OutcomeKind
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Place = tuple[Count, Count]  # row, col_bytes

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from functools import singledispatchmethod
 from typing import Any
 
+from llmd.completion.types import Answer, Outcome
 from llmd.document import Document, Position, open_document
 from llmd.errors import LlmdError
 from llmd.transport.nvim import protocol_types
 from llmd.transport.nvim.buffer import apply, position_of, text_of
-from llmd.transport.service import Answer, Client, EngineView, Outcome, Service, Then
+from llmd.transport.service import Client, EngineView, Service, Then
 
 PROTOCOL = 1
 
