@@ -8,10 +8,10 @@ from functools import partial
 
 from llmd.cli import main
 from llmd.daemon import daemon
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 
 COMMAND = (sys.executable, "-m", "tests.editors.fixed_worker")
 
 if __name__ == "__main__":
-    daemon.EngineService = partial(EngineService, command=COMMAND)  # type: ignore[assignment,misc]
+    daemon.EngineClient = partial(EngineClient, command=COMMAND)  # type: ignore[assignment,misc]
     sys.exit(main.main())

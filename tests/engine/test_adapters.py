@@ -9,7 +9,7 @@ import pytest
 from gguf import GGUFWriter
 from tests.support import gguf_bytes
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.engine import messages
 from llmd.errors import ModelError
 from llmd.worker.llama import Logits
@@ -47,7 +47,7 @@ def lora(path: Path, architecture: str = "llama", name: str = NAME) -> Path:
 def logits(model: Path, *adapters: tuple[str, float]) -> Logits:
     flag = np.zeros(2, np.uint8)
     load = messages.Load(
-        str(model), "auto", Engine(threads=1, cache_type_k="f16"), adapters=adapters
+        str(model), "auto", EngineConfig(threads=1, cache_type_k="f16"), adapters=adapters
     )
     engine, _ = load_engine(load, flag.ctypes.data, lambda _: None)
     engine.context.clear()

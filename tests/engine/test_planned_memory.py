@@ -9,8 +9,8 @@ from tests.support.builtin import builtin_path
 from tests.support.fault_engine import until
 
 from llmd import machine
-from llmd.config import CacheType, Config, Engine, Sampling
-from llmd.engine.client import EngineService
+from llmd.config import CacheType, Config, EngineConfig, SamplingConfig
+from llmd.engine.client import EngineClient
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 
@@ -23,8 +23,8 @@ NEAR = 0.10
 async def test_planned_memory_is_what_the_worker_takes(
     n_ctx: int, types: tuple[CacheType, CacheType]
 ) -> None:
-    wanted = Engine(n_ctx=n_ctx, cache_type_k=types[0], cache_type_v=types[1])
-    engine = EngineService(Config(model=str(builtin_path()), engine=wanted))
+    wanted = EngineConfig(n_ctx=n_ctx, cache_type_k=types[0], cache_type_v=types[1])
+    engine = EngineClient(Config(model=str(builtin_path()), engine=wanted))
     living = asyncio.create_task(engine.run())
     try:
         await until(lambda: engine.state == "ready", "the model is loaded")
@@ -37,9 +37,9 @@ async def test_planned_memory_is_what_the_worker_takes(
     assert planned == pytest.approx(taken, rel=NEAR)
 
 
-async def _ask(engine: EngineService) -> None:
+async def _ask(engine: EngineClient) -> None:
     """Some batches of a prompt and some tokens."""
     rule = StopRule(8, 1, 0, "", 60_000)
-    job = engine.infer(lambda _: (Piece("prefix", "x = 1\n" * 60),), rule, Sampling())
+    job = engine.add_request(lambda _: (Piece("prefix", "x = 1\n" * 60),), rule, SamplingConfig())
     done = await job.answered
     assert done.cost.n_prefill > 100

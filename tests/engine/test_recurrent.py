@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tests.support.toy_mamba import write_mamba
 
-from llmd.config import Engine as EngineConfig
-from llmd.config import Sampling
-from llmd.engine.messages import Done, Infer, Load
+from llmd.config import EngineConfig as EngineConfig
+from llmd.config import SamplingConfig
+from llmd.engine.messages import Done, Generate, Load
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
-from llmd.worker.generate import infer
+from llmd.worker.generate import generate
 from llmd.worker.loader import load_engine
-from llmd.worker.prompt_tokens import Engine
+from llmd.worker.prompt_tokens import LoadedModel
 from llmd.worker.slots import Slots
 
 TEXTS = {1: "def first(a):\n    retu" * 8, 2: "x = [1, 2, 3]\nfor y in" * 8}
@@ -27,7 +27,7 @@ class Recurrent:
         self._flags = ctypes.create_string_buffer(16)
         self._address = ctypes.addressof(self._flags)
         loaded = load_engine(Load(str(path), "auto", EngineConfig()), self._address, lambda _: None)
-        self.engine: Engine = loaded[0]
+        self.engine: LoadedModel = loaded[0]
         self.notice = loaded[1].notice
         self.slots = Slots(self.engine.cache, 1 << 20)
 
@@ -35,8 +35,8 @@ class Recurrent:
         self.slots.switch(slot)
         pieces = (Piece("prefix", TEXTS[slot] + more), Piece("heal"))
         rule = StopRule(12, 8, 0, "", 60_000)
-        request = Infer(1, pieces, rule, Sampling(profile="greedy"))
-        return infer(self.engine, request, time.monotonic(), lambda: False, lambda _: None)
+        request = Generate(1, pieces, rule, SamplingConfig(profile="greedy"))
+        return generate(self.engine, request, time.monotonic(), lambda: False, lambda _: None)
 
     def ask_and_abort(self, slot: int) -> Done:
         """The flag is set for llama.cpp's callback only, so the decode itself is aborted."""

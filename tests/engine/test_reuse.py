@@ -8,7 +8,7 @@ import pytest
 from tests.support.real_engine import RealEngine, load_real_engine, places
 
 from llmd.prompt.build import Piece
-from llmd.worker.prompt_tokens import lay_out
+from llmd.worker.prompt_tokens import tokenize_prompt
 
 # A prefill on a busy machine takes many times what it takes alone.
 pytestmark = pytest.mark.timeout(900)
@@ -99,7 +99,7 @@ def test_a_passed_deadline_ends_with_what_is_there(loaded: RealEngine) -> None:
 def test_odd_text_goes_through(loaded: RealEngine, odd: str) -> None:
     done = loaded.ask(odd + "def f(a, b):\n    return ", "\n")
     assert done.reason != "failed"
-    prompt = lay_out(loaded.engine, [Piece("prefix", odd)], 64)
+    prompt = tokenize_prompt(loaded.engine, [Piece("prefix", odd)], 64)
     assert not any(0 <= token <= 16 for token in prompt.tokens)
 
 

@@ -17,7 +17,7 @@ from tests.support.real_engine import GREEDY, RealEngine, load_real_engine, plac
 
 from llmd.config import Config
 from llmd.context.window import Excerpt
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from llmd.engine.messages import Done, Loaded
 from llmd.engine.requests import Job
 from llmd.postprocess.stop import StopRule
@@ -107,8 +107,8 @@ def test_a_prefill_only_leaves_the_next_request_a_few_tokens(loaded: RealEngine)
 
 
 @asynccontextmanager
-async def engine_service() -> AsyncIterator[EngineService]:
-    engine = EngineService(Config(model=str(builtin_path())))
+async def engine_service() -> AsyncIterator[EngineClient]:
+    engine = EngineClient(Config(model=str(builtin_path())))
     living = asyncio.create_task(engine.run())
     try:
         await ready(engine)
@@ -119,7 +119,7 @@ async def engine_service() -> AsyncIterator[EngineService]:
 
 
 def ask(
-    engine: EngineService,
+    engine: EngineClient,
     prefix: str,
     suffix: str,
     slot: int,
@@ -132,7 +132,7 @@ def ask(
         return build(by_name(model.family), model.order, excerpt, "a.py", heal=True)
 
     rule = StopRule(max_tokens, 1, 0, "", LONG_MS)
-    return engine.infer(pieces, rule, GREEDY, slot=slot, background=background)
+    return engine.add_request(pieces, rule, GREEDY, slot=slot, background=background)
 
 
 def cells_of(done: Done, slot: int) -> int:

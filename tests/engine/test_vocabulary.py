@@ -16,8 +16,8 @@ from llmd.context.window import Excerpt
 from llmd.prompt.build import build
 from llmd.prompt.families import Match, Order, recognise
 from llmd.worker.llama import Model, Vocabulary
-from llmd.worker.prompt_tokens import DROP_STEP, MAX_TYPED, Engine, drops, lay_out
-from llmd.worker.token_healing import Table, n_taken_back
+from llmd.worker.prompt_tokens import DROP_STEP, MAX_TYPED, LoadedModel, tokenize_prompt, truncation
+from llmd.worker.token_healing import HealingTable, n_healed_tokens
 
 EXCERPT = Excerpt("def add(a, b):\n    ", "\n\nprint(add(1, 2))\n", "    ", "", "print(add(1, 2))")
 SPECIALS = (
@@ -54,15 +54,15 @@ def load(name: str) -> tuple[Model, Match]:
     return model, recognise(name, vocabulary.declared, vocabulary.find)
 
 
-def engine_of(model: Model, match: Match, n_ctx: int = 2048) -> Engine:
+def engine_of(model: Model, match: Match, n_ctx: int = 2048) -> LoadedModel:
     """All that making a prompt needs."""
     return cast(
-        Engine,
+        LoadedModel,
         SimpleNamespace(
             context=SimpleNamespace(n_ctx=n_ctx),
             vocabulary=model.vocabulary,
             match=match,
-            table=Table(model.vocabulary.text_pieces()),
+            table=HealingTable(model.vocabulary.text_pieces()),
         ),
     )
 
@@ -86,7 +86,7 @@ def test_a_prompt_is_laid_out_in_the_family_s_order(name: str) -> None:
     vocabulary = model.vocabulary
     engine = engine_of(model, match)
     pieces = build(match.family, match.order, EXCERPT, "add.py")
-    tokens = list(lay_out(engine, pieces, 64).tokens)
+    tokens = list(tokenize_prompt(engine, pieces, 64).tokens)
     bos = (vocabulary.bos,) if vocabulary.add_bos else ()
     assert tokens == [
         *bos,
@@ -144,7 +144,7 @@ def test_a_prompt_too_long_loses_its_outer_ends() -> None:
     tokenize = model.vocabulary.tokenize
     long = Excerpt("start\n" + "x = 1\n" * 1500, "y = 2\n" * 900 + "end\n", "", "", "")
     pieces = build(match.family, match.order, long, "x.py")
-    tokens = lay_out(engine_of(model, match), pieces, 64).tokens
+    tokens = tokenize_prompt(engine_of(model, match), pieces, 64).tokens
     assert len(tokens) <= 2048 - 64
     suf = tokens.index(match.roles["suf"])
     assert tuple(tokens[suf - 30 : suf]) == tokenize(long.prefix)[-30:]
@@ -153,7 +153,7 @@ def test_a_prompt_too_long_loses_its_outer_ends() -> None:
 
 @given(st.integers(0, 9000), st.integers(0, 9000), st.integers(0, 4000))
 def test_drops_make_it_fit(n_prefix: int, n_suffix: int, room: int) -> None:
-    from_prefix, from_suffix = drops(n_prefix, n_suffix, room)
+    from_prefix, from_suffix = truncation(n_prefix, n_suffix, room)
     assert 0 <= from_prefix <= n_prefix
     assert 0 <= from_suffix <= n_suffix
     assert n_prefix + n_suffix - from_prefix - from_suffix <= room
@@ -162,7 +162,7 @@ def test_drops_make_it_fit(n_prefix: int, n_suffix: int, room: int) -> None:
 
 
 def test_typing_moves_the_start_once_in_many_keys() -> None:
-    cuts = [drops(1800 + n_typed, 100, 1900) for n_typed in range(DROP_STEP)]
+    cuts = [truncation(1800 + n_typed, 100, 1900) for n_typed in range(DROP_STEP)]
     assert len(set(cuts)) <= 2
 
 
@@ -171,11 +171,11 @@ def typed_prompt(name: str, prefix: str, n_typed: int, order: Order = "psm") -> 
     model, match = load(name)
     place = Excerpt(prefix, "SUFFIX", "", "", "", n_typed)
     pieces = build(match.family, order, place, "x.py", "after_mid", heal=True)
-    prompt = lay_out(engine_of(model, match), pieces, 64)
+    prompt = tokenize_prompt(engine_of(model, match), pieces, 64)
     pre, suf, mid = (prompt.tokens.index(match.roles[role]) for role in ("pre", "suf", "mid"))
     end = suf if pre < suf else mid
     parts = (prompt.tokens[pre + 1 : end], prompt.tokens[mid + 1 :], prompt.draft)
-    assert b"".join(map(model.vocabulary.piece, prompt.draft)) == prompt.owed
+    assert b"".join(map(model.vocabulary.piece, prompt.draft)) == prompt.pending_bytes
     return tuple(joined(model.vocabulary, part) for part in parts)
 
 
@@ -227,7 +227,9 @@ def test_typed_text_is_bounded_in_steps() -> None:
     engine = engine_of(model, match)
     for n_words in range(100, 900, 7):
         place = Excerpt("x\n" + "a b " * n_words, "", "", "", "", 4 * n_words)
-        prompt = lay_out(engine, build(match.family, "psm", place, "x", "after_mid", True), 64)
+        prompt = tokenize_prompt(
+            engine, build(match.family, "psm", place, "x", "after_mid", True), 64
+        )
         sizes.append(len(prompt.tokens) - prompt.tokens.index(match.roles["mid"]))
     assert max(sizes) <= MAX_TYPED + 1
     assert min(sizes[-50:]) >= MAX_TYPED // 2
@@ -243,7 +245,7 @@ def test_the_table_holds_the_tokens_of_any_text_and_no_special_one(name: str) ->
     assert all(piece for piece, _ in pieces)
     for text in TEXTS:
         assert set(vocabulary.tokenize(text)) <= ids
-        assert Table(pieces).can_pay(text.encode())
+        assert HealingTable(pieces).covers(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -255,9 +257,9 @@ def test_what_is_kept_of_a_text_only_grows_as_it_is_typed(
     vocabulary: Vocabulary, line: str
 ) -> None:
     """So each key finds all the tokens before its word in the cache."""
-    table, before = Table(vocabulary.text_pieces()), ()
+    table, before = HealingTable(vocabulary.text_pieces()), ()
     for n_chars in range(len(line) + 1):
         tokens = vocabulary.tokenize("def f(a):\n" + line[:n_chars])
-        kept = tokens[: len(tokens) - n_taken_back(tokens, vocabulary.piece, table)]
+        kept = tokens[: len(tokens) - n_healed_tokens(tokens, vocabulary.piece, table)]
         assert kept[: len(before)] == before
         before = kept

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llmd.engine import client, supervisor
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from llmd.engine.messages import Cost, Done
 from llmd.engine.supervisor import MAX_DEATHS
 from tests.support.fault_engine import Asked, ready, running, starts, until
@@ -79,7 +79,7 @@ async def test_requests_are_answered_when_the_worker_dies_in_its_load(tmp_path: 
         assert (await Asked(engine).answer()).text == TEXT
 
 
-def _has_begun(engine: EngineService, n_before: int) -> bool:
+def _has_begun(engine: EngineClient, n_before: int) -> bool:
     return len(starts()) > n_before and engine.worker_pid is not None
 
 
@@ -155,11 +155,11 @@ async def test_an_answer_that_has_just_come_is_not_owed(tmp_path: Path) -> None:
     async with running("hang", tmp_path) as engine:
         await ready(engine)
         asked = Asked(engine)
-        assert not supervisor.is_overdue(engine._current)
+        assert not supervisor.is_unresponsive(engine._active)
         asked.job.cancel("deadline")
-        assert supervisor.is_overdue(engine._current)
+        assert supervisor.is_unresponsive(engine._active)
         asked.job.finish(Done(asked.job.id, TEXT, "eog", Cost()))
-        assert not supervisor.is_overdue(engine._current)
+        assert not supervisor.is_unresponsive(engine._active)
 
 
 async def test_a_worker_that_owes_nothing_is_never_stuck(

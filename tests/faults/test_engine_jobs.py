@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from llmd.config import Sampling
+from llmd.config import SamplingConfig
 from llmd.engine import client, messages
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from llmd.engine.requests import Job
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
@@ -23,11 +23,13 @@ N_REQUESTS = 2000
 
 
 def ask(
-    engine: EngineService, slot: int, *, background: bool = False, deadline_ms: int = LONG_MS
+    engine: EngineClient, slot: int, *, background: bool = False, deadline_ms: int = LONG_MS
 ) -> Job:
     rule = StopRule(8, 1, 0, "", deadline_ms)
     made = (Piece("prefix", "x"),)
-    return engine.infer(lambda _: made, rule, Sampling(), slot=slot, background=background)
+    return engine.add_request(
+        lambda _: made, rule, SamplingConfig(), slot=slot, background=background
+    )
 
 
 async def text_of(job: Job) -> str:
@@ -36,7 +38,7 @@ async def text_of(job: Job) -> str:
 
 
 def is_refused(job: Job) -> bool:
-    return job.finished.done() and job.finished.result() == messages.unanswered(job.id, "cancelled")
+    return job.finished.done() and job.finished.result() == messages.empty_done(job.id, "cancelled")
 
 
 @pytest.mark.parametrize(("slot", "flag"), [(1, GENTLE), (2, HARD), (0, HARD)])
@@ -80,10 +82,10 @@ async def test_it_neither_wakes_a_model_nor_keeps_it_awake(tmp_path: Path) -> No
     async with running("slow_load", tmp_path) as engine:
         assert is_refused(ask(engine, 1, background=True)), "while loading"
         await ready(engine)
-        used_s = engine._current.used_s
+        used_s = engine._active.used_s
         assert not is_refused(ask(engine, 1, background=True))
-        assert engine._current.used_s == used_s
-        engine._current.unload()
+        assert engine._active.used_s == used_s
+        engine._active.unload()
         await until(lambda: engine.worker_pid is None, "it is unloaded")
         assert is_refused(ask(engine, 1, background=True))
         assert engine.state == "unloaded"

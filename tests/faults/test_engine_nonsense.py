@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from llmd.config import Config
 from llmd.engine import messages, supervisor
-from llmd.engine.client import EngineService
-from llmd.engine.process import Hearing
+from llmd.engine.client import EngineClient
+from llmd.engine.process import WorkerProtocol
 from llmd.errors import EngineError, ModelError
 from tests.support.fault_engine import Asked, ready, running, starts
 from tests.support.fault_worker import garbage
@@ -27,7 +27,7 @@ N_GARBAGE_WORKERS = max(8, N_FAULTS // 200)
 def _is_refused(data: bytes) -> bool:
     """Whether the bytes alone tell that they are no frame."""
     try:
-        for body in messages.Splitter().feed(data):
+        for body in messages.FrameDecoder().feed(data):
             messages.decode_from_worker(body)
     except ValueError:
         return True
@@ -46,8 +46,8 @@ async def test_a_worker_that_speaks_nonsense_is_replaced(
     pid: int | None = None
     async with running("garbage_frame", tmp_path) as engine:
         for seed in seeds:
-            command = engine._life._command
-            engine._life._command = (*command[:-1], f"garbage_frame:{seed}")
+            command = engine._supervisor._command
+            engine._supervisor._command = (*command[:-1], f"garbage_frame:{seed}")
             engine.restart()
             pid = await ready(engine, than=pid)
             asked = [Asked(engine), Asked(engine)]
@@ -62,11 +62,11 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
     """Row 5, through the reading alone: a process for each would take minutes."""
     model = tmp_path / "model.gguf"
     model.touch()
-    engine = EngineService(Config(model=str(model)))
+    engine = EngineClient(Config(model=str(model)))
     for seed in range(N_FAULTS):
-        engine._current.state, engine._current.info = "loading", None
+        engine._active.state, engine._active.info = "loading", None
         asked = Asked(engine)
-        hearing = Hearing(engine._current.take)
+        hearing = WorkerProtocol(engine._active.on_message)
         hearing.data_received(garbage(seed))
         hearing.connection_lost(None)
         said = ""
@@ -85,7 +85,7 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
 
 @given(st.lists(st.binary(max_size=300), max_size=6))
 def test_bytes_of_any_kind_are_frames_or_a_value_error(chunks: list[bytes]) -> None:
-    splitter = messages.Splitter()
+    splitter = messages.FrameDecoder()
     for chunk in chunks:
         try:
             bodies = list(splitter.feed(chunk))

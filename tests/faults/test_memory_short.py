@@ -28,12 +28,12 @@ async def test_a_load_that_is_killed_is_tried_again_with_less(tmp_path: Path) ->
 async def test_what_is_held_back_is_not_loaded_until_released(tmp_path: Path) -> None:
     async with running("ok", tmp_path) as engine:
         await ready(engine)
-        engine.hold("no room")
+        engine.suspend("no room")
         await until(lambda: engine.worker_pid is None, "the worker has ended")
         answer = await Asked(engine).answer()
         assert (answer.reason, answer.error) == ("failed", "no room")
         assert (engine.state, len(starts())) == ("unloaded", 1)
-        engine.release()
+        engine.resume()
         assert (await Asked(engine).answer()).text == TEXT
         assert len(starts()) == 2
 
@@ -45,13 +45,13 @@ async def test_the_daemon_steps_down_and_up(
     settings = load_settings(tmp_path / "config.toml", ('background="on"',))
     daemon = Daemon(settings, (), LastError())
     done: list[str] = []
-    monkeypatch.setattr(daemon.engine, "keep_parked", lambda keep: done.append(f"park {keep}"))
-    monkeypatch.setattr(daemon.engine, "hold", lambda _: done.append("hold"))
-    monkeypatch.setattr(daemon.engine, "release", lambda: done.append("release"))
+    monkeypatch.setattr(daemon.engine, "set_parking", lambda keep: done.append(f"park {keep}"))
+    monkeypatch.setattr(daemon.engine, "suspend", lambda _: done.append("hold"))
+    monkeypatch.setattr(daemon.engine, "resume", lambda: done.append("release"))
     seen = []
     for step in (NO_BACKGROUND, NO_BACKGROUND, NO_PARKED, UNLOADED, NO_PARKED, ALL):
-        daemon._press(Pressure(step))
-        seen.append((daemon.completer.ahead.is_allowed, daemon.status()["pressure"]["step"]))
+        daemon._apply_pressure(Pressure(step))
+        seen.append((daemon.pipeline.prefetcher.is_allowed, daemon.status()["pressure"]["step"]))
     assert seen == [(False, 1), (False, 1), (False, 2), (False, 3), (False, 2), (True, 0)]
     assert done == ["park True", "park False", "park False", "hold", "park False", "release",
                     "park True"]  # fmt: skip

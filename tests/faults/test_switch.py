@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmd.config import Config
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from tests.support.fault_engine import Asked, ready, starts, until
 from tests.support.fault_worker import BY_NAME, LAST_WORDS, LOAD_FAILED, TEXT
 
@@ -26,10 +26,10 @@ def model(folder: Path, mode: str) -> str:
 
 
 @asynccontextmanager
-async def engine_with(folder: Path, has_room: bool) -> AsyncIterator[EngineService]:
+async def engine_with(folder: Path, has_room: bool) -> AsyncIterator[EngineClient]:
     command = (sys.executable, "-m", "tests.support.fault_worker", BY_NAME)
     config = Config(model=model(folder, "ok"))
-    engine = EngineService(config, command=command, has_room=lambda *_: has_room)
+    engine = EngineClient(config, command=command, has_room=lambda *_: has_room)
     living = asyncio.create_task(engine.run())
     try:
         await ready(engine)
@@ -49,11 +49,11 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-async def switched(engine: EngineService) -> None:
+async def switched(engine: EngineClient) -> None:
     await until(lambda: engine.switch.state != "loading", "the switch has ended")
 
 
-async def answers(engine: EngineService) -> str:
+async def answers(engine: EngineClient) -> str:
     return (await Asked(engine).answer()).text
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmd.bridge.daemon_client import Control
+from llmd.bridge.daemon_client import DaemonClient
 
 T = TypeVar("T")
 GREEDY = '[sampling]\nprofile = "greedy"\n'
@@ -101,10 +101,10 @@ class RunningDaemon:
         except OSError:  # not there yet, or a dead daemon's socket
             return False
 
-    def control(self) -> Control:
+    def control(self) -> DaemonClient:
         peer = socket.socket(socket.AF_UNIX)
         peer.connect(str(self.socket_path))
-        return Control(peer)
+        return DaemonClient(peer)
 
     def ask(self, method: str, **params: Any) -> Any:
         control = self.control()

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from llmd.cli.eval.trace_pauses import read
 from llmd.config import Config
-from llmd.context.request import look
+from llmd.context.request import build_request
 from llmd.context.window import Excerpt
 from llmd.document import Document, Position, open_document
-from llmd.engine.messages import Done, Infer
+from llmd.engine.messages import Done, Generate
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import build
 from llmd.prompt.families import Order, typed_of
-from llmd.worker.generate import infer
+from llmd.worker.generate import generate
 from tests.support.real_engine import GREEDY, NEAR_TIE, RealEngine, load_real_engine
 
 N_BEFORE = 5  # edits before a place that are asked about too
@@ -75,7 +75,7 @@ def excerpts(patches: Sequence[Patch], step: int) -> Iterator[tuple[Excerpt, boo
         left = -number % step
         if left <= N_BEFORE:
             cursor = position_at(document, position + len(text))
-            place = look(document, cursor, Config(), lambda *_: "", invoked=True)
+            place = build_request(document, cursor, Config(), lambda *_: "", invoked=True)
             yield place.excerpt, left == 0
 
 
@@ -91,8 +91,8 @@ def ask(engine: RealEngine, excerpt: Excerpt, max_tokens: int = 14) -> Done:
     match = engine.match
     typed = typed_of(match.family, match.order)
     pieces = build(match.family, match.order, excerpt, "App.svelte", typed, heal=True)
-    request = Infer(1, pieces, StopRule(max_tokens, 64, 0, "", 600_000), GREEDY)
-    return infer(engine.engine, request, time.monotonic(), lambda: False, lambda _: None)
+    request = Generate(1, pieces, StopRule(max_tokens, 64, 0, "", 600_000), GREEDY)
+    return generate(engine.engine, request, time.monotonic(), lambda: False, lambda _: None)
 
 
 def parts_at_a_near_tie(engine: RealEngine, excerpt: Excerpt, one: Done, other: Done) -> bool:
@@ -101,7 +101,7 @@ def parts_at_a_near_tie(engine: RealEngine, excerpt: Excerpt, one: Done, other: 
     margins = []
     for n_chars in range(max(0, shared - 8), shared + 1):
         engine.engine.cache.clear()
-        ask(engine, excerpt.accepted(one.text[:n_chars]), max_tokens=1)
+        ask(engine, excerpt.after_accepting(one.text[:n_chars]), max_tokens=1)
         best = sorted(engine.context.logits().tolist())[-2:]
         margins.append(best[1] - best[0])
     return bool(min(margins) <= NEAR_TIE)

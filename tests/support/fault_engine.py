@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from llmd.config import Config, Sampling
-from llmd.engine.client import EngineService
+from llmd.config import Config, SamplingConfig
+from llmd.engine.client import EngineClient
 from llmd.engine.messages import Done
 from llmd.engine.requests import Job
 from llmd.postprocess.stop import StopRule
@@ -28,11 +28,11 @@ def starts() -> list[str]:
 
 
 @asynccontextmanager
-async def running(mode: str, folder: Path) -> AsyncIterator[EngineService]:
+async def running(mode: str, folder: Path) -> AsyncIterator[EngineClient]:
     model = folder / "model.gguf"
     model.touch()
     command = (sys.executable, "-m", "tests.support.fault_worker", mode)
-    engine = EngineService(Config(model=str(model)), command=command)
+    engine = EngineClient(Config(model=str(model)), command=command)
     living = asyncio.create_task(engine.run())
     try:
         yield engine
@@ -49,7 +49,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
         await asyncio.sleep(0.01)
 
 
-async def ready(engine: EngineService, than: int | None = None) -> int:
+async def ready(engine: EngineClient, than: int | None = None) -> int:
     """The pid of a worker that has loaded, another one `than` the one given."""
     await until(
         lambda: engine.state == "ready" and engine.worker_pid not in (None, than), "a new worker"
@@ -61,10 +61,12 @@ async def ready(engine: EngineService, than: int | None = None) -> int:
 class Asked:
     """A request, and how often it was answered."""
 
-    def __init__(self, engine: EngineService, deadline_ms: int = LONG_MS) -> None:
+    def __init__(self, engine: EngineClient, deadline_ms: int = LONG_MS) -> None:
         rule = StopRule(8, 1, 0, "", deadline_ms)
         self.n_answers = 0
-        self.job: Job = engine.infer(lambda _: (Piece("prefix", "x"),), rule, Sampling())
+        self.job: Job = engine.add_request(
+            lambda _: (Piece("prefix", "x"),), rule, SamplingConfig()
+        )
         self.job.answered.add_done_callback(self._count)
 
     def _count(self, _: asyncio.Future[Done]) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from llmd.engine import messages
-from llmd.engine.cancel_flags import Flags
-from llmd.engine.messages import Cost, Done, FromWorker, Infer, Load, Loaded, LoadFailed, Loading
+from llmd.engine.cancel_flags import CancelFlagReader
+from llmd.engine.messages import Cost, Done, FromWorker, Generate, Load, Loaded, LoadFailed, Loading
 
 STARTS = "FAULT_WORKER_STARTS"
 TEXT = "answered"
@@ -47,7 +47,7 @@ class Link:
 
     def arrivals(self) -> Iterator[messages.ToWorker]:
         """Until the daemon has gone."""
-        splitter = messages.Splitter()
+        splitter = messages.FrameDecoder()
         while data := self._socket.recv(1 << 16):
             yield from map(messages.decode_to_worker, splitter.feed(data))
 
@@ -84,7 +84,7 @@ def load(mode: str, link: Link) -> None:
     link.send(LOADED)
 
 
-def wait_for_flag(flags: Flags, id_: int, link: Link) -> None:
+def wait_for_flag(flags: CancelFlagReader, id_: int, link: Link) -> None:
     """Says by which flag the request was ended: 1 is the hard one's byte."""
     while not flags.is_set(id_):
         time.sleep(0.001)
@@ -112,7 +112,7 @@ def main() -> None:
     mode, _, seed = sys.argv[1].partition(":")
     with open(os.environ[STARTS], "a") as starts:
         starts.write(f"{os.getpid()}\n")
-    link, flags = Link(int(sys.argv[2])), Flags(int(sys.argv[3]))
+    link, flags = Link(int(sys.argv[2])), CancelFlagReader(int(sys.argv[3]))
     if mode in ("crash_at_start", "exit_at_start"):
         print("loading the library\n" + LAST_WORDS, file=sys.stderr, flush=True)
         if mode == "crash_at_start":
@@ -125,9 +125,9 @@ def main() -> None:
             case Load(path=path):
                 mode = Path(path).stem if mode == BY_NAME else mode
                 load(mode, link)
-            case Infer(id=id_, background=True):
+            case Generate(id=id_, background=True):
                 wait_for_flag(flags, id_, link)
-            case Infer(id=id_):
+            case Generate(id=id_):
                 answer(mode, int(seed or 0), id_, link)
 
 

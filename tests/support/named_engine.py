@@ -15,8 +15,8 @@ from pathlib import Path
 from llmd.cli import main
 from llmd.daemon import daemon
 from llmd.engine import messages
-from llmd.engine.client import EngineService
-from llmd.engine.messages import Cost, Done, Infer, Load, Loaded
+from llmd.engine.client import EngineClient
+from llmd.engine.messages import Cost, Done, Generate, Load, Loaded
 
 NO_ROOM = "LLMD_TEST_NO_ROOM"
 COMMAND = (sys.executable, "-m", "tests.support.named_engine")
@@ -35,7 +35,7 @@ def loaded(name: str) -> Loaded:
 
 
 def serve(link: socket.socket) -> None:
-    name, splitter = "", messages.Splitter()
+    name, splitter = "", messages.FrameDecoder()
     while data := link.recv(1 << 16):
         for frame in map(messages.decode_to_worker, splitter.feed(data)):
             if isinstance(frame, Load):
@@ -43,11 +43,11 @@ def serve(link: socket.socket) -> None:
                 while held(Path(frame.path)).exists():
                     time.sleep(LOOK_S)
                 link.sendall(messages.encode(loaded(name)))
-            elif isinstance(frame, Infer):
+            elif isinstance(frame, Generate):
                 link.sendall(messages.encode(_done(name, frame)))
 
 
-def _done(name: str, asked: Infer) -> Done:
+def _done(name: str, asked: Generate) -> Done:
     versions = _VERSION.findall("".join(piece.text for piece in asked.pieces))
     return Done(asked.id, f"{name}_{versions[-1]}", "eog", Cost(n_prompt=9))
 
@@ -58,7 +58,7 @@ if __name__ == "__main__":
         link.setblocking(True)
         serve(link)
     has_room = not os.environ.get(NO_ROOM)
-    daemon.EngineService = partial(  # type: ignore[assignment,attr-defined]
-        EngineService, command=COMMAND, has_room=lambda *_: has_room
+    daemon.EngineClient = partial(  # type: ignore[assignment,attr-defined]
+        EngineClient, command=COMMAND, has_room=lambda *_: has_room
     )
     sys.exit(main.main())

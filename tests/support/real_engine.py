@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmd.config import Engine as EngineConfig
-from llmd.config import Sampling
+from llmd.config import EngineConfig as EngineConfig
+from llmd.config import SamplingConfig
 from llmd.context.window import Excerpt
-from llmd.engine.messages import Done, Infer
-from llmd.models.memory_plan import Machine, plan_load
+from llmd.engine.messages import Done, Generate
+from llmd.models.memory_plan import DescribedMachine, plan_load
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import Match, recognise
 from llmd.worker import llama
-from llmd.worker.generate import infer
-from llmd.worker.kv_cache import Cache
-from llmd.worker.prompt_tokens import Engine
+from llmd.worker.generate import generate
+from llmd.worker.kv_cache import KvCache
+from llmd.worker.prompt_tokens import LoadedModel
 from llmd.worker.slots import Slots
-from llmd.worker.token_healing import Table
+from llmd.worker.token_healing import HealingTable
 from tests.support.builtin import builtin_path
 
-GREEDY = Sampling(profile="greedy")
+GREEDY = SamplingConfig(profile="greedy")
 SOURCES = [
     Path(module.__file__).read_text() for module in (argparse, random, tarfile) if module.__file__
 ]
@@ -39,7 +39,7 @@ PARKED_BYTES = 512 << 20
 
 @dataclass
 class RealEngine:
-    engine: Engine
+    engine: LoadedModel
     match: Match
     context: llama.Context
     flag: ctypes.Array[ctypes.c_char]
@@ -62,11 +62,11 @@ class RealEngine:
         alternative: int = 0,
     ) -> Done:
         rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
-        request = Infer(
+        request = Generate(
             1, self.pieces(prefix, suffix), rule, GREEDY, is_prefill=is_prefill,
             alternative=alternative,
         )  # fmt: skip
-        return infer(self.engine, request, time.monotonic(), is_cancelled, emit)
+        return generate(self.engine, request, time.monotonic(), is_cancelled, emit)
 
     def cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
         self.engine.cache.clear()
@@ -91,14 +91,14 @@ class RealEngine:
 
 def load_real_engine() -> RealEngine:
     model = llama.Model(builtin_path())
-    plan = plan_load(EngineConfig(), Machine(llama.backend(), 2), model.shape)
+    plan = plan_load(EngineConfig(), DescribedMachine(llama.backend(), 2), model.shape)
     context = llama.Context(model, plan)
     flag = ctypes.create_string_buffer(2)
     context.watch(ctypes.addressof(flag))
     vocabulary = model.vocabulary
     match = recognise(model.name, vocabulary.declared, vocabulary.find)
-    cache = Cache(context)
-    engine = Engine(context, vocabulary, match, cache, Table(vocabulary.text_pieces()))
+    cache = KvCache(context)
+    engine = LoadedModel(context, vocabulary, match, cache, HealingTable(vocabulary.text_pieces()))
     return RealEngine(engine, match, context, flag, Slots(cache, PARKED_BYTES))
 
 

@@ -10,21 +10,23 @@ import pytest
 from tests.support import gguf_bytes
 from tests.unit.test_fit_machines import GIB, shape
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.engine import candidate
 from llmd.engine.messages import Loaded
-from llmd.models.memory_plan import Gpu, Machine, fits_in_full
+from llmd.models.memory_plan import DescribedMachine, Gpu, fits_in_full
 
 INFO = Loaded(
     "m", "plain", "psm", "F16", "cpu", 512, 9, 0, "q4_0", "f16", False, 64, 1, 1 << 20, ""
 )
 
 
-def here(backend: str, ram: float, ram_free: float, *free: float, unified: bool = False) -> Machine:
+def here(
+    backend: str, ram: float, ram_free: float, *free: float, unified: bool = False
+) -> DescribedMachine:
     """In GiB; what is free is what the model in use leaves."""
     gpus = tuple(Gpu("a", round(n * GIB), 24 * GIB) for n in free)
     is_unified = unified or backend == "metal"
-    return Machine(backend, 8, 0, ram * GIB, round(ram_free * GIB), gpus, is_unified)  # type: ignore[arg-type]
+    return DescribedMachine(backend, 8, 0, ram * GIB, round(ram_free * GIB), gpus, is_unified)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -47,24 +49,24 @@ def here(backend: str, ram: float, ram_free: float, *free: float, unified: bool 
     ],
 )
 def test_it_fits_beside_where_nothing_has_to_shrink(
-    machine: Machine, model: str, fits: bool
+    machine: DescribedMachine, model: str, fits: bool
 ) -> None:
-    assert fits_in_full(Engine(), machine, shape(model)) is fits
+    assert fits_in_full(EngineConfig(), machine, shape(model)) is fits
 
 
 def test_a_context_that_the_user_set_counts() -> None:
     machine = here("gpu", 64, 40, 6)
-    assert fits_in_full(Engine(), machine, shape("coder-7b"))
-    assert not fits_in_full(Engine(n_ctx=1 << 17), machine, shape("coder-7b"))
+    assert fits_in_full(EngineConfig(), machine, shape("coder-7b"))
+    assert not fits_in_full(EngineConfig(n_ctx=1 << 17), machine, shape("coder-7b"))
 
 
 def test_what_is_loaded_tells_what_the_user_set() -> None:
-    assert candidate.wishes_of(INFO) == Engine(n_gpu_layers=0)
+    assert candidate.engine_options(INFO) == EngineConfig(n_gpu_layers=0)
     told = msgspec.structs.replace(
         INFO, n_ctx=8192, n_gpu_layers=9, cache_type_k="f16", cache_type_v="f16"
     )
-    wished = Engine(n_ctx=8192, cache_type_k="f16", cache_type_v="f16")
-    assert candidate.wishes_of(told) == wished
+    wished = EngineConfig(n_ctx=8192, cache_type_k="f16", cache_type_v="f16")
+    assert candidate.engine_options(told) == wished
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_what_is_loaded_tells_what_the_user_set() -> None:
     ],
 )
 def test_a_gpu_is_asked_for_in_a_process_of_its_own(
-    said: Machine | None,
+    said: DescribedMachine | None,
     n_gpu_layers: int,
     has_room: bool,
     tmp_path: Path,
@@ -96,7 +98,7 @@ def test_what_is_in_use_has_its_share_of_the_wired_limit(
     planned_gib: int, has_room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Metal says in each process that all 12 GiB are free."""
-    monkeypatch.setattr(candidate, "_asked", lambda: here("metal", 18, 15, 12))
+    monkeypatch.setattr(candidate, "_query_machine", lambda: here("metal", 18, 15, 12))
     path = tmp_path / "a.gguf"
     path.write_bytes(gguf_bytes.tiny().encode())
     info = msgspec.structs.replace(
@@ -106,6 +108,6 @@ def test_what_is_in_use_has_its_share_of_the_wired_limit(
 
 
 def test_this_machine_is_described_as_the_worker_sees_it() -> None:
-    described = candidate._asked()
+    described = candidate._query_machine()
     assert described
     assert described.ram_free_bytes > 0

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from llmd.errors import EngineError
-from llmd.worker.kv_cache import Cache, plan
+from llmd.worker.kv_cache import KvCache, plan_cells
 
 PROMPT = list(range(10))
 
@@ -40,15 +40,15 @@ class Memory:
         self.cells.clear()
 
 
-def prefill(memory: Memory, cache: Cache) -> str:
-    return cache.prefill(plan(cache.cells, PROMPT), lambda: False)[0]
+def prefill(memory: Memory, cache: KvCache) -> str:
+    return cache.prefill(plan_cells(cache.cells, PROMPT), lambda: False)[0]
 
 
 @pytest.mark.parametrize("codes", [[2], [0, 2], [0, 0, 2]])
 @pytest.mark.parametrize("can_cut", [True, False])
 def test_an_abort_leaves_no_cells_of_its_batch(codes: list[int], can_cut: bool) -> None:
     memory = Memory(codes, can_cut)
-    cache = Cache(memory)
+    cache = KvCache(memory)
     assert prefill(memory, cache) == "aborted"
     assert cache.cells == memory.cells == (PROMPT[: 4 * (len(codes) - 1)] if can_cut else [])
     assert prefill(memory, cache) == "done"
@@ -57,7 +57,7 @@ def test_an_abort_leaves_no_cells_of_its_batch(codes: list[int], can_cut: bool) 
 
 def test_no_room_and_errors_leave_nothing() -> None:
     memory = Memory([0, 1, 0, -1])
-    cache = Cache(memory)
+    cache = KvCache(memory)
     assert prefill(memory, cache) == "full"
     assert cache.cells == memory.cells == []
     with pytest.raises(EngineError, match="could not evaluate 4 tokens"):
@@ -67,7 +67,7 @@ def test_no_room_and_errors_leave_nothing() -> None:
 
 def test_a_memory_that_cannot_be_cut_starts_anew() -> None:
     memory = Memory(can_cut=False)
-    cache = Cache(memory)
+    cache = KvCache(memory)
     prefill(memory, cache)
-    assert cache.prefill(plan(cache.cells, [0, 1, 77]), lambda: False) == ("done", 0, 3)
+    assert cache.prefill(plan_cells(cache.cells, [0, 1, 77]), lambda: False) == ("done", 0, 3)
     assert cache.cells == memory.cells == [0, 1, 77]

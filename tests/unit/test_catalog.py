@@ -135,7 +135,7 @@ def test_a_user_adds_entries_and_replaces_some(mine: Path) -> None:
     assert [*catalog()][-1] == "qwen-mine"
     assert len(catalog()) == len(BUILT_IN) + 1
     assert hub_file("starcoder2-3b") == HubFile("starcoder2-3b", "c/d", "s.gguf")
-    assert resolve.what_to_pull("qwen-mine") == mine / "q-Q4_0.gguf"
+    assert resolve.pull_source("qwen-mine") == mine / "q-Q4_0.gguf"
     assert resolve.adapters_to_pull("qwen-mine") == (parse_ref("hf:a/b/l.gguf"),)
     found = find("qwen-mine:q8_0")
     assert found is not None
@@ -148,15 +148,15 @@ def test_an_entry_is_given_to_the_engine_with_its_adapters(mine: Path) -> None:
     model, lora = mine / "q-Q4_0.gguf", mine / "hf/a/b/l.gguf"
     model.touch()
     with pytest.raises(ModelError, match=r"^Adapter `/lora.gguf` of model `qwen-mine` does not"):
-        resolve.model_laid("qwen-mine")
+        resolve.resolve_model("qwen-mine")
     (mine / "catalog.toml").write_text(MINE.replace("/lora.gguf", f"{mine}/lora.gguf"))
     (mine / "lora.gguf").touch()
     with pytest.raises(ModelError, match=r"l.gguf` .* does not exist; run `llmd pull qwen-mine`$"):
-        resolve.model_laid("qwen-mine")
+        resolve.resolve_model("qwen-mine")
     lora.parent.mkdir(parents=True)
     lora.touch()
-    laid = resolve.model_laid("qwen-mine")
-    assert laid == resolve.Laid(model, "spm", ((mine / "lora.gguf", 0.5), (lora, 1.0)))
+    laid = resolve.resolve_model("qwen-mine")
+    assert laid == resolve.ResolvedModel(model, "spm", ((mine / "lora.gguf", 0.5), (lora, 1.0)))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_catalog_that_is_wrong_is_told(mine: Path, text: str, said: str) -> No
         assert said in str(error.value)
     with pytest.raises(ModelError, match=r"^Catalog `"):  # the engine waits until it is right
         resolve.model_path("qwen2.5-coder-7b")
-    assert resolve.what_to_pull("builtin") is None
+    assert resolve.pull_source("builtin") is None
 
 
 @pytest.mark.parametrize(
@@ -343,13 +343,13 @@ def test_a_path_that_is_no_file_is_told(models: Path, name: str, state: str) -> 
 
 
 def test_what_can_be_pulled(models: Path) -> None:
-    assert resolve.what_to_pull("builtin") is None
+    assert resolve.pull_source("builtin") is None
     first, second, *_ = BUILT_IN["starcoder2-3b"].variants
-    assert resolve.what_to_pull("starcoder2-3b") == first.source
-    assert resolve.what_to_pull("starcoder2-3b:q4_k_m") == second.source
-    assert resolve.what_to_pull(QWEN_3B) == parse_ref(QWEN_3B)
+    assert resolve.pull_source("starcoder2-3b") == first.source
+    assert resolve.pull_source("starcoder2-3b:q4_k_m") == second.source
+    assert resolve.pull_source(QWEN_3B) == parse_ref(QWEN_3B)
     (models / "m.gguf").touch()
-    assert resolve.what_to_pull(f"{models}/m.gguf") == models / "m.gguf"
+    assert resolve.pull_source(f"{models}/m.gguf") == models / "m.gguf"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_what_can_be_pulled(models: Path) -> None:
 )
 def test_a_path_to_nothing_is_told(name: str, expected: str) -> None:
     with pytest.raises(BadInput) as error:
-        resolve.what_to_pull(name)
+        resolve.pull_source(name)
     assert str(error.value) == f"Model file {expected}"
 
 
@@ -384,7 +384,7 @@ def test_a_model_in_parts_has_all_their_names() -> None:
 )
 def test_an_unknown_name_is_told_with_its_neighbour(name: str, near: str) -> None:
     with pytest.raises(BadInput) as error:
-        resolve.what_to_pull(name)
+        resolve.pull_source(name)
     hint = f"; did you mean `{near}`" if near else ""
     assert str(error.value) == (
         f"Model `{name}` is not known, expected a name that `llmd models` shows, "

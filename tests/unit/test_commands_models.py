@@ -14,13 +14,14 @@ from llmd.cli import model_commands, progress
 from llmd.errors import BadInput
 from llmd.models import installed, resolve
 from llmd.models.catalog import catalog
-from llmd.models.memory_plan import Gpu, Machine
-from llmd.models.recommend import Room
+from llmd.models.memory_plan import DescribedMachine, Gpu
+from llmd.models.recommend import HostResources
 
 GB = 10**9
-SLOW = Room(Machine("cpu", 2, 0, 16 * GB, 12 * GB), 10.0 * GB)
-CARD = Room(
-    Machine("gpu", 8, 0, 32 * GB, 24 * GB, (Gpu("RTX 3060", 12 * GB, 12 * GB),)), 360.0 * GB
+SLOW = HostResources(DescribedMachine("cpu", 2, 0, 16 * GB, 12 * GB), 10.0 * GB)
+CARD = HostResources(
+    DescribedMachine("gpu", 8, 0, 32 * GB, 24 * GB, (Gpu("RTX 3060", 12 * GB, 12 * GB),)),
+    360.0 * GB,
 )
 
 

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from llmd.completion.pipeline import Completer
+from llmd.completion.pipeline import CompletionPipeline
 from llmd.completion.types import Answer
-from llmd.config import Completion, Config, Fim
+from llmd.config import CompletionConfig, Config, FimConfig
 from llmd.document import Edit, Position, Span, open_document
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from llmd.engine.messages import Cost, Done
 
 COST = Cost(n_prefill=5, logprob_line=-1.5)
@@ -54,7 +54,7 @@ class Engine:
         self.info = SimpleNamespace(family="starcoder", order=order)
         self._answers = answers
 
-    def infer(
+    def add_request(
         self, pieces: Any, stop: Any, _sampling: Any, hear: Any = None, **options: Any
     ) -> FakeJob:
         job = FakeJob(pieces(self.info), stop, hear)
@@ -75,7 +75,9 @@ class Editor:
 
     def __init__(self, engine: Engine, config: Config | None = None) -> None:
         self.engine = engine
-        self.completer = Completer(config or Config(), cast(EngineService, engine), lambda *_: "")
+        self.completer = CompletionPipeline(
+            config or Config(), cast(EngineClient, engine), lambda *_: ""
+        )
         self.document = open_document("file:///a.py", "python", 1, TEXT)
         self.cursor = CURSOR
 
@@ -95,8 +97,8 @@ def ask(
     order: str = "psm",
     shown: list[str] | None = None,
     anchor: Position | None = None,
-) -> tuple[Answer, Engine, Completer]:
-    async def run() -> tuple[Answer, Engine, Completer]:
+) -> tuple[Answer, Engine, CompletionPipeline]:
+    async def run() -> tuple[Answer, Engine, CompletionPipeline]:
         editor = Editor(Engine(order, answers=True), config)
         if anchor:
             editor.document.typed = Span(anchor, CURSOR)
@@ -112,11 +114,11 @@ def ask(
     [("off", "n a + b", "cold"), (-2.0, "n a + b", "cold"), (-1.0, "", "suppressed")],
 )
 def test_a_text_below_the_floor_is_not_shown(floor: Any, text: str, path: str) -> None:
-    answer, _, completer = ask(Config(completion=Completion(min_logprob=floor)))
+    answer, _, completer = ask(Config(completion=CompletionConfig(min_logprob=floor)))
     assert (answer.text, answer.trace.path) == (text, path)
     assert answer.trace.logprob_line == -1.5
-    assert completer.answers.totals.suppressed() == ({} if text else {"confidence": 1})
-    told = completer.answers.journal.last()
+    assert completer.results.totals.suppressed() == ({} if text else {"confidence": 1})
+    told = completer.results.history.last()
     assert told
     assert (told["stop"], told["n_chars_generated"]) == ("eog", 7)
     assert told["n_chars_shown"] == len(text)
@@ -125,24 +127,24 @@ def test_a_text_below_the_floor_is_not_shown(floor: Any, text: str, path: str) -
 @pytest.mark.parametrize(("floor", "n_shown"), [("off", 1), (-2.0, 0)])
 def test_nothing_is_shown_early_that_may_be_suppressed(floor: Any, n_shown: int) -> None:
     shown: list[str] = []
-    ask(Config(completion=Completion(min_logprob=floor)), shown=shown)
+    ask(Config(completion=CompletionConfig(min_logprob=floor)), shown=shown)
     assert len(shown) == n_shown
 
 
 @pytest.mark.parametrize(
     ("order", "fim", "anchor", "end"),
     [
-        ("psm", Fim(), None, [("mid", ""), ("typed", "    retur"), ("heal", "")]),
-        ("psm", Fim(heal=False), None, [("mid", ""), ("typed", "    retur")]),
-        ("psm", Fim(typed="prefix"), None, [("mid", ""), ("heal", "")]),
-        ("spm", Fim(), None, [("mid", ""), ("heal", "")]),
-        ("spm", Fim(typed="after_mid"), Position(2, 4), [("typed", "retur"), ("heal", "")]),
-        ("psm", Fim(), Position(1, 4), [("typed", "a = 1\n    retur"), ("heal", "")]),
-        ("spm2", Fim(), None, [("prefix", TEXT[:-1]), ("heal", "")]),
+        ("psm", FimConfig(), None, [("mid", ""), ("typed", "    retur"), ("heal", "")]),
+        ("psm", FimConfig(heal=False), None, [("mid", ""), ("typed", "    retur")]),
+        ("psm", FimConfig(typed="prefix"), None, [("mid", ""), ("heal", "")]),
+        ("spm", FimConfig(), None, [("mid", ""), ("heal", "")]),
+        ("spm", FimConfig(typed="after_mid"), Position(2, 4), [("typed", "retur"), ("heal", "")]),
+        ("psm", FimConfig(), Position(1, 4), [("typed", "a = 1\n    retur"), ("heal", "")]),
+        ("spm2", FimConfig(), None, [("prefix", TEXT[:-1]), ("heal", "")]),
     ],
 )
 def test_the_prompt_has_the_form_of_the_settings(
-    order: str, fim: Fim, anchor: Position | None, end: list[tuple[str, str]]
+    order: str, fim: FimConfig, anchor: Position | None, end: list[tuple[str, str]]
 ) -> None:
     _, engine, _ = ask(Config(fim=fim), order=order, anchor=anchor)
     pieces = [(piece.name, piece.text) for piece in engine.jobs[0].pieces]
@@ -168,7 +170,7 @@ async def test_typing_what_is_shown_and_going_back_ask_no_model() -> None:
     editor.cursor = CURSOR
     answer = await editor.ask()
     assert (answer.text, answer.trace.path, len(editor.engine.jobs)) == ("n a + b", "reused", 1)
-    assert editor.completer.answers.totals.counts()["by_path"] == {"cold": 1, "reused": 2}
+    assert editor.completer.results.totals.counts()["by_path"] == {"cold": 1, "reused": 2}
 
 
 async def test_a_closer_that_the_editor_added_is_not_shown_again() -> None:
@@ -181,11 +183,11 @@ async def test_a_closer_that_the_editor_added_is_not_shown_again() -> None:
 
 
 async def test_recall_can_be_switched_off() -> None:
-    editor = Editor(Engine(), Config(completion=Completion(recall=False)))
+    editor = Editor(Engine(), Config(completion=CompletionConfig(recall=False)))
     await said(editor, "n a + b")
     editor.type("n")
     await said(editor, " a")
-    assert editor.completer.answers.totals.counts()["by_path"] == {"cold": 2}
+    assert editor.completer.results.totals.counts()["by_path"] == {"cold": 2}
 
 
 @pytest.mark.parametrize("change", ["config", "close"])
@@ -195,7 +197,7 @@ async def test_what_was_said_is_forgotten(change: str) -> None:
     if change == "config":
         editor.completer.configure(Config())
     else:
-        editor.completer.forget(editor.document)
+        editor.completer.document_closed(editor.document)
         assert editor.engine.forgotten == [editor.document.slot]
     task = editor.ask()
     await asyncio.sleep(0)
@@ -219,13 +221,13 @@ async def test_a_running_generation_that_says_what_is_typed_answers_it() -> None
     answer = await second
     assert (answer.text, answer.trace.path, shown) == (" a + b", "reused", [" a", " a +"])
     assert (len(editor.engine.jobs), job.cancelled) == (1, [])
-    counts = editor.completer.answers.totals.counts()
+    counts = editor.completer.results.totals.counts()
     assert counts["by_path"] == {"superseded": 1, "reused": 1}
     assert counts["n_prefill"] == 5
 
 
 async def test_with_a_floor_no_running_generation_is_shared() -> None:
-    editor = Editor(Engine(), Config(completion=Completion(min_logprob=-1.0)))
+    editor = Editor(Engine(), Config(completion=CompletionConfig(min_logprob=-1.0)))
     shown: list[str] = []
     first = editor.ask()
     await asyncio.sleep(0)
@@ -276,7 +278,7 @@ async def test_a_cancel_waits_for_the_request_that_follows_it() -> None:
     assert job.cancelled == []
     await job.finished
     assert job.cancelled == [False]
-    assert editor.completer.answers.totals.counts()["by_path"] == {"superseded": 1}
+    assert editor.completer.results.totals.counts()["by_path"] == {"superseded": 1}
 
 
 async def other(editor: Editor, text: str, **options: Any) -> Answer:
@@ -321,7 +323,7 @@ async def test_an_alternative_and_another_text_share_no_generation(first: int, s
 
 
 async def test_a_floor_is_not_for_an_alternative() -> None:
-    editor = Editor(Engine(), Config(completion=Completion(min_logprob=-1.0)))
+    editor = Editor(Engine(), Config(completion=CompletionConfig(min_logprob=-1.0)))
     assert (await other(editor, "n x")).text == "n x"
 
 
@@ -344,17 +346,17 @@ async def test_what_follows_an_acceptance_is_there_before_it() -> None:
     editor.type("n a")
     answer = await editor.ask()
     assert (answer.text, answer.trace.path) == (" + b", "prefetched")
-    assert editor.completer.ahead.totals.counts()["n_prefill"] == 5
-    assert editor.completer.answers.totals.counts()["n_prefill"] == 5
+    assert editor.completer.prefetcher.totals.counts()["n_prefill"] == 5
+    assert editor.completer.results.totals.counts()["n_prefill"] == 5
 
 
 async def test_a_resting_cursor_prefills_and_says_nothing() -> None:
     editor = Editor(Engine())
-    editor.completer.rest(editor.document, editor.cursor)
+    editor.completer.cursor_idle(editor.document, editor.cursor)
     (asked,) = editor.engine.asked
     assert (asked["background"], asked["is_prefill"]) == (True, True)
-    editor.completer.ahead.is_allowed = False
-    editor.completer.rest(editor.document, editor.cursor)
+    editor.completer.prefetcher.is_allowed = False
+    editor.completer.cursor_idle(editor.document, editor.cursor)
     assert len(editor.engine.asked) == 1
 
 

@@ -16,22 +16,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmd.config import Sampling
+from llmd.config import SamplingConfig
 from llmd.context.window import Excerpt
-from llmd.engine.messages import Done, Infer
+from llmd.engine.messages import Done, Generate
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import build
 from llmd.prompt.families import Match, Order, Typed, by_name
-from llmd.worker.generate import infer
-from llmd.worker.kv_cache import Cache
-from llmd.worker.prompt_tokens import Engine, lay_out
-from llmd.worker.token_healing import Table
+from llmd.worker.generate import generate
+from llmd.worker.kv_cache import KvCache
+from llmd.worker.prompt_tokens import LoadedModel, tokenize_prompt
+from llmd.worker.token_healing import HealingTable
 
 WORDS = (b" ret", b"ur", b" return", b"return", b"\n    ", b"\n   ", b"ab", b"abc", b" a", b"()")
 PIECES = [bytes([byte]) for byte in range(256)] + list(WORDS)
 PRE, SUF, MID, EOG = range(len(PIECES), len(PIECES) + 4)
 N_VOCAB = EOG + 1
-GREEDY = Sampling(profile="greedy")
+GREEDY = SamplingConfig(profile="greedy")
 
 
 def tokenize(text: str) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ class ToyContext:
         self.held.clear()
 
 
-def engine_of(context: ToyContext) -> Engine:
+def engine_of(context: ToyContext) -> LoadedModel:
     vocabulary = SimpleNamespace(
         add_bos=False, bos=-1, eos=EOG, tokenize=tokenize,
         piece=lambda token: PIECES[token] if token < len(PIECES) else b"",
@@ -105,19 +105,19 @@ def engine_of(context: ToyContext) -> Engine:
     )  # fmt: skip
     match = Match(by_name("declared"), "psm", {"pre": PRE, "suf": SUF, "mid": MID},
                   frozenset({PRE, SUF, MID}))  # fmt: skip
-    table = Table((piece, token) for token, piece in enumerate(PIECES))
-    return Engine(cast(Any, context), cast(Any, vocabulary), match, Cache(context), table)
+    table = HealingTable((piece, token) for token, piece in enumerate(PIECES))
+    return LoadedModel(cast(Any, context), cast(Any, vocabulary), match, KvCache(context), table)
 
 
 def ask(
-    engine: Engine,
+    engine: LoadedModel,
     prefix: str,
     *,
     n_typed: int = 0,
     order: Order = "psm",
     typed: Typed = "prefix",
     heal: bool = True,
-    sampling: Sampling = GREEDY,
+    sampling: SamplingConfig = GREEDY,
     max_tokens: int = 6,
     max_lines: int = 1,
     wants_bodies: bool = False,
@@ -129,9 +129,9 @@ def ask(
     place = Excerpt(prefix, "S", "", "", "", n_typed)
     pieces = build(engine.match.family, order, place, "a.py", typed, heal)
     stop = StopRule(max_tokens, max_lines, 0, "", 60_000, wants_bodies=wants_bodies)
-    request = Infer(1, pieces, stop, sampling, is_prefill=is_prefill, alternative=alternative)
+    request = Generate(1, pieces, stop, sampling, is_prefill=is_prefill, alternative=alternative)
     looks = iter(range(n_looks))
-    return infer(
+    return generate(
         engine, request, time.monotonic(), lambda: next(looks, None) is None, lambda _: None
     )
 
@@ -190,8 +190,8 @@ def test_what_pays_the_rest_and_goes_on_is_text_but_no_decoded_token() -> None:
     assert (done.text, done.cost.n_healed, done.cost.n_decoded) == ("n", 1, 0)
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, Sampling()])
-def test_the_model_may_not_end_where_a_block_has_no_body(sampling: Sampling) -> None:
+@pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig()])
+def test_the_model_may_not_end_where_a_block_has_no_body(sampling: SamplingConfig) -> None:
     def done(wants_bodies: bool) -> Done:
         engine = engine_of(ToyContext(wish=b"ab:"))
         return ask(engine, "x\n", sampling=sampling, max_lines=3, wants_bodies=wants_bodies)
@@ -222,8 +222,8 @@ class Ranked(ToyContext):
     n_first = len("|x|S|")
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.01)])
-def test_an_alternative_begins_with_the_next_best_token(sampling: Sampling) -> None:
+@pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig(temperature=0.01)])
+def test_an_alternative_begins_with_the_next_best_token(sampling: SamplingConfig) -> None:
     """Neither the end nor what the rule ends at once; what is too rare is none."""
     engine = engine_of(Ranked())
     done = [ask(engine, "x", sampling=sampling, heal=False, alternative=k) for k in range(5)]
@@ -270,14 +270,18 @@ texts = st.lists(
     max_size=8,
 ).map("".join)
 samplings = st.builds(
-    Sampling, st.sampled_from(["low", "greedy"]), st.just(1.5), st.just(0.0), st.integers(0, 99)
+    SamplingConfig,
+    st.sampled_from(["low", "greedy"]),
+    st.just(1.5),
+    st.just(0.0),
+    st.integers(0, 99),
 )
 
 
 @settings(deadline=None, max_examples=60)
 @given(texts, texts, st.sampled_from(FORMS), samplings, st.booleans())
 def test_a_draft_and_what_was_cached_change_no_text(
-    before: str, prefix: str, form: tuple[Order, Typed], sampling: Sampling, can_cut: bool
+    before: str, prefix: str, form: tuple[Order, Typed], sampling: SamplingConfig, can_cut: bool
 ) -> None:
     """Without a draft (no batch of two tokens), with one, and after another request."""
     order, typed = form
@@ -299,17 +303,17 @@ def test_a_draft_and_what_was_cached_change_no_text(
 @settings(deadline=None, max_examples=60)
 @given(texts, st.sampled_from(FORMS), samplings)
 def test_the_bytes_generated_begin_with_the_owed(
-    prefix: str, form: tuple[Order, Typed], sampling: Sampling
+    prefix: str, form: tuple[Order, Typed], sampling: SamplingConfig
 ) -> None:
     order, typed = form
     context = ToyContext()
     engine = engine_of(context)
     pieces = build(engine.match.family, order, Excerpt(prefix, "S", "", "", ""), "a", typed, True)
-    prompt = lay_out(engine, pieces, 6)
+    prompt = tokenize_prompt(engine, pieces, 6)
     done = ask(engine, prefix, order=order, typed=typed, sampling=sampling)
     after = context.held[len(prompt.tokens) :]
     said = b"".join(PIECES[token] for token in after if token < len(PIECES))
-    assert said.startswith(prompt.owed) or prompt.owed.startswith(said)
+    assert said.startswith(prompt.pending_bytes) or prompt.pending_bytes.startswith(said)
     assert not any(token >= len(PIECES) for token in after[: done.cost.n_healed])
 
 
@@ -318,7 +322,7 @@ def test_draws_after_healing_are_those_without() -> None:
     the cells are those of the prompt without healing."""
     n_own = 0
     for letter in string.ascii_letters:
-        sampling = Sampling(temperature=2, min_p=0.0, seed=5)
+        sampling = SamplingConfig(temperature=2, min_p=0.0, seed=5)
         healed, plain = engine_of(ToyContext()), engine_of(ToyContext())
         text = ask(healed, f"{letter}\n", order="spm2", sampling=sampling).text
         expected = ask(plain, f"{letter}\n", order="spm2", sampling=sampling, heal=False).text
@@ -394,8 +398,10 @@ def test_a_take_back_never_reaches_over_the_anchor() -> None:
     context.n_ctx = 40
     engine = engine_of(context)
     place = Excerpt("x\n" + "c" * 11, "S", "", "", "", 11)
-    prompt = lay_out(engine, build(engine.match.family, "psm", place, "a", "after_mid", True), 6)
-    assert prompt.owed == b"c" * 7
+    prompt = tokenize_prompt(
+        engine, build(engine.match.family, "psm", place, "a", "after_mid", True), 6
+    )
+    assert prompt.pending_bytes == b"c" * 7
     assert b"".join(PIECES[t] for t in prompt.tokens if t < len(PIECES)) == b"x\nccccS"
 
 

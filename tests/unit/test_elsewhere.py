@@ -11,7 +11,7 @@ import pytest
 from tests.support import gguf_bytes
 
 from llmd.cli.models_text import overview
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import BadInput, ModelError
 from llmd.models import (
     external_caches,
@@ -22,14 +22,14 @@ from llmd.models import (
     resolve,
 )
 from llmd.models.catalog import catalog
-from llmd.models.memory_plan import Machine
+from llmd.models.memory_plan import DescribedMachine
 from llmd.models.pull.local_file import pull_own
-from llmd.models.recommend import Room
+from llmd.models.recommend import HostResources
 from llmd.models.references import HubFile, parse_ref
 
 MODEL = gguf_bytes.tiny().encode()
 SHA256 = hashlib.sha256(MODEL).hexdigest()
-ROOM = Room(Machine("cpu", 2, 0, 8 << 30, 6 << 30), 20e9)
+ROOM = HostResources(DescribedMachine("cpu", 2, 0, 8 << 30, 6 << 30), 20e9)
 COMMIT = "c0ffee" + "0" * 34
 
 
@@ -69,9 +69,9 @@ def ollama(home: Path, place: str, sha256: str = SHA256, content: bytes = MODEL)
 def test_a_model_of_ollama_has_its_name_there(home: Path, place: str, name: str) -> None:
     blob = ollama(home, place)
     (found,) = external_caches.all_found()
-    assert (found.name, found.path, found.keeper, found.sha256) == (name, blob, "Ollama", SHA256)
+    assert (found.name, found.path, found.owner, found.sha256) == (name, blob, "Ollama", SHA256)
     assert resolve.model_path(name) == blob
-    assert resolve.what_to_pull(name) == blob
+    assert resolve.pull_source(name) == blob
     if name.endswith(":latest"):
         assert resolve.model_path(name.removesuffix(":latest")) == blob
 
@@ -145,7 +145,7 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
     write(home / "models/hf/ann/Tiny-GGUF/.partial-0123456789ab-x.gguf")
     bad = write(home / "models/hf/ann/Bad/b.gguf", b"no model")
     measured_speed.keep(kinds["starcoder2-3b:Q4_K_M"], 42.42)
-    lines = {line.name: line for line in installed.here(ROOM, Engine())}
+    lines = {line.name: line for line in installed.installed_rows(ROOM, EngineConfig())}
     assert lines.keys() == {*kinds, "hf:ann/Bad/b.gguf"}
     assert {name: line.path for name, line in lines.items() if name in kinds} == {
         name: str(path) for name, path in kinds.items()
@@ -154,7 +154,7 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
     assert (star.family, star.licence) == ("starcoder", "BigCode OpenRAIL-M")
     assert star.measured_tokens_per_s == 42.4
     assert f"`{bad}` is not GGUF" in lines["hf:ann/Bad/b.gguf"].problem
-    to_pull = installed.to_pull(ROOM, Engine())
+    to_pull = installed.pullable_rows(ROOM, EngineConfig())
     names = [line.name.partition(":")[0] for line in to_pull]
     assert names == ["builtin", *catalog()]
     text = overview([*lines.values()], to_pull, "starcoder2-3b:Q4_K_M")
@@ -166,18 +166,18 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
 
 def test_what_was_pulled_is_verified_by_the_hash_it_had(home: Path) -> None:
     kinds = all_kinds(home)
-    said = {each.name: maintenance.verify(each) for each in installed.held()}
+    said = {each.name: maintenance.verify(each) for each in installed.installed_models()}
     assert said == dict.fromkeys(kinds, "") | {
         "hf:ann/Tiny-GGUF/t.gguf": "unknown", "starcoder2-3b:Q4_K_M": "unknown",
     }  # fmt: skip
     pulled_files.add(kinds["hf:ann/Tiny-GGUF/t.gguf"], SHA256, len(MODEL))
-    assert maintenance.verify(maintenance.one("hf:ann/Tiny-GGUF/t.gguf")) == ""
+    assert maintenance.verify(maintenance.installed_model("hf:ann/Tiny-GGUF/t.gguf")) == ""
     for name in ("hf:ann/Tiny-GGUF/t.gguf", str(home / "own.gguf"), "ollama:m:latest"):
         write(kinds[name], MODEL[:-1] + b"x")
         got = hashlib.sha256(MODEL[:-1] + b"x").hexdigest()
         place = kinds[name].name
         assert (
-            maintenance.verify(maintenance.one(name))
+            maintenance.verify(maintenance.installed_model(name))
             == f"`{place}` has SHA-256 {got}, expected {SHA256}"
         )
 
@@ -189,7 +189,7 @@ def test_a_pulled_model_is_removed_with_its_folders_and_its_hash(home: Path) -> 
     pulled_files.add(path, SHA256, len(MODEL))
     assert maintenance.remove("hf:ann/Tiny-GGUF/t.gguf", None) == (len(MODEL) + 4, [path, rest])
     assert not path.parent.parent.exists()
-    assert pulled_files.of(path) is None
+    assert pulled_files.record_of(path) is None
     assert kinds["starcoder2-3b:Q4_K_M"].exists()
 
 
@@ -198,7 +198,7 @@ def test_a_file_of_the_users_own_is_only_forgotten(home: Path) -> None:
     assert maintenance.remove(str(own), None) == (0, [])
     assert own.exists()
     with pytest.raises(BadInput, match="is not on this machine"):
-        maintenance.one(str(own))
+        maintenance.installed_model(str(own))
 
 
 def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
@@ -216,6 +216,6 @@ def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"path": 1}]', "null"])
 def test_a_ledger_that_is_broken_is_an_empty_one(home: Path, text: str) -> None:
     write(home / "models" / pulled_files.LEDGER_FILE, text.encode())
-    assert pulled_files.kept() == {}
+    assert pulled_files.pulled() == {}
     pulled_files.add(home / "models/x.gguf", SHA256, 1)
-    assert [*pulled_files.kept()] == ["x.gguf"]
+    assert [*pulled_files.pulled()] == ["x.gguf"]

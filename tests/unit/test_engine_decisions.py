@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.model_cache import Memory
 
-from llmd.config import Engine, Sampling
+from llmd.config import EngineConfig, SamplingConfig
 from llmd.errors import EngineError
-from llmd.models.memory_plan import Machine, Shape, plan_load
-from llmd.worker.kv_cache import plan
+from llmd.models.memory_plan import DescribedMachine, Shape, plan_load
+from llmd.worker.kv_cache import plan_cells
 from llmd.worker.loader import notice, warm_cache
 from llmd.worker.sampling import sample, uniform
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12)
 SHAPE = Shape(n_layers=30, n_head_kv=3, head_dim=64, n_ctx_train=8192)
-CPU, GPU = Machine("cpu", 2), Machine("metal", 10)
+CPU, GPU = DescribedMachine("cpu", 2), DescribedMachine("metal", 10)
 
 
 @given(TOKENS, st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_a_plan_keeps_only_what_the_prompt_begins_with(cells: list[int], wanted: list[int]) -> None:
-    made = plan(cells, wanted)
+    made = plan_cells(cells, wanted)
     assert [*cells[: made.n_keep], *made.evaluate] == wanted
     assert made.evaluate
     grown = made.n_keep + 1
@@ -35,15 +35,15 @@ def test_a_plan_keeps_only_what_the_prompt_begins_with(cells: list[int], wanted:
 
 def test_a_draw_depends_on_seed_and_index_alone() -> None:
     logits = np.zeros(50, np.float32)
-    draws = [sample(logits, Sampling(), index) for index in range(200)]
-    assert draws == [sample(logits, Sampling(), index) for index in range(200)]
+    draws = [sample(logits, SamplingConfig(), index) for index in range(200)]
+    assert draws == [sample(logits, SamplingConfig(), index) for index in range(200)]
     assert len(set(draws)) > 30
-    assert draws != [sample(logits, Sampling(seed=1), index) for index in range(200)]
+    assert draws != [sample(logits, SamplingConfig(seed=1), index) for index in range(200)]
 
 
 def test_an_unlikely_token_is_never_drawn() -> None:
     logits = np.array([0.0, -2.0, -2.5], np.float32)  # min_p 0.1 keeps down to -2.30
-    drawn = {sample(logits, Sampling(temperature=2.0), index) for index in range(500)}
+    drawn = {sample(logits, SamplingConfig(temperature=2.0), index) for index in range(500)}
     assert drawn == {0, 1}
 
 
@@ -54,28 +54,28 @@ def test_uniform_is_uniform() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_logits_that_are_not_finite_are_an_error(bad: float) -> None:
     with pytest.raises(EngineError, match="not finite"):
-        sample(np.full(4, bad, np.float32), Sampling(profile="greedy"), 0)
+        sample(np.full(4, bad, np.float32), SamplingConfig(profile="greedy"), 0)
 
 
 @pytest.mark.parametrize(
     ("engine", "machine", "types", "flash"),
     [
-        (Engine(), CPU, ("q4_0", "f16"), False),
-        (Engine(), GPU, ("q4_0", "q4_0"), True),
-        (Engine(cache_type_v="q4_0"), CPU, ("q4_0", "q4_0"), True),
-        (Engine(cache_type_k="f16"), CPU, ("f16", "f16"), False),
-        (Engine(flash_attn=False), GPU, ("q4_0", "f16"), False),
+        (EngineConfig(), CPU, ("q4_0", "f16"), False),
+        (EngineConfig(), GPU, ("q4_0", "q4_0"), True),
+        (EngineConfig(cache_type_v="q4_0"), CPU, ("q4_0", "q4_0"), True),
+        (EngineConfig(cache_type_k="f16"), CPU, ("f16", "f16"), False),
+        (EngineConfig(flash_attn=False), GPU, ("q4_0", "f16"), False),
     ],
 )
 def test_cache_types_follow_machine_and_wishes(
-    engine: Engine, machine: Machine, types: tuple[str, str], flash: bool
+    engine: EngineConfig, machine: DescribedMachine, types: tuple[str, str], flash: bool
 ) -> None:
     made = plan_load(engine, machine, SHAPE)
     assert ((made.cache_type_k, made.cache_type_v), made.flash_attn) == (types, flash)
 
 
 def test_a_head_that_no_block_fits_gets_f16() -> None:
-    made = plan_load(Engine(), GPU, Shape(2, 2, 20, 512))
+    made = plan_load(EngineConfig(), GPU, Shape(2, 2, 20, 512))
     assert (made.cache_type_k, made.cache_type_v, made.n_ctx) == ("f16", "f16", 512)
 
 
@@ -123,5 +123,5 @@ def test_what_a_model_cannot_do_is_said(
 
 
 def test_all_layers_go_to_the_gpu_by_default() -> None:
-    assert plan_load(Engine(), GPU, SHAPE).n_gpu_layers == -1
-    assert plan_load(Engine(n_gpu_layers=7), GPU, SHAPE).n_gpu_layers == 7
+    assert plan_load(EngineConfig(), GPU, SHAPE).n_gpu_layers == -1
+    assert plan_load(EngineConfig(n_gpu_layers=7), GPU, SHAPE).n_gpu_layers == 7

@@ -29,7 +29,7 @@ class Engine:
         self.pieces: tuple[Piece, ...] = ()
         self.rule: Any = None
 
-    def infer(self, pieces: Any, stop: Any, *_: object, **__: object) -> Any:
+    def add_request(self, pieces: Any, stop: Any, *_: object, **__: object) -> Any:
         self.pieces, self.rule = pieces(MODEL), stop
         answered = asyncio.get_running_loop().create_future()
         answered.set_result(self._done)

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import ModelError
-from llmd.models.memory_plan import Gpu, LoadPlan, Machine, Shape, explained, plan_load
+from llmd.models.memory_plan import DescribedMachine, Gpu, LoadPlan, Shape, explained, plan_load
 
 DATA = tomllib.loads((Path(__file__).parents[1] / "data" / "machines.toml").read_text())
 GIB, GB = 1 << 30, 10**9
@@ -42,8 +42,8 @@ def shape(name: str) -> Shape:
     )
 
 
-def machine(row: dict[str, Any]) -> Machine:
-    return Machine(
+def machine(row: dict[str, Any]) -> DescribedMachine:
+    return DescribedMachine(
         backend=row["backend"],
         n_cores=row["cores"],
         n_fast_cores=row.get("fast_cores", 0),
@@ -54,8 +54,8 @@ def machine(row: dict[str, Any]) -> Machine:
     )
 
 
-def engine(row: dict[str, Any]) -> Engine:
-    return msgspec.convert(row.get("config", {}), Engine)
+def engine(row: dict[str, Any]) -> EngineConfig:
+    return msgspec.convert(row.get("config", {}), EngineConfig)
 
 
 def found(row: dict[str, Any], plan: LoadPlan) -> dict[str, Any]:

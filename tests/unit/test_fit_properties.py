@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import LlmdError
-from llmd.models.memory_plan import Gpu, LoadPlan, Machine, Shape, plan_load, smaller
+from llmd.models.memory_plan import DescribedMachine, Gpu, LoadPlan, Shape, plan_load, smaller
 
 MIB, GIB = 1 << 20, 1 << 30
 FIXED = ("n_ctx", "n_batch", "n_ubatch", "threads", "mmap", "mlock", "prio")
@@ -43,7 +43,7 @@ def shapes(draw: st.DrawFn) -> Shape:
 
 
 @st.composite
-def machines(draw: st.DrawFn) -> Machine:
+def machines(draw: st.DrawFn) -> DescribedMachine:
     ram = draw(st.integers(4 * GIB, 256 * GIB))
     backend = draw(st.sampled_from(["cpu", "metal", "gpu"]))
     n_gpus = {"cpu": 0, "metal": 1, "gpu": draw(st.integers(1, 8))}[backend]
@@ -53,12 +53,12 @@ def machines(draw: st.DrawFn) -> Machine:
     n_cores = draw(st.integers(1, 64))
     fast, ram_free = draw(st.integers(0, n_cores)), draw(st.integers(GIB, ram))
     is_unified = backend == "metal" or (n_gpus == 1 and draw(st.booleans()))
-    return Machine(backend, n_cores, fast, ram, ram_free, gpus, is_unified)
+    return DescribedMachine(backend, n_cores, fast, ram, ram_free, gpus, is_unified)
 
 
 AUTO = st.just("auto")
 engines = st.builds(
-    Engine,
+    EngineConfig,
     n_ctx=AUTO | st.integers(256, 1 << 16),
     n_gpu_layers=st.just("all") | st.integers(0, 90),
     n_batch=AUTO | st.integers(1, 4096),
@@ -74,7 +74,7 @@ engines = st.builds(
 )
 
 
-def planned(engine: Engine, machine: Machine, shape: Shape) -> LoadPlan | None:
+def planned(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> LoadPlan | None:
     try:
         return plan_load(engine, machine, shape)
     except LlmdError:
@@ -88,7 +88,7 @@ def n_layers(plan: LoadPlan | None) -> int:
 @settings(deadline=None, max_examples=300)
 @given(engines, machines(), shapes(), st.integers(0, 8 * GIB), st.data())
 def test_more_memory_never_gives_fewer_layers(
-    engine: Engine, machine: Machine, shape: Shape, n_more: int, data: st.DataObject
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, n_more: int, data: st.DataObject
 ) -> None:
     ram = machine.ram_free_bytes + data.draw(st.integers(0, n_more))
     gpus = tuple(
@@ -101,7 +101,9 @@ def test_more_memory_never_gives_fewer_layers(
 
 @settings(deadline=None, max_examples=300)
 @given(engines, machines(), shapes())
-def test_a_plan_takes_no_more_than_is_free(engine: Engine, machine: Machine, shape: Shape) -> None:
+def test_a_plan_takes_no_more_than_is_free(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape
+) -> None:
     plan = planned(engine, machine, shape)
     if plan is None:
         return
@@ -118,7 +120,7 @@ def test_a_plan_takes_no_more_than_is_free(engine: Engine, machine: Machine, sha
 @settings(deadline=None, max_examples=300)
 @given(engines, machines(), shapes(), st.booleans())
 def test_what_the_user_fixed_stays(
-    engine: Engine, machine: Machine, shape: Shape, is_shrunk: bool
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, is_shrunk: bool
 ) -> None:
     plan = planned(engine, machine, shape)
     if plan and is_shrunk:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import EngineError, ModelError
 from llmd.models.memory_plan import (
+    DescribedMachine,
     Gpu,
     LoadPlan,
-    Machine,
     Shape,
     is_for_memory,
     plan_load,
@@ -21,13 +21,13 @@ SHAPE = Shape(
     32, 8, 128, 32768, n_head=32, n_embd=4096, n_ff=11008, n_vocab=32000,
     layer_bytes=(GIB // 4,) * 32, input_bytes=GIB // 8, output_bytes=GIB // 8,
 )  # fmt: skip
-CARD = Machine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 24 * GIB, 24 * GIB),))
-CPU = Machine("cpu", 8, 0, 64 * GIB, 60 * GIB)
+CARD = DescribedMachine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 24 * GIB, 24 * GIB),))
+CPU = DescribedMachine("cpu", 8, 0, 64 * GIB, 60 * GIB)
 SAID = "The KV cache cannot be set up: llama.cpp says `failed to allocate buffer for kv cache`"
 
 
 def load(
-    engine: Engine, machine: Machine, most: int, said: str = SAID
+    engine: EngineConfig, machine: DescribedMachine, most: int, said: str = SAID
 ) -> tuple[list[LoadPlan], LoadPlan]:
     """All plans tried where none over `most` bytes of everything goes, and the one that went."""
     tried: list[LoadPlan] = []
@@ -43,7 +43,7 @@ def load(
 
 
 def test_layers_go_until_it_loads() -> None:
-    tried, plan = load(Engine(), CARD, 7 * GIB)
+    tried, plan = load(EngineConfig(), CARD, 7 * GIB)
     assert tried[0].n_gpu_layers == -1
     n_layers = [each.n_gpu_layers for each in tried[1:]]
     assert n_layers == sorted(set(n_layers), reverse=True)
@@ -52,36 +52,36 @@ def test_layers_go_until_it_loads() -> None:
 
 
 def test_on_a_cpu_batch_and_context_shrink() -> None:
-    _, whole = load(Engine(), CPU, 60 * GIB)
+    _, whole = load(EngineConfig(), CPU, 60 * GIB)
     assert whole.memory
     held = whole.memory.ram_bytes - whole.memory.mapped_bytes
-    tried, plan = load(Engine(), CPU, held - 40_000_000)
+    tried, plan = load(EngineConfig(), CPU, held - 40_000_000)
     assert len(tried) > 1
     assert (plan.n_ctx, plan.n_ubatch) < (whole.n_ctx, whole.n_ubatch)
 
 
 def test_a_fixed_context_is_named_and_not_touched() -> None:
     with pytest.raises(ModelError, match=r"failed to allocate.*lower `engine.n_ctx`, which is 90"):
-        load(Engine(n_ctx=90_000), CPU, 0)
+        load(EngineConfig(n_ctx=90_000), CPU, 0)
 
 
 def test_fixed_layers_are_named_and_not_touched() -> None:
-    engine = Engine(n_gpu_layers=33, n_ctx=2048, n_ubatch=512)
+    engine = EngineConfig(n_gpu_layers=33, n_ctx=2048, n_ubatch=512)
     with pytest.raises(ModelError, match=r"lower `engine.n_gpu_layers`, which is 33 .*or `engine"):
         load(engine, CARD, 0)
 
 
 def test_another_error_is_not_tried_again() -> None:
     with pytest.raises(EngineError, match="unknown model architecture"):
-        load(Engine(), CARD, 0, "llama.cpp says `unknown model architecture`")
+        load(EngineConfig(), CARD, 0, "llama.cpp says `unknown model architecture`")
 
 
 def test_fixed_numbers_that_do_not_fit_are_told_before_the_load() -> None:
-    small = Machine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 4 * GIB, 8 * GIB),))
+    small = DescribedMachine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 4 * GIB, 8 * GIB),))
     with pytest.raises(ModelError, match=r"`engine.n_gpu_layers` is 33, and \d+ fit; set it to"):
-        plan_load(Engine(n_gpu_layers=33), small, SHAPE, "a.gguf")
+        plan_load(EngineConfig(n_gpu_layers=33), small, SHAPE, "a.gguf")
     with pytest.raises(ModelError, match=r"`engine.n_ctx` is 1000000; lower it, or set it to auto"):
-        plan_load(Engine(n_ctx=1_000_000), CPU, SHAPE, "a.gguf")
+        plan_load(EngineConfig(n_ctx=1_000_000), CPU, SHAPE, "a.gguf")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.config import Engine, Kv, Sampling
+from llmd.config import EngineConfig, KvConfig, SamplingConfig
 from llmd.engine import messages
 from llmd.engine.messages import (
     Cost,
     Done,
     Forget,
-    Infer,
+    Generate,
     Load,
     Loaded,
     LoadFailed,
@@ -26,14 +26,22 @@ from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 
 TO_WORKER = (
-    Load("/m.gguf", "auto", Engine(n_ctx=1024), Kv(ram_bytes=0)),
-    Infer(
+    Load("/m.gguf", "auto", EngineConfig(n_ctx=1024), KvConfig(ram_bytes=0)),
+    Generate(
         7,
         (Piece("pre"), Piece("prefix", "é😀\r\n"), Piece("token", "<filename>")),
         StopRule(64, 8, 4, "end", 1500),
-        Sampling(profile="greedy"),
+        SamplingConfig(profile="greedy"),
     ),
-    Infer(8, (), StopRule(0, 8, 4, "", 1500), Sampling(), slot=3, background=True, is_prefill=True),
+    Generate(
+        8,
+        (),
+        StopRule(0, 8, 4, "", 1500),
+        SamplingConfig(),
+        slot=3,
+        background=True,
+        is_prefill=True,
+    ),
     Forget(3),
 )
 FROM_WORKER = (
@@ -50,7 +58,7 @@ FROM_WORKER = (
 
 
 def bodies(*chunks: bytes) -> list[bytes]:
-    splitter = messages.Splitter()
+    splitter = messages.FrameDecoder()
     return [body for chunk in chunks for body in splitter.feed(chunk)]
 
 

@@ -43,19 +43,19 @@ from llmd.document import Position, open_document
 )
 def test_a_document_is_refused_with_its_reason(uri: str, language: str, reason: str) -> None:
     document = open_document(uri, language, 1, "x = 1\n")
-    assert eligibility.refuse_document(document, Config()) == reason
+    assert eligibility.check_document(document, Config()) == reason
 
 
 def test_a_link_to_a_secret_is_a_secret(tmp_path: Path) -> None:
     (tmp_path / ".env").touch()
     (tmp_path / "notes.txt").symlink_to(tmp_path / ".env")
     document = open_document((tmp_path / "notes.txt").as_uri(), "text", 1, "")
-    assert eligibility.refuse_document(document, Config()) == "secret"
+    assert eligibility.check_document(document, Config()) == "secret"
 
 
 def test_a_large_document_is_refused() -> None:
     document = open_document("file:///a.py", "python", 1, "x" * ((4 << 20) + 1))
-    assert eligibility.refuse_document(document, Config()) == "size"
+    assert eligibility.check_document(document, Config()) == "size"
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_a_large_document_is_refused() -> None:
 def test_a_place_is_refused_with_its_reason(
     line: str, col: int, limit: int | None, reason: str
 ) -> None:
-    assert eligibility.refuse_place([line], 0, 1, Position(0, col), limit) == reason
+    assert eligibility.check_position([line], 0, 1, Position(0, col), limit) == reason

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.worker.token_healing import MAX_TOKENS, Table, n_taken_back, n_typed, pre_token_start
+from llmd.worker.token_healing import (
+    MAX_TOKENS,
+    HealingTable,
+    n_after_anchor,
+    n_healed_tokens,
+    pre_token_start,
+)
 
 BYTES = [bytes([byte]) for byte in range(256)]
 # As a byte-level vocabulary has them: words with their space, indentation with its newline.
@@ -18,8 +24,8 @@ GPT = [b" ret", b"ur", b" return", b"return", b"\n   ", b"\n    ", b" (", b"()",
 QWEN = [b".app", b".append", b"append", b"app", b"\treturn", b"):\n", b" return", b"(self"]
 
 
-def table(extra: Sequence[bytes] = GPT, plain: Sequence[bytes] = BYTES) -> Table:
-    return Table((piece, idx) for idx, piece in enumerate([*plain, *extra]))
+def table(extra: Sequence[bytes] = GPT, plain: Sequence[bytes] = BYTES) -> HealingTable:
+    return HealingTable((piece, idx) for idx, piece in enumerate([*plain, *extra]))
 
 
 def pieces_of(ids: Sequence[int], extra: Sequence[bytes] = GPT) -> set[bytes]:
@@ -42,7 +48,7 @@ def test_what_pays(owed: bytes, expected: set[bytes]) -> None:
 
 
 def test_tokens_of_equal_bytes_all_pay() -> None:
-    twice = Table([(b"a", 3), (b"a", 9), (b"ab", 5), (b"b", 1)])
+    twice = HealingTable([(b"a", 3), (b"a", 9), (b"ab", 5), (b"b", 1)])
     assert sorted(twice.allowed(b"a")) == [3, 5, 9]
     assert sorted(twice.allowed(b"ab")) == [3, 5, 9]
 
@@ -52,7 +58,7 @@ alphabet = st.binary(max_size=4) | st.sampled_from([b"\xff", b"\xff\xff", b"a\xf
 
 @given(st.lists(alphabet, max_size=30), st.binary(min_size=1, max_size=5) | alphabet.filter(bool))
 def test_what_pays_is_what_agrees(vocabulary: list[bytes], owed: bytes) -> None:
-    got = Table((piece, idx) for idx, piece in enumerate(vocabulary)).allowed(owed)
+    got = HealingTable((piece, idx) for idx, piece in enumerate(vocabulary)).allowed(owed)
     agree = [
         idx
         for idx, piece in enumerate(vocabulary)
@@ -101,11 +107,11 @@ def test_the_pre_token_under_the_cursor(text: bytes, extra: Sequence[bytes], tak
     assert text[pre_token_start(text, table(extra)) :] == taken
 
 
-def taken_back(pieces: Sequence[bytes], vocabulary: Table) -> int:
+def taken_back(pieces: Sequence[bytes], vocabulary: HealingTable) -> int:
     ids = {piece: idx for idx, piece in enumerate([*BYTES, *GPT])}
     tokens = [ids.get(piece, -1) for piece in pieces]
     named = dict(zip(tokens, pieces, strict=True))
-    return n_taken_back(tokens, named.__getitem__, vocabulary)
+    return n_healed_tokens(tokens, named.__getitem__, vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -129,23 +135,23 @@ def test_how_many_tokens_are_taken_back(pieces: list[bytes], n_taken: int) -> No
 def test_a_token_around_the_start_is_taken_back_whole() -> None:
     """The signs before the newline are in its token."""
     named = dict(enumerate([b"f(a", b"):\n", b"    "]))
-    held = Table([*((piece, idx + 9) for idx, piece in enumerate(BYTES)), (b"):\n", 1)])
-    whole = Table(
+    held = HealingTable([*((piece, idx + 9) for idx, piece in enumerate(BYTES)), (b"):\n", 1)])
+    whole = HealingTable(
         [*((piece, idx + 9) for idx, piece in enumerate(BYTES)), (b"):\n", 1), (b"    ", 2)]
     )
-    assert n_taken_back([0, 1, 2], named.__getitem__, held) == 0
-    assert n_taken_back([0, 1, 2], named.__getitem__, whole) == 2
+    assert n_healed_tokens([0, 1, 2], named.__getitem__, held) == 0
+    assert n_healed_tokens([0, 1, 2], named.__getitem__, whole) == 2
 
 
 def test_a_byte_that_no_token_pays_for_is_never_owed() -> None:
     without = table(plain=[byte for byte in BYTES if byte != b"u"])
     ids = [b for b in BYTES if b != b"u"] + GPT
     tokens = [ids.index(b" ret"), ids.index(b"ur")]
-    assert n_taken_back(tokens, ids.__getitem__, without) == 0
+    assert n_healed_tokens(tokens, ids.__getitem__, without) == 0
 
 
 def test_an_empty_table_heals_nothing() -> None:
-    assert n_taken_back([1, 2], BYTES.__getitem__, Table()) == 0
+    assert n_healed_tokens([1, 2], BYTES.__getitem__, HealingTable()) == 0
 
 
 @pytest.mark.parametrize(
@@ -176,13 +182,15 @@ def test_an_empty_table_heals_nothing() -> None:
 def test_the_anchor_is_a_border_of_pre_tokens(
     pieces: list[bytes], n_bytes: int, n_tokens: int
 ) -> None:
-    assert n_typed(range(len(pieces)), n_bytes, pieces.__getitem__, table()) == n_tokens
+    assert n_after_anchor(range(len(pieces)), n_bytes, pieces.__getitem__, table()) == n_tokens
 
 
 def test_the_work_of_a_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most a look-up for each byte of the longest token, whatever is owed."""
     vocabulary, looks = table(), itertools.count()
-    same = Table._same
-    monkeypatch.setattr(Table, "_same", lambda self, piece: (next(looks), same(self, piece))[1])
+    same = HealingTable._same
+    monkeypatch.setattr(
+        HealingTable, "_same", lambda self, piece: (next(looks), same(self, piece))[1]
+    )
     vocabulary.allowed(b" " * 4000)
     assert next(looks) <= max(map(len, GPT))

@@ -26,8 +26,8 @@ from llmd.errors import EngineError
 from llmd.transport import lsp
 from llmd.transport.framing import FrameSplitter, frame
 from llmd.transport.lsp import connection
-from llmd.transport.lsp.session import Session
-from llmd.transport.service import Client, Then
+from llmd.transport.lsp.session import LspSession
+from llmd.transport.service import Client, ReconnectPolicy
 
 URI = "file:///w/a.py"
 PRIVATE = "unlikely_words_of_the_user"
@@ -75,7 +75,7 @@ class Recorder:
     def document_closed(self, document: Document) -> None:
         self.closed.append(document.uri)
 
-    def cursor_rests(self, document: Document, cursor: Position) -> None:
+    def cursor_idle(self, document: Document, cursor: Position) -> None:
         self.rests.append((document.uri, cursor))
 
     def why(self, uri: str) -> dict[str, Any] | None:
@@ -87,7 +87,7 @@ class Recorder:
     def restart(self) -> None:
         self.restarted = True
 
-    def stop(self, then: Then) -> None:
+    def stop(self, then: ReconnectPolicy) -> None:
         self.stopped = then
 
     def complete(
@@ -257,19 +257,19 @@ async def editor(wire: Wire) -> Editor:
 
 
 @pytest.fixture
-def sessions(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Session]]:
-    made: list[weakref.ref[Session]] = []
-    begin = Session.begin
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[LspSession]]:
+    made: list[weakref.ref[LspSession]] = []
+    begin = LspSession.begin
 
-    def spy(self: Session, *args: Any) -> None:
+    def spy(self: LspSession, *args: Any) -> None:
         made.append(weakref.ref(self))
         begin(self, *args)
 
-    monkeypatch.setattr(Session, "begin", spy)
+    monkeypatch.setattr(LspSession, "begin", spy)
     return made
 
 
-def only(sessions: list[weakref.ref[Session]]) -> Session:
+def only(sessions: list[weakref.ref[LspSession]]) -> LspSession:
     (session,) = (ref() for ref in sessions)
     assert session is not None
     return session
@@ -291,7 +291,7 @@ async def test_exit_ends_one_connection(wire: Wire, editor: Editor) -> None:
 
 
 async def test_no_future_is_kept_of_500_changes(
-    sessions: list[weakref.ref[Session]], wire: Wire
+    sessions: list[weakref.ref[LspSession]], wire: Wire
 ) -> None:
     editor = await wire.connect()
     await editor.initialize()
@@ -305,7 +305,7 @@ async def test_no_future_is_kept_of_500_changes(
 
 
 async def test_closed_connections_are_collected(
-    sessions: list[weakref.ref[Session]], wire: Wire
+    sessions: list[weakref.ref[LspSession]], wire: Wire
 ) -> None:
     for _ in range(20):
         editor = await wire.connect()
@@ -361,7 +361,7 @@ async def test_an_unopened_file_is_not_read(wire: Wire, editor: Editor, tmp_path
 
 
 async def test_the_servers_own_ids_are_numbers(
-    sessions: list[weakref.ref[Session]], wire: Wire
+    sessions: list[weakref.ref[LspSession]], wire: Wire
 ) -> None:
     editor = await wire.connect()
     await editor.initialize()
@@ -667,7 +667,7 @@ async def test_a_document_is_closed_once_however_it_goes(wire: Wire) -> None:
 
 
 async def test_an_edit_touches_its_own_lines_only(
-    sessions: list[weakref.ref[Session]], wire: Wire
+    sessions: list[weakref.ref[LspSession]], wire: Wire
 ) -> None:
     editor = await wire.connect()
     await editor.initialize()

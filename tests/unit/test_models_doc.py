@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.models.catalog import catalog
 from llmd.models.decode_speed import bandwidth_of
-from llmd.models.memory_plan import Gpu, Machine
-from llmd.models.recommend import Room, proposed, suit_of
+from llmd.models.memory_plan import DescribedMachine, Gpu
+from llmd.models.recommend import HostResources, best_model, estimate_variant
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "MODELS.md"
 GIB = 1 << 30
@@ -22,22 +22,22 @@ ROWS = re.findall(
 )
 
 
-def room_of(machine: str) -> Room:
+def room_of(machine: str) -> HostResources:
     """Three quarters of memory are free; of a card all but half a GiB."""
     if found := re.match(r"CPU, (\d+) GB/s", machine):
-        return Room(Machine("cpu", 8, 0, 16 * GIB, 12 * GIB), int(found[1]) * 1e9)
+        return HostResources(DescribedMachine("cpu", 8, 0, 16 * GIB, 12 * GIB), int(found[1]) * 1e9)
     chip, size = machine.removesuffix(" GB").rsplit(", ", 1)
     total, free = int(size) * GIB, int(size) * GIB * 3 // 4
     if chip.startswith("M"):
         chip = f"Apple {chip}"
         wired = total * 2 // 3 if total <= 36 * GIB else free
-        here = Machine("metal", 8, 4, total, free, (Gpu(chip, wired, wired),), True)
+        here = DescribedMachine("metal", 8, 4, total, free, (Gpu(chip, wired, wired),), True)
     elif chip.startswith("Ryzen"):
-        here = Machine("gpu", 16, 0, total, free, (Gpu(chip, free, free),), True)
+        here = DescribedMachine("gpu", 16, 0, total, free, (Gpu(chip, free, free),), True)
     else:
         card = Gpu(chip, total - GIB // 2, total)
-        here = Machine("gpu", 8, 0, 32 * GIB, 24 * GIB, (card,))
-    return Room(here, bandwidth_of(chip) or 0.0)
+        here = DescribedMachine("gpu", 8, 0, 32 * GIB, 24 * GIB, (card,))
+    return HostResources(here, bandwidth_of(chip) or 0.0)
 
 
 def test_the_table_was_found() -> None:
@@ -48,12 +48,12 @@ def test_the_table_was_found() -> None:
 def test_a_row_is_what_is_proposed(row: tuple[str, ...]) -> None:
     machine, model, quantisation, memory, speed = (cell.strip() for cell in row)
     room = room_of(machine)
-    best = proposed([*catalog().values()], room, Engine())
+    best = best_model([*catalog().values()], room, EngineConfig())
     if best is None:
         assert model == "builtin"
         return
     entry, variant, _ = best
-    suits = suit_of(entry, variant, room, Engine())
+    suits = estimate_variant(entry, variant, room, EngineConfig())
     assert (model, quantisation) == (entry.name, variant.quantisation)
     assert memory == f"{suits.n_bytes / 1e9:.1f} GB"
     assert speed == f"{suits.tokens_per_s:.0f}"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from llmd.transport.lsp.progress import Notices
+from llmd.transport.lsp.progress import ProgressReporter
 from llmd.transport.service import EngineView
 
 MISSING = "Model `builtin` is not on this machine; run `llmd pull builtin`"
@@ -22,7 +22,7 @@ def view(
 class Screen:
     def __init__(self, has_progress: bool = True) -> None:
         self.said: list[str] = []
-        self.notices = Notices(self._notify, lambda method, _: self.said.append(method))
+        self.notices = ProgressReporter(self._notify, lambda method, _: self.said.append(method))
         self.notices.has_progress = has_progress
 
     def _notify(self, method: str, params: Any) -> None:
@@ -73,7 +73,9 @@ def test_nothing_is_said_before_the_editor_is_initialized() -> None:
 
 def test_a_plugin_of_ours_is_told_the_state_and_nothing_else() -> None:
     told: list[Any] = []
-    notices = Notices(lambda *message: told.append(message), lambda *_: told.append("a request"))
+    notices = ProgressReporter(
+        lambda *message: told.append(message), lambda *_: told.append("a request")
+    )
     notices.has_progress = notices.is_plugin = True
     notices.show(view("loading", 0.1))
     assert told == []

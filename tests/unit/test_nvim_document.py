@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmd.document import Document, open_document
 from llmd.transport.nvim.buffer import apply, text_of
-from llmd.transport.nvim.msgpack_rpc import plain
+from llmd.transport.nvim.msgpack_rpc import replace_invalid_bytes
 from llmd.transport.nvim.protocol_types import Change
 
 BYTES = st.binary(max_size=6) | st.sampled_from(["ä".encode(), "😋".encode(), b"ab", b"\r", b"\n"])
@@ -79,4 +79,4 @@ def test_half_a_character_is_a_byte_that_is_no_text() -> None:
 
 
 def test_a_byte_that_is_no_utf8_is_one_character() -> None:
-    assert plain(b"\xe4\xf6x".decode("utf-8", "surrogateescape")) == "??x"
+    assert replace_invalid_bytes(b"\xe4\xf6x".decode("utf-8", "surrogateescape")) == "??x"

@@ -13,7 +13,7 @@ import msgpack
 import pytest
 from tests.support.fault_engine import until
 
-from llmd.completion.trace import of_cost
+from llmd.completion.trace import trace_of
 from llmd.completion.types import Answer, Outcome
 from llmd.document import Document, Position
 from llmd.engine.messages import Cost
@@ -51,10 +51,10 @@ class Service:
     def document_closed(self, document: Document) -> None:
         self.closed.append(document.uri)
 
-    def cursor_rests(self, document: Document, cursor: Position) -> None:
+    def cursor_idle(self, document: Document, cursor: Position) -> None:
         self.rests.append(cursor)
 
-    def noted(self, document: Document, outcome: Outcome) -> None:
+    def record_outcome(self, document: Document, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
     def complete(self, document: Document, cursor: Position, **how: Any) -> Any:
@@ -63,7 +63,7 @@ class Service:
         self.answers.append(answer)
 
         async def wait() -> Answer:
-            return Answer(await answer, of_cost(Cost(), "warm", 1.0))
+            return Answer(await answer, trace_of(Cost(), "warm", 1.0))
 
         return wait()
 

@@ -14,7 +14,7 @@ import pytest
 
 from llmd.completion.types import Outcome, OutcomeKind
 from llmd.daemon import suggestion_stats
-from llmd.daemon.suggestion_stats import MAX_NAME_CHARS, MAX_ROWS, OTHERS, Outcomes
+from llmd.daemon.suggestion_stats import MAX_NAME_CHARS, MAX_ROWS, OTHERS, SuggestionStats
 
 SHOWN = Outcome("shown", 12)
 
@@ -24,8 +24,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "outcomes.json"
 
 
-def saved(path: Path) -> Outcomes:
-    counts = Outcomes(path)
+def saved(path: Path) -> SuggestionStats:
+    counts = SuggestionStats(path)
     counts.add("python", "m", SHOWN)
     counts.save()
     return counts
@@ -33,11 +33,11 @@ def saved(path: Path) -> Outcomes:
 
 @pytest.mark.parametrize("kind", get_args(OutcomeKind))
 def test_each_kind_is_counted_apart_and_kept(path: Path, kind: OutcomeKind) -> None:
-    counts = Outcomes(path)
+    counts = SuggestionStats(path)
     for n_chars in (3, 4):
         counts.add("lua", "m", Outcome(kind, n_chars))
     counts.save()
-    (row,) = Outcomes(path).rows()
+    (row,) = SuggestionStats(path).rows()
     assert {name: row[name]["n"] for name in get_args(OutcomeKind) if row[name]["n"]} == {kind: 2}
     assert row[kind]["n_chars"] == 7
     assert (row["filetype"], row["model"]) == ("lua", "m")
@@ -54,7 +54,7 @@ def test_the_file_is_the_users_alone_and_replaced_whole(path: Path, tmp_path: Pa
 
 
 def test_nothing_is_written_where_nothing_has_changed(path: Path) -> None:
-    Outcomes(path).save()
+    SuggestionStats(path).save()
     assert not path.exists()
     counts = saved(path)
     path.unlink()
@@ -63,15 +63,15 @@ def test_nothing_is_written_where_nothing_has_changed(path: Path) -> None:
 
 
 def test_rows_and_names_have_a_bound(path: Path) -> None:
-    counts = Outcomes(path)
+    counts = SuggestionStats(path)
     for no in range(2 * MAX_ROWS):
         counts.add(f"{no}", "m", SHOWN)
     counts.add("0", "m", SHOWN)
     rows = {row["filetype"]: row["shown"]["n"] for row in counts.rows()}
     assert (len(rows), rows["0"], rows[OTHERS]) == (MAX_ROWS + 1, 2, MAX_ROWS)
     counts.save()
-    assert Outcomes(path).rows() == counts.rows()
-    one = Outcomes(path.with_name("none"))
+    assert SuggestionStats(path).rows() == counts.rows()
+    one = SuggestionStats(path.with_name("none"))
     one.add("x" * 1000, "\x1b[2J", SHOWN)
     (row,) = one.rows()
     assert (len(row["filetype"]), row["model"]) == (MAX_NAME_CHARS, "\\x1b[2J")
@@ -97,7 +97,7 @@ def test_a_broken_file_is_set_aside_and_told_once(
 def test_a_full_disk_is_told_once_and_loses_nothing(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = Outcomes(path)
+    counts = SuggestionStats(path)
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
         patched.setattr(os, "open", _full)
         for _ in range(3):
@@ -105,7 +105,7 @@ def test_a_full_disk_is_told_once_and_loses_nothing(
             counts.save()
     assert len(caplog.records) == 1
     counts.save()
-    assert Outcomes(path).rows()[0]["shown"]["n"] == 3
+    assert SuggestionStats(path).rows()[0]["shown"]["n"] == 3
 
 
 def _full(*_: object) -> int:
@@ -121,8 +121,8 @@ async def test_changes_are_written_together_and_at_the_end(
         written.append(json.loads(data)["rows"][0]["shown"]["n"])
 
     monkeypatch.setattr(suggestion_stats, "_write", write)
-    counts = Outcomes(path)
-    keeping = asyncio.create_task(counts.keep())
+    counts = SuggestionStats(path)
+    keeping = asyncio.create_task(counts.save_periodically())
     counts.add("python", "m", SHOWN)
     await asyncio.sleep(0.01)
     for _ in range(5):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.model_cache import Buffer, Edit, Memory
 
 from llmd.errors import EngineError
-from llmd.worker.kv_cache import Cache, Plan, batches, plan
+from llmd.worker.kv_cache import CachePlan, KvCache, batches, plan_cells
 from llmd.worker.slots import Slots
 
 tokens = st.lists(st.integers(0, 3), max_size=24)
@@ -29,7 +29,7 @@ def never() -> bool:
 def test_kept_and_evaluated_make_the_prompt(
     cells: list[int], wanted: list[int], n_logits: int, can_cut: bool
 ) -> None:
-    todo = plan(cells, wanted, n_logits, can_cut)
+    todo = plan_cells(cells, wanted, n_logits, can_cut)
     assert [*cells[: todo.n_keep], *todo.evaluate] == wanted
     assert todo.n_keep + todo.n_remove == len(cells)
     assert todo.cost_tokens >= min(n_logits, len(wanted))
@@ -37,7 +37,7 @@ def test_kept_and_evaluated_make_the_prompt(
 
 @given(tokens, prompts)
 def test_no_more_is_evaluated_than_must_be(cells: list[int], wanted: list[int]) -> None:
-    n_keep = plan(cells, wanted).n_keep
+    n_keep = plan_cells(cells, wanted).n_keep
     can_keep_more = cells[: n_keep + 1] == wanted[: n_keep + 1] and len(cells) > n_keep
     assert not can_keep_more or n_keep == len(wanted) - 1
 
@@ -46,12 +46,12 @@ def test_no_more_is_evaluated_than_must_be(cells: list[int], wanted: list[int]) 
 def test_a_memory_that_cannot_be_cut_is_kept_whole_or_not_at_all(
     cells: list[int], wanted: list[int]
 ) -> None:
-    todo = plan(cells, wanted, can_cut=False)
+    todo = plan_cells(cells, wanted, can_cut=False)
     assert (todo.n_keep, todo.n_remove) in ((0, len(cells)), (len(cells), 0))
 
 
 def test_nothing_wanted() -> None:
-    assert plan([1, 2], []) == Plan(0, 2, ())
+    assert plan_cells([1, 2], []) == CachePlan(0, 2, ())
 
 
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 12))
@@ -68,22 +68,22 @@ def test_all_logits_are_of_one_batch(n_tokens: int, n_batch: int, n_logits: int)
 
 
 def test_an_aborted_prefill_keeps_the_batches_that_finished() -> None:
-    cache = Cache(Memory(codes=[0, 0, 2]))
-    outcome, _, n_prefill = cache.prefill(plan([], list(range(20))), never)
+    cache = KvCache(Memory(codes=[0, 0, 2]))
+    outcome, _, n_prefill = cache.prefill(plan_cells([], list(range(20))), never)
     assert (outcome, cache.cells, n_prefill) == ("aborted", list(range(8)), 12)
 
 
 def test_a_stop_between_batches_keeps_them_too() -> None:
     answers = iter([False, False, True])
-    cache = Cache(Memory())
-    outcome, _, n_prefill = cache.prefill(plan([], list(range(20))), lambda: next(answers))
+    cache = KvCache(Memory())
+    outcome, _, n_prefill = cache.prefill(plan_cells([], list(range(20))), lambda: next(answers))
     assert (outcome, cache.cells, n_prefill) == ("aborted", list(range(8)), 8)
 
 
 def test_an_error_clears() -> None:
-    cache = Cache(Memory(codes=[0, -3]))
+    cache = KvCache(Memory(codes=[0, -3]))
     with pytest.raises(EngineError):
-        cache.prefill(plan([], list(range(8))), never)
+        cache.prefill(plan_cells([], list(range(8))), never)
     assert cache.cells == []
 
 
@@ -142,7 +142,7 @@ def test_cells_are_the_wanted_tokens_each_computed_after_those_before_it(
     memories that cannot be cut or that take no state back."""
     memory = Memory(can_cut=can_cut)
     memory.can_restore = can_restore
-    cache = Cache(memory, can_cut=can_cut, can_save=can_cut)
+    cache = KvCache(memory, can_cut=can_cut, can_save=can_cut)
     slots = Slots(cache, ram_bytes, min_cells=8)
     buffers = [Buffer() for _ in range(4)]
     left: dict[int, list[int]] = {}
@@ -160,11 +160,11 @@ def test_cells_are_the_wanted_tokens_each_computed_after_those_before_it(
         assert slots.parked_bytes <= ram_bytes
 
 
-def _apply(memory: Memory, cache: Cache, wanted: list[int], request: Request) -> None:
+def _apply(memory: Memory, cache: KvCache, wanted: list[int], request: Request) -> None:
     memory.codes = list(request.codes)
     before, n_before = list(cache.cells), memory.n_evaluated
     n_looks = iter(range(99))
-    todo = plan(cache.cells, wanted, request.n_logits, cache.can_cut)
+    todo = plan_cells(cache.cells, wanted, request.n_logits, cache.can_cut)
     outcome, n_cached, n_prefill = cache.prefill(todo, lambda: next(n_looks) >= request.n_batches)
     memory.check()
     assert cache.cells == memory.tokens

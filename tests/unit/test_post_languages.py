@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from llmd.context.window import Excerpt
-from llmd.postprocess.stop import cut, rule_for
+from llmd.postprocess.stop import rule_for, stop_at
 from llmd.postprocess.trim import trim
 
 
@@ -22,7 +22,7 @@ def at(file: str) -> Excerpt:
 def shown(file: str, text: str, without: frozenset[str] = frozenset()) -> str:
     place, text = at(file), text.replace("»", "\t")
     rule = rule_for(place, 64, 8, 1500, without)
-    kept = text[: cut(text, rule, is_final=True).n_chars]
+    kept = text[: stop_at(text, rule, is_final=True).n_chars]
     return trim(kept, place, without).replace("\t", "»")
 
 

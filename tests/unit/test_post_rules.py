@@ -15,7 +15,15 @@ from tests.unit.test_post_languages import JAVASCRIPT, OTHERS, PYTHON, at, shown
 from llmd.engine.messages import StopReason
 from llmd.postprocess.brackets import count
 from llmd.postprocess.repeats import n_looped, n_repeated
-from llmd.postprocess.stop import PURPOSES, RULES, Cut, StopRule, cut, rule_for, settled
+from llmd.postprocess.stop import (
+    PURPOSES,
+    RULES,
+    StopPoint,
+    StopRule,
+    rule_for,
+    stable_prefix,
+    stop_at,
+)
 from llmd.postprocess.trim import trim
 
 # The file, what the model says, shown with the rule, shown without it.
@@ -86,8 +94,8 @@ def test_phrases_said_again_are_counted(line: str, expected: int) -> None:
 def test_a_loop_takes_its_line_but_the_first_stays_as_it_was_streamed() -> None:
     rule = StopRule(64, 3, 0, "", 1000, stops_repeats=True)
     looped = "ab(c), " * 6
-    assert cut("x\n" + looped, rule) == Cut(1, "repeat")
-    assert cut(looped, rule).n_chars == len("ab(c), " * 2)
+    assert stop_at("x\n" + looped, rule) == StopPoint(1, "repeat")
+    assert stop_at(looped, rule).n_chars == len("ab(c), " * 2)
 
 
 BRACKETS = {
@@ -121,11 +129,11 @@ ALL = {**PYTHON, **JAVASCRIPT, **OTHERS}
 @pytest.mark.parametrize(("file", "said"), [row[:2] for row in ALL.values()], ids=ALL)
 def test_no_later_character_takes_back_what_was_settled(file: str, said: str) -> None:
     rule, text = rule_for(at(file), 64, 8, 1500), said.replace("»", "\t")
-    kept = text[: cut(text, rule, is_final=True).n_chars]
+    kept = text[: stop_at(text, rule, is_final=True).n_chars]
     for n_chars in range(len(text) + 1):
-        if cut(text[:n_chars], rule).reason:
+        if stop_at(text[:n_chars], rule).reason:
             break
-        assert kept.startswith(settled(text[:n_chars], rule))
+        assert kept.startswith(stable_prefix(text[:n_chars], rule))
 
 
 def test_a_rule_crosses_to_the_engine() -> None:
@@ -136,8 +144,8 @@ def test_a_rule_crosses_to_the_engine() -> None:
 
 def test_every_reason_crosses_back() -> None:
     rules = [(rule_for(at(row[0]), 64, 8, 1500), row[1]) for row in ALL.values()]
-    reasons = {cut(said, rule, is_final=True).reason for rule, said in rules} - {""}
-    loop = cut("ab(c), " * 6, StopRule(64, 3, 0, "", 1000, stops_repeats=True)).reason
+    reasons = {stop_at(said, rule, is_final=True).reason for rule, said in rules} - {""}
+    loop = stop_at("ab(c), " * 6, StopRule(64, 3, 0, "", 1000, stops_repeats=True)).reason
     assert reasons | {loop} == {"lines", "indent", "suffix", "repeat", "brackets"}
     assert reasons | {loop} <= set(get_args(StopReason))
 
@@ -149,9 +157,9 @@ FILES = st.text("ab :{}()[]\"'\n\t#", max_size=30)
 def test_any_place_and_text_are_borne(before: str, after: str, text: str) -> None:
     place = at(f"{before}‸{after}")
     rule = rule_for(place, 64, 8, 1500)
-    found = cut(text, rule, is_final=True)
+    found = stop_at(text, rule, is_final=True)
     assert 0 <= found.n_chars <= len(text)
-    assert found.n_chars == cut(text[: found.n_chars], rule, is_final=True).n_chars
+    assert found.n_chars == stop_at(text[: found.n_chars], rule, is_final=True).n_chars
     assert len(trim(text, place).split("\n")) <= len(text.split("\n"))
 
 
@@ -159,11 +167,11 @@ def test_any_place_and_text_are_borne(before: str, after: str, text: str) -> Non
 @example("}", " )")
 def test_what_was_settled_stays_anywhere(before: str, text: str) -> None:
     rule = rule_for(at(f"{before}‸\nb a\na"), 64, 3, 1500)
-    kept = text[: cut(text, rule, is_final=True).n_chars]
+    kept = text[: stop_at(text, rule, is_final=True).n_chars]
     for n_chars in range(len(text) + 1):
-        if cut(text[:n_chars], rule).reason:
+        if stop_at(text[:n_chars], rule).reason:
             break
-        assert kept.startswith(settled(text[:n_chars], rule))
+        assert kept.startswith(stable_prefix(text[:n_chars], rule))
 
 
 def n_calls(text: str) -> int:
@@ -177,7 +185,7 @@ def n_calls(text: str) -> int:
     before = sys.getprofile()
     sys.setprofile(tick)
     try:
-        assert cut(text, replace(rule, max_lines=64)).reason == ""
+        assert stop_at(text, replace(rule, max_lines=64)).reason == ""
     finally:
         sys.setprofile(before)
     return calls

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from llmd.engine.memory_pressure import N_CALM, NO_PARKED, UNLOADED, Pressure, after, severity
+from llmd.engine.memory_pressure import (
+    N_CALM,
+    NO_PARKED,
+    UNLOADED,
+    Pressure,
+    next_pressure,
+    severity,
+)
 from llmd.machine import MemoryReading
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -20,7 +27,7 @@ SPENT = MemoryReading(100 * MIB, TOTAL, 0.0)
 def steps(readings: Sequence[MemoryReading], start: Pressure | None = None) -> list[int]:
     pressure, found = start or Pressure(), []
     for reading in readings:
-        pressure = after(pressure, reading)
+        pressure = next_pressure(pressure, reading)
         found.append(pressure.step)
     return found
 

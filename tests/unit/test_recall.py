@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.completion.results import MAX_ANSWERS, MAX_DOCUMENTS, Recall, Said
+from llmd.completion.results import MAX_ANSWERS, MAX_DOCUMENTS, CachedSuggestion, SuggestionCache
 from llmd.context.window import Excerpt
 
 
@@ -27,34 +27,34 @@ def at(prefix: str, suffix: str = "\n", n_closers: int = 0) -> Excerpt:
     ids=["return", "type", "closer", "all", "else", "back", "below", "above"],
 )
 def test_typing_what_was_said_leaves_the_rest(excerpt: Excerpt, rest: str | None) -> None:
-    recall = Recall()
-    recall.add(1, Said("x = ", "\n", "foo(a)"))
+    recall = SuggestionCache()
+    recall.add(1, CachedSuggestion("x = ", "\n", "foo(a)"))
     found = recall.find(1, excerpt)
     assert (found and found[1]) == rest
     assert recall.find(2, excerpt) is None
 
 
 def test_nothing_said_is_remembered_at_its_place_only() -> None:
-    recall = Recall()
-    recall.add(1, Said("x", "\n", ""))
-    assert recall.find(1, at("x")) == (Said("x", "\n", ""), "")
+    recall = SuggestionCache()
+    recall.add(1, CachedSuggestion("x", "\n", ""))
+    assert recall.find(1, at("x")) == (CachedSuggestion("x", "\n", ""), "")
     assert recall.find(1, at("xy")) is None
 
 
 def test_the_newest_answer_holds() -> None:
-    recall = Recall()
-    recall.add(1, Said("x", "\n", "ab"))
-    recall.add(1, Said("xa", "\n", "c"))
+    recall = SuggestionCache()
+    recall.add(1, CachedSuggestion("x", "\n", "ab"))
+    recall.add(1, CachedSuggestion("xa", "\n", "c"))
     found = recall.find(1, at("xa"))
     assert found
     assert found[1] == "c"
 
 
 def test_what_is_kept_is_bounded_and_can_be_forgotten() -> None:
-    recall = Recall()
+    recall = SuggestionCache()
     for document in range(MAX_DOCUMENTS + 1):
         for number in range(MAX_ANSWERS + 1):
-            recall.add(document, Said(f"{number} ", "\n", "a"))
+            recall.add(document, CachedSuggestion(f"{number} ", "\n", "a"))
     assert recall.find(0, at("5 ")) is None
     assert recall.find(1, at("0 ")) is None
     assert recall.find(1, at("1 "))

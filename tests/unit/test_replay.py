@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.bridge.journal import Replay
+from llmd.bridge.journal import Journal
 
 URI = "file:///w/a.py"
 
@@ -48,7 +48,7 @@ class Daemon:
 
 class Editor:
     def __init__(self) -> None:
-        self.replay = Replay()
+        self.replay = Journal()
         self.daemon = Daemon()
         self._say("initialize", {}, 1)
         self._say("initialized", {})
@@ -56,7 +56,7 @@ class Editor:
     def _say(self, method: str, params: Any, id_: int | None = None) -> None:
         message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
         body = json.dumps(message).encode()
-        self.replay.note(body, method, id_, params)
+        self.replay.record(body, method, id_, params)
         self.daemon.take(body)
 
     def open(self, uri: str, text: str) -> None:
@@ -126,4 +126,4 @@ def test_a_snapshot_takes_the_place_of_the_changes() -> None:
 
 
 def test_nothing_is_replayed_before_the_editor_has_begun() -> None:
-    assert list(Replay().bodies()) == []
+    assert list(Journal().bodies()) == []

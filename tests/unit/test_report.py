@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from llmd.cli.status_text import span, status_text, why_text
-from llmd.completion.trace import MAX_DOCUMENTS, Journal, Stages, Totals, Trace, Window
+from llmd.completion.trace import (
+    MAX_DOCUMENTS,
+    RequestHistory,
+    RequestStages,
+    Totals,
+    Trace,
+    WindowLines,
+)
 
 QUANTILES = {"p50": 12.4, "p95": 99.6}
 
@@ -84,13 +91,13 @@ def test_a_span_is_as_a_person_says_it(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
-def stages(file: str, gate: str = "", path: Any = "warm") -> Stages:
+def stages(file: str, gate: str = "", path: Any = "warm") -> RequestStages:
     trace = Trace(path=path, reason=gate or "lines", n_cached=20, n_prefill=3, n_prompt=23)
-    return Stages(file, 3, 5, False, gate, Window(1, 9, 40, 20), trace, "lines", 12, 0)
+    return RequestStages(file, 3, 5, False, gate, WindowLines(1, 9, 40, 20), trace, "lines", 12, 0)
 
 
 def test_why_tells_every_stage_that_was_reached() -> None:
-    journal = Journal()
+    journal = RequestHistory()
     journal.add(stages("/a.py"))
     found = journal.last("/a.py")
     assert found
@@ -112,8 +119,10 @@ def test_why_tells_what_was_healed_and_not_shown_for_want_of_confidence() -> Non
     trace = Trace(
         path="suppressed", reason="confidence", n_healed=2, n_decoded=5, logprob_line=-2.345
     )
-    journal = Journal()
-    journal.add(Stages("/a.py", 3, 5, False, "", Window(1, 9, 40, 20), trace, "lines", 12, 0))
+    journal = RequestHistory()
+    journal.add(
+        RequestStages("/a.py", 3, 5, False, "", WindowLines(1, 9, 40, 20), trace, "lines", 12, 0)
+    )
     found = journal.last()
     assert found
     told = rows(why_text(found))
@@ -123,7 +132,7 @@ def test_why_tells_what_was_healed_and_not_shown_for_want_of_confidence() -> Non
 
 
 def test_why_ends_at_the_gate() -> None:
-    journal = Journal()
+    journal = RequestHistory()
     journal.add(stages("/a.py", "line_suffix", "suppressed"))
     found = journal.last()
     assert found
@@ -133,7 +142,7 @@ def test_why_ends_at_the_gate() -> None:
 
 
 def test_the_journal_keeps_the_latest_request_of_the_latest_files() -> None:
-    journal = Journal()
+    journal = RequestHistory()
     for number in range(MAX_DOCUMENTS + 1):
         journal.add(stages(f"/{number}.py"))
     assert journal.last("/0.py") is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.config import Sampling
+from llmd.config import SamplingConfig
 from llmd.errors import EngineError
 from llmd.worker.sampling import is_near_tie, logprob, sample, uniform
 
@@ -19,26 +19,26 @@ logit_lists = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40)
 @given(logit_lists, st.integers(0, 1 << 70), st.integers(0, 512))
 def test_greedy_takes_the_likeliest(values: list[float], seed: int, idx: int) -> None:
     logits = np.array(values, dtype=np.float32)
-    assert sample(logits, Sampling("greedy", seed=seed), idx) == int(np.argmax(logits))
+    assert sample(logits, SamplingConfig("greedy", seed=seed), idx) == int(np.argmax(logits))
 
 
 @given(logit_lists, st.integers(0, 1 << 70), st.integers(0, 512), st.floats(0.01, 1))
 def test_low_stays_above_min_p(values: list[float], seed: int, idx: int, min_p: float) -> None:
     logits = np.array(values, dtype=np.float32)
-    drawn = sample(logits, Sampling(min_p=min_p, seed=seed), idx)
+    drawn = sample(logits, SamplingConfig(min_p=min_p, seed=seed), idx)
     assert logits[drawn] >= logits.max() + math.log(min_p) - 1e-4
 
 
 @given(logit_lists, st.integers(0, 512))
 def test_the_same_draw_twice(values: list[float], idx: int) -> None:
     logits = np.array(values, dtype=np.float32)
-    sampling = Sampling(min_p=0, temperature=2)
+    sampling = SamplingConfig(min_p=0, temperature=2)
     assert sample(logits, sampling, idx) == sample(logits.copy(), sampling, idx)
 
 
 def test_draws_follow_the_softmax() -> None:
     logits = np.log(np.array([0.5, 0.3, 0.2], dtype=np.float32))
-    sampling = Sampling(min_p=0, temperature=1)
+    sampling = SamplingConfig(min_p=0, temperature=1)
     drawn = [sample(logits, sampling, idx) for idx in range(4000)]
     shares = np.bincount(drawn, minlength=3) / len(drawn)
     assert shares == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
@@ -53,12 +53,12 @@ def test_seeds_and_indices_differ() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_no_numbers(bad: float) -> None:
     with pytest.raises(EngineError, match="not finite"):
-        sample(np.array([0, bad, 1], dtype=np.float32), Sampling(), 0)
+        sample(np.array([0, bad, 1], dtype=np.float32), SamplingConfig(), 0)
 
 
 def test_no_logit_at_all() -> None:
     with pytest.raises(EngineError, match="not finite"):
-        sample(np.full(4, -math.inf, dtype=np.float32), Sampling(), 0)
+        sample(np.full(4, -math.inf, dtype=np.float32), SamplingConfig(), 0)
 
 
 @given(logit_lists, st.data())

@@ -8,7 +8,7 @@ from tests.support.model_cache import Memory
 
 from llmd.engine.messages import SlotView
 from llmd.errors import EngineError
-from llmd.worker.kv_cache import Cache, State
+from llmd.worker.kv_cache import KvCache, SavedState
 from llmd.worker.slots import MAX_PARKED, MIN_PARKED_CELLS, Slots
 
 N_CELLS = 40
@@ -18,7 +18,7 @@ STATE_BYTES = 1000
 class Context(Memory):
     """Its states are all of one size."""
 
-    def state(self) -> State:
+    def state(self) -> SavedState:
         return np.resize(super().state(), STATE_BYTES * 4)
 
     @property
@@ -26,7 +26,7 @@ class Context(Memory):
         return STATE_BYTES * 4 + 4 * N_CELLS
 
 
-def fill(cache: Cache, first: int, n_cells: int = N_CELLS) -> list[int]:
+def fill(cache: KvCache, first: int, n_cells: int = N_CELLS) -> list[int]:
     cache.keep(0)
     for token in range(first, first + n_cells):
         cache.decode([token])
@@ -35,7 +35,7 @@ def fill(cache: Cache, first: int, n_cells: int = N_CELLS) -> list[int]:
 
 def test_cells_come_back_as_they_were() -> None:
     memory = Memory()
-    cache = Cache(memory)
+    cache = KvCache(memory)
     slots = Slots(cache, 1 << 20)
     filled = {}
     for slot in (1, 2, 3):
@@ -48,9 +48,9 @@ def test_cells_come_back_as_they_were() -> None:
         memory.check()
 
 
-def room_for(n_slots: int) -> tuple[Cache, Slots, int]:
+def room_for(n_slots: int) -> tuple[KvCache, Slots, int]:
     context = Context()
-    cache = Cache(context)
+    cache = KvCache(context)
     return cache, Slots(cache, n_slots * context.parked_bytes), context.parked_bytes
 
 
@@ -81,7 +81,7 @@ def test_two_slots_need_room_for_one() -> None:
 
 @pytest.mark.parametrize("ram_bytes", [0, STATE_BYTES])
 def test_what_has_no_room_is_not_parked_and_takes_none(ram_bytes: int) -> None:
-    cache = Cache(Context())
+    cache = KvCache(Context())
     slots = Slots(cache, ram_bytes)
     for slot in (1, 2, 1):
         slots.switch(slot)
@@ -91,7 +91,7 @@ def test_what_has_no_room_is_not_parked_and_takes_none(ram_bytes: int) -> None:
 
 
 def test_a_slot_that_has_no_room_pushes_out_no_other() -> None:
-    cache = Cache(Memory())
+    cache = KvCache(Memory())
     slots = Slots(cache, 1 << 20)
     slots.switch(1)
     fill(cache, 0)
@@ -109,7 +109,7 @@ def _shrunk(slots: Slots) -> Slots:
 
 
 def test_nobody_s_slot_and_short_ones_are_not_parked() -> None:
-    cache = Cache(Memory())
+    cache = KvCache(Memory())
     slots = Slots(cache, 1 << 20)
     fill(cache, 0)
     slots.switch(1)
@@ -119,7 +119,7 @@ def test_nobody_s_slot_and_short_ones_are_not_parked() -> None:
 
 
 def test_a_memory_that_cannot_be_saved_is_not_parked() -> None:
-    cache = Cache(Memory(), can_save=False)
+    cache = KvCache(Memory(), can_save=False)
     slots = Slots(cache, 1 << 20)
     slots.switch(1)
     fill(cache, 0)
@@ -129,7 +129,7 @@ def test_a_memory_that_cannot_be_saved_is_not_parked() -> None:
 
 def test_a_state_that_is_not_taken_back_leaves_an_empty_cache() -> None:
     memory = Memory()
-    cache = Cache(memory)
+    cache = KvCache(memory)
     slots = Slots(cache, 1 << 20)
     slots.switch(1)
     fill(cache, 0)
@@ -141,12 +141,12 @@ def test_a_state_that_is_not_taken_back_leaves_an_empty_cache() -> None:
 
 
 class Full(Memory):
-    def state(self) -> State:
+    def state(self) -> SavedState:
         raise EngineError("llama.cpp could not copy the cells of the KV cache")
 
 
 def test_a_state_that_cannot_be_had_costs_its_slot_only(capsys: pytest.CaptureFixture[str]) -> None:
-    cache = Cache(Full())
+    cache = KvCache(Full())
     slots = Slots(cache, 1 << 20)
     slots.switch(1)
     fill(cache, 0)
@@ -156,7 +156,7 @@ def test_a_state_that_cannot_be_had_costs_its_slot_only(capsys: pytest.CaptureFi
 
 
 def test_a_forgotten_slot_begins_anew() -> None:
-    cache = Cache(Memory())
+    cache = KvCache(Memory())
     slots = Slots(cache, 1 << 20)
     for slot in (1, 2):
         slots.switch(slot)

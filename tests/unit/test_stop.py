@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.context.window import Excerpt
-from llmd.postprocess.stop import StopRule, cut, lacks_body, rule_for, settled
+from llmd.postprocess.stop import StopRule, is_missing_body, rule_for, stable_prefix, stop_at
 from llmd.postprocess.trim import trim
 
 ONE_LINE = StopRule(64, 1, 0, "", 1000)
@@ -42,7 +42,7 @@ BLOCK = StopRule(64, 3, 4, "print(x)", 1000)
 )
 def test_a_text_is_cut(text: str, rule: StopRule, kept: str | None, reason: str) -> None:
     """`kept` of None: all of it."""
-    found = cut(text, rule)
+    found = stop_at(text, rule)
     assert (text[: found.n_chars], found.reason) == (text if kept is None else kept, reason)
 
 
@@ -56,12 +56,14 @@ def test_a_text_is_cut(text: str, rule: StopRule, kept: str | None, reason: str)
     ],
 )
 def test_the_last_line_is_judged_at_the_end(text: str, reason: str) -> None:
-    assert cut(text, replace(BLOCK, next_line="result = foo(x)"), is_final=True).reason == reason
+    assert (
+        stop_at(text, replace(BLOCK, next_line="result = foo(x)"), is_final=True).reason == reason
+    )
 
 
 def test_only_whole_lines_are_settled_in_a_block() -> None:
-    assert settled("x = 1\n    y", BLOCK) == "x = 1"
-    assert settled("x = 1", ONE_LINE) == "x = 1"
+    assert stable_prefix("x = 1\n    y", BLOCK) == "x = 1"
+    assert stable_prefix("x = 1", ONE_LINE) == "x = 1"
 
 
 HOLES = {
@@ -85,9 +87,11 @@ def test_no_later_token_takes_back_what_was_settled(
     text: str, max_lines: int, floor: int, next_line: str
 ) -> None:
     rule = StopRule(64, max_lines, floor, next_line, 1000)
-    final = text[: cut(text, rule, is_final=True).n_chars]
+    final = text[: stop_at(text, rule, is_final=True).n_chars]
     parts = [text[:n_chars] for n_chars in range(len(text) + 1)]
-    assert all(final.startswith(settled(p, rule)) for p in parts if not cut(p, rule).reason)
+    assert all(
+        final.startswith(stable_prefix(p, rule)) for p in parts if not stop_at(p, rule).reason
+    )
 
 
 def place(head: str, tail: str = "", next_line: str = "") -> Excerpt:
@@ -173,5 +177,5 @@ def test_a_block_s_first_line_does_not_end_the_text(
     tail, _, below = after.partition("\n")
     place = Excerpt(before, after, head, tail, below.strip().split("\n")[0])
     rule = rule_for(place, 64, 8, 1000)
-    assert lacks_body(text, rule) is expected
-    assert not lacks_body(text, rule_for(place, 64, 8, 1000, frozenset({"block"})))
+    assert is_missing_body(text, rule) is expected
+    assert not is_missing_body(text, rule_for(place, 64, 8, 1000, frozenset({"block"})))

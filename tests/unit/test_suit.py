@@ -5,38 +5,46 @@ from __future__ import annotations
 import pytest
 from tests.unit.test_fit_machines import shape
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.models.catalog import catalog
 from llmd.models.catalog_schema import Entry, Variant
 from llmd.models.decode_speed import bandwidth_of, tokens_per_s
-from llmd.models.memory_plan import Gpu, Machine
-from llmd.models.recommend import Room, advised, proposed, suit, suit_of
+from llmd.models.memory_plan import DescribedMachine, Gpu
+from llmd.models.recommend import (
+    HostResources,
+    best_model,
+    best_quantisation,
+    estimate,
+    estimate_variant,
+)
 
 GB = 10**9
 
 
-def metal(total_gb: int, chip: str) -> Room:
+def metal(total_gb: int, chip: str) -> HostResources:
     free = total_gb * GB * 3 // 4
     gpus = (Gpu(chip, free, free),)
-    machine = Machine("metal", 8, 4, total_gb * GB, total_gb * GB * 4 // 5, gpus, is_unified=True)
-    return Room(machine, bandwidth_of(chip) or 0)
+    machine = DescribedMachine(
+        "metal", 8, 4, total_gb * GB, total_gb * GB * 4 // 5, gpus, is_unified=True
+    )
+    return HostResources(machine, bandwidth_of(chip) or 0)
 
 
-def card(gb: int, name: str) -> Room:
-    machine = Machine("gpu", 8, 0, 64 * GB, 48 * GB, (Gpu(name, gb * GB, gb * GB),))
-    return Room(machine, bandwidth_of(name) or 0)
+def card(gb: int, name: str) -> HostResources:
+    machine = DescribedMachine("gpu", 8, 0, 64 * GB, 48 * GB, (Gpu(name, gb * GB, gb * GB),))
+    return HostResources(machine, bandwidth_of(name) or 0)
 
 
-def cpu(gb: int, gb_per_s: float) -> Room:
-    return Room(Machine("cpu", 4, 0, gb * GB, gb * GB * 3 // 4), gb_per_s * GB)
+def cpu(gb: int, gb_per_s: float) -> HostResources:
+    return HostResources(DescribedMachine("cpu", 4, 0, gb * GB, gb * GB * 3 // 4), gb_per_s * GB)
 
 
 AIR, ULTRA = metal(8, "Apple M1"), metal(128, "Apple M1 Ultra")
 RTX, LAPTOP = card(24, "NVIDIA GeForce RTX 3090"), cpu(16, 40)
 
 
-def take(name: str, room: Room) -> str:
-    return advised(catalog()[name], room, Engine())[0].quantisation
+def take(name: str, room: HostResources) -> str:
+    return best_quantisation(catalog()[name], room, EngineConfig())[0].quantisation
 
 
 def variant_of(name: str, quantisation: str) -> tuple[Entry, Variant]:
@@ -57,7 +65,7 @@ def variant_of(name: str, quantisation: str) -> tuple[Entry, Variant]:
         ("qwen2.5-coder-0.5b", LAPTOP, "Q8_0"),
     ],
 )
-def test_the_quantisation_to_take(name: str, room: Room, quantisation: str) -> None:
+def test_the_quantisation_to_take(name: str, room: HostResources, quantisation: str) -> None:
     assert take(name, room) == quantisation
 
 
@@ -72,21 +80,24 @@ def test_the_quantisation_to_take(name: str, room: Room, quantisation: str) -> N
         (cpu(64, 300), "qwen2.5-coder-1.5b"),
     ],
 )
-def test_the_model_to_propose(room: Room, name: str | None) -> None:
+def test_the_model_to_propose(room: HostResources, name: str | None) -> None:
     """The best score that is whole in memory, fast enough, and free for any use."""
-    best = proposed([*catalog().values()], room, Engine())
+    best = best_model([*catalog().values()], room, EngineConfig())
     assert (best[0].name if best else None) == name
 
 
 def test_what_is_too_large_is_said_to_be() -> None:
     entry, variant = variant_of("qwen2.5-coder-32b", "Q8_0")
-    assert not suit_of(entry, variant, AIR, Engine()).fits
-    assert advised(entry, AIR, Engine())[1] == "the smallest, and too large for this machine"
+    assert not estimate_variant(entry, variant, AIR, EngineConfig()).fits
+    assert (
+        best_quantisation(entry, AIR, EngineConfig())[1]
+        == "the smallest, and too large for this machine"
+    )
 
 
 def test_what_a_card_cannot_hold_lies_in_the_machine_s_memory() -> None:
     entry, variant = variant_of("qwen2.5-coder-32b", "Q4_K_M")
-    found = suit_of(entry, variant, card(12, "RTX 3060"), Engine())
+    found = estimate_variant(entry, variant, card(12, "RTX 3060"), EngineConfig())
     assert found.fits
     assert not found.is_whole
     assert 0 < found.n_gpu_layers < found.n_layers == 64
@@ -95,8 +106,8 @@ def test_what_a_card_cannot_hold_lies_in_the_machine_s_memory() -> None:
 
 def test_experts_that_rest_are_not_read() -> None:
     """30 billion weights of which 3.3 work are faster than 14 billion that all do."""
-    sparse = suit_of(*variant_of("qwen3-coder-30b-a3b", "Q4_K_M"), ULTRA, Engine())
-    dense = suit_of(*variant_of("qwen2.5-coder-14b", "Q4_K_M"), ULTRA, Engine())
+    sparse = estimate_variant(*variant_of("qwen3-coder-30b-a3b", "Q4_K_M"), ULTRA, EngineConfig())
+    dense = estimate_variant(*variant_of("qwen2.5-coder-14b", "Q4_K_M"), ULTRA, EngineConfig())
     assert sparse.n_bytes > dense.n_bytes
     assert sparse.tokens_per_s > 2 * dense.tokens_per_s
 
@@ -161,8 +172,8 @@ def test_apple_s_chips_are_known() -> None:
 )
 @pytest.mark.parametrize("room", [ULTRA, cpu(64, 90)], ids=["metal", "cpu"])
 def test_by_the_catalog_it_takes_what_it_takes_by_its_header(
-    name: str, quantisation: str, described: str, room: Room
+    name: str, quantisation: str, described: str, room: HostResources
 ) -> None:
-    by_catalog = suit_of(*variant_of(name, quantisation), room, Engine())
-    by_header = suit(shape(described), room, Engine())
+    by_catalog = estimate_variant(*variant_of(name, quantisation), room, EngineConfig())
+    by_header = estimate(shape(described), room, EngineConfig())
     assert by_catalog.n_bytes == pytest.approx(by_header.n_bytes, rel=0.05)

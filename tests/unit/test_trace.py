@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.completion.trace import TOKEN_COUNTS, Path, Totals, Trace, of_cost
+from llmd.completion.trace import TOKEN_COUNTS, Totals, Trace, TracePath, trace_of
 from llmd.engine.messages import Cost
 
 COUNTS = st.integers(0, 2000)
@@ -19,7 +19,7 @@ COSTS = st.builds(
     ),
     *(COUNTS,) * 3,
 )
-TRACES = st.builds(of_cost, COSTS, st.sampled_from(get_args(Path)), st.floats(0, 1e4))
+TRACES = st.builds(trace_of, COSTS, st.sampled_from(get_args(TracePath)), st.floats(0, 1e4))
 
 
 def totals_of(traces: list[Trace]) -> Totals:
@@ -47,7 +47,7 @@ def test_counts_have_the_words_that_others_rely_on() -> None:
 
 def test_a_trace_is_its_cost_and_its_path() -> None:
     cost = Cost(n_prompt=5, n_cached=3, n_prefill=2, ttft_ms=7.5)
-    trace = of_cost(cost, "warm", 12.345, "eog")
+    trace = trace_of(cost, "warm", 12.345, "eog")
     assert (trace.path, trace.reason, trace.total_ms) == ("warm", "eog", 12.35)
     assert {**msgspec.structs.asdict(trace), **msgspec.structs.asdict(cost)} == (
         msgspec.structs.asdict(trace)
@@ -56,14 +56,14 @@ def test_a_trace_is_its_cost_and_its_path() -> None:
 
 def test_only_the_suppressed_are_counted_by_reason() -> None:
     reasons = ["secret", "secret", "scheme"]
-    traces = [of_cost(Cost(), "suppressed", 0.1, reason) for reason in reasons]
-    totals = totals_of([*traces, of_cost(Cost(), "warm", 9.0, "eog")])
+    traces = [trace_of(Cost(), "suppressed", 0.1, reason) for reason in reasons]
+    totals = totals_of([*traces, trace_of(Cost(), "warm", 9.0, "eog")])
     assert totals.suppressed() == {"secret": 2, "scheme": 1}
 
 
 @pytest.mark.parametrize(("path", "p50"), [("cold", 40.0), ("warm", 40.0), ("suppressed", 0.0)])
-def test_only_the_engines_answers_count_as_latency(path: Path, p50: float) -> None:
-    latency = totals_of([of_cost(Cost(ttft_ms=40.0), path, 40.0)]).latency()
+def test_only_the_engines_answers_count_as_latency(path: TracePath, p50: float) -> None:
+    latency = totals_of([trace_of(Cost(ttft_ms=40.0), path, 40.0)]).latency()
     assert latency["ttft_ms"] == latency["total_ms"] == {"p50": p50, "p95": p50}
 
 
@@ -72,12 +72,12 @@ def test_speed_is_tokens_over_the_engines_own_time() -> None:
         Cost(n_prefill=100, prefill_ms=200, n_decoded=10, decode_ms=100),
         Cost(n_prefill=0, prefill_ms=50, n_decoded=5, decode_ms=50),
     ]
-    totals = totals_of([of_cost(cost, "warm", 1.0) for cost in costs])
+    totals = totals_of([trace_of(cost, "warm", 1.0) for cost in costs])
     assert totals.speed() == {"prefill_tokens_per_s": 400.0, "decode_tokens_per_s": 100.0}
     assert totals_of([]).speed() == {"prefill_tokens_per_s": 0.0, "decode_tokens_per_s": 0.0}
 
 
 def test_quantiles_are_of_the_latest() -> None:
     n_old = Totals.KEPT_LATENCIES
-    traces = [of_cost(Cost(), "warm", ms) for ms in [9999.0] * n_old + [*range(1, n_old + 1)]]
+    traces = [trace_of(Cost(), "warm", ms) for ms in [9999.0] * n_old + [*range(1, n_old + 1)]]
     assert totals_of(traces).latency()["total_ms"] == {"p50": 257.0, "p95": 487.0}

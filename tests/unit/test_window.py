@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.context.window import MAX_TYPED_CHARS, Budget, Excerpt, anchored, choose, excerpt
+from llmd.context.window import (
+    MAX_TYPED_CHARS,
+    Budget,
+    Excerpt,
+    choose_window,
+    excerpt,
+    update_anchor,
+)
 from llmd.document import Document, LineRange, Position, Span, Text, open_document
 
 BUDGET = Budget(n_prefix=100, n_suffix=50)  # 300 and 150 characters
@@ -12,30 +19,32 @@ LINES = ["123456789\n"] * 200
 
 
 def test_typing_and_new_lines_move_neither_edge() -> None:
-    first = choose(None, LINES, Position(100, 3), BUDGET)
+    first = choose_window(None, LINES, Position(100, 3), BUDGET)
     window = first
     lines = list(LINES)
     for line in range(100, 110):
         lines.insert(line + 1, "x\n")
-        window = choose(window.moved(line, 1, 2), lines, Position(line + 1, 1), BUDGET)
+        window = choose_window(window.moved(line, 1, 2), lines, Position(line + 1, 1), BUDGET)
     assert window.first == first.first
     assert window.end == first.end + 10
 
 
 def test_a_side_that_outgrew_its_bound_is_laid_anew() -> None:
-    first = choose(None, LINES, Position(100, 0), BUDGET)
+    first = choose_window(None, LINES, Position(100, 0), BUDGET)
     assert (first.first, first.end) == (70, 116)
-    far = choose(first, LINES, Position(116, 0), BUDGET)
+    far = choose_window(first, LINES, Position(116, 0), BUDGET)
     assert (far.first, far.end) == (86, 132)
 
 
 def test_a_whole_small_document_is_the_window() -> None:
-    assert choose(None, ["a\n", "b\n", ""], Position(1, 0), BUDGET) == LineRange(0, 3)
+    assert choose_window(None, ["a\n", "b\n", ""], Position(1, 0), BUDGET) == LineRange(0, 3)
 
 
 @pytest.mark.parametrize("edge", [-1, 500])
 def test_an_edge_outside_the_document_is_laid_anew(edge: int) -> None:
-    assert choose(LineRange(edge, edge), LINES, Position(100, 0), BUDGET) == LineRange(70, 116)
+    assert choose_window(LineRange(edge, edge), LINES, Position(100, 0), BUDGET) == LineRange(
+        70, 116
+    )
 
 
 def test_the_next_line_is_the_first_that_holds_text() -> None:
@@ -50,7 +59,7 @@ def test_prefix_and_suffix_are_the_text_between_the_edges(
     lines = Text("".join(parts)).lines
     line = data.draw(st.integers(0, len(lines) - 1))
     cursor = Position(line, data.draw(st.integers(0, len(lines[line].rstrip("\n")))))
-    window = choose(None, lines, cursor, Budget(3, 2))
+    window = choose_window(None, lines, cursor, Budget(3, 2))
     place = excerpt(window, lines, cursor)
     assert place.prefix + place.suffix == "".join(lines[window.first : window.end])
 
@@ -67,16 +76,16 @@ def test_edits_leave_a_window_of_whole_lines_around_the_cursor(
     for start, end, text in edits:
         document.edit(start, end, text)
         cursor, lines = document.text.clamp(end), document.text.lines
-        document.window = choose(document.window, lines, cursor, Budget(3, 2))
+        document.window = choose_window(document.window, lines, cursor, Budget(3, 2))
         assert 0 <= document.window.first <= cursor.line < document.window.end <= len(lines)
 
 
 def test_edits_above_move_both_edges_and_edits_below_move_none() -> None:
     document = open_document("file:///a.py", "python", 1, "".join(LINES))
-    document.window = choose(None, LINES, Position(100, 0), BUDGET)
+    document.window = choose_window(None, LINES, Position(100, 0), BUDGET)
     document.edit(Position(150, 0), Position(160, 0), "")
     document.edit(Position(3, 0), Position(3, 0), "x\n" * 4)
-    window = choose(document.window, document.text.lines, Position(104, 0), BUDGET)
+    window = choose_window(document.window, document.text.lines, Position(104, 0), BUDGET)
     assert window == document.window == LineRange(74, 120)
 
 
@@ -100,7 +109,7 @@ TEXT = ["above\n", "def f():\n", "  a = 1\n", "  ret\n"]
 def test_what_stands_after_the_anchor_is_typed(anchor: Position | None, typed: str) -> None:
     cursor = Position(3, 4)
     previous = Span(anchor, max(anchor, cursor)) if anchor else None
-    span = anchored(previous, WINDOW, TEXT, cursor)
+    span = update_anchor(previous, WINDOW, TEXT, cursor)
     place = excerpt(WINDOW, TEXT, cursor, span)
     assert place.prefix.endswith(typed)
     assert place.n_typed == len(typed)
@@ -109,7 +118,7 @@ def test_what_stands_after_the_anchor_is_typed(anchor: Position | None, typed: s
 def test_an_anchor_too_far_away_is_the_line_s_start() -> None:
     lines, cursor = ["x" * 99 + "\n"] * 20, Position(19, 5)
     found = [
-        anchored(Span(Position(n, 0), cursor), LineRange(0, 20), lines, cursor).start.line
+        update_anchor(Span(Position(n, 0), cursor), LineRange(0, 20), lines, cursor).start.line
         for n in range(20)
     ]
     n_near = MAX_TYPED_CHARS // 100
@@ -118,8 +127,8 @@ def test_an_anchor_too_far_away_is_the_line_s_start() -> None:
 
 def typed_in(document: Document, cursor: Position) -> Excerpt:
     lines = document.text.lines
-    document.window = choose(document.window, lines, cursor, BUDGET)
-    document.typed = anchored(document.typed, document.window, lines, cursor)
+    document.window = choose_window(document.window, lines, cursor, BUDGET)
+    document.typed = update_anchor(document.typed, document.window, lines, cursor)
     return excerpt(document.window, lines, cursor, document.typed)
 
 
@@ -133,10 +142,10 @@ def test_closers_that_an_editor_adds_leave_the_model_s_suffix_as_it_was() -> Non
     document.edit(Position(1, 4), Position(1, 4), " {}")
     document.edit(Position(1, 6), Position(1, 6), "\n  \n")
     deep = typed_in(document, Position(2, 2))
-    assert (inside.suffix, inside.shown_suffix) == (")\nint b;\n", "\nint b;\n")
+    assert (inside.suffix, inside.prompt_suffix) == (")\nint b;\n", "\nint b;\n")
     assert deep.prefix.endswith("f(x) {\n  ")
     assert (deep.n_typed, deep.suffix[: deep.n_closers]) == (9, "\n}")
-    assert {before.shown_suffix, deep.shown_suffix} == {"\nint b;\n"}
+    assert {before.prompt_suffix, deep.prompt_suffix} == {"\nint b;\n"}
 
 
 def test_text_that_is_no_closer_sets_a_new_anchor() -> None:
@@ -144,7 +153,7 @@ def test_text_that_is_no_closer_sets_a_new_anchor() -> None:
     typed_in(document, Position(1, 0))
     document.edit(Position(1, 0), Position(1, 0), "f(x")
     place = typed_in(document, Position(1, 2))
-    assert (place.n_typed, place.n_closers, place.shown_suffix) == (2, 0, "x\nint b;\n")
+    assert (place.n_typed, place.n_closers, place.prompt_suffix) == (2, 0, "x\nint b;\n")
 
 
 def test_an_edit_in_the_window_sets_a_new_anchor_and_one_outside_moves_it() -> None:
@@ -174,6 +183,6 @@ def test_the_anchor_parts_the_text_and_loses_none_of_it(
         document.edit(start, end, text)
         place = typed_in(document, document.text.clamp(end))
         assert 0 <= place.n_typed <= len(place.prefix)
-        assert place.suffix.endswith(place.shown_suffix)
+        assert place.suffix.endswith(place.prompt_suffix)
     document.edit(Position(0, 0), Position(0, 0), typed)
     assert str(document.text).startswith(typed)

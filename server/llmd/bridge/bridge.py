@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from llmd import __version__
-from llmd.bridge.journal import Replay
+from llmd.bridge.journal import Journal
 from llmd.errors import LlmdError
 from llmd.transport.framing import FrameSplitter, FramingError, frame
 
@@ -73,7 +73,7 @@ class Bridge:
         self._daemon: socket.socket | None = None  # None: lost, and not found again yet
         self._unanswered: dict[int | str, None] = {}
         self._swallowed: int | str | None = None  # the reply that a replay's `initialize` gets
-        self._replay = Replay()
+        self._replay = Journal()
         self._has_begun = False  # a daemon was reached once
         self._editor_leaves = False
         self._editor_spoke = threading.Event()
@@ -132,7 +132,7 @@ class Bridge:
             self._editor_leaves = True
         with self._lock:
             if method is not None:
-                self._replay.note(body, method, id_, params)
+                self._replay.record(body, method, id_, params)
             is_sent = self._daemon is not None
             is_request = method is not None and id_ is not None
             if is_request and (is_sent or method == "initialize"):

@@ -32,7 +32,7 @@ def connect() -> socket.socket | None:
     Raises:
         DaemonError: there is one that takes no connection.
     """
-    for path in dict.fromkeys((str(paths.socket_path()), str(locked().get("socket", "")))):
+    for path in dict.fromkeys((str(paths.socket_path()), str(lock_contents().get("socket", "")))):
         if path and (peer := connect_to(path)):
             return peer
     return None
@@ -55,25 +55,25 @@ def _connect(peer: socket.socket, path: str) -> None:
     end_s = time.monotonic() + ANSWER_TIMEOUT_S
     while (code := peer.connect_ex(path)) == errno.EAGAIN:
         if time.monotonic() > end_s:
-            raise _silent(ANSWER_TIMEOUT_S)
+            raise _unresponsive(ANSWER_TIMEOUT_S)
         time.sleep(_RETRY_S)
     if code:
         raise OSError(code, os.strerror(code))
     peer.setblocking(True)
 
 
-def _silent(timeout_s: float) -> DaemonError:
+def _unresponsive(timeout_s: float) -> DaemonError:
     return DaemonError(
-        f"The daemon ({_lock_words()}) runs but does not answer within {timeout_s:.0f} s;"
+        f"The daemon ({_lock_text()}) runs but does not answer within {timeout_s:.0f} s;"
         " `llmd stop` ends it, or `kill -9` its pid"
     )
 
 
-def locked() -> dict[str, Any]:
+def lock_contents() -> dict[str, Any]:
     """What the lock says of the latest daemon: `pid` and `socket`; a shell with another
     XDG_RUNTIME_DIR finds the socket so."""
     try:
-        held = json.loads(_lock_words())
+        held = json.loads(_lock_text())
     except ValueError:
         return {}
     return held if isinstance(held, dict) else {}
@@ -82,11 +82,11 @@ def locked() -> dict[str, Any]:
 def mark_stopped() -> None:
     """Tells the bridges of a daemon that is about to be killed that nobody wants it back."""
     with contextlib.suppress(OSError):
-        paths.lock_path().write_text(json.dumps({**locked(), "stopped": True}))
+        paths.lock_path().write_text(json.dumps({**lock_contents(), "stopped": True}))
 
 
 def was_stopped() -> bool:
-    return locked().get("stopped") is True
+    return lock_contents().get("stopped") is True
 
 
 def is_running() -> bool:
@@ -129,7 +129,7 @@ def _start() -> socket.socket:
             time.sleep(_RETRY_S)
         if is_running():
             raise DaemonError(
-                f"A daemon runs ({_lock_words()}), but its socket is not there;"
+                f"A daemon runs ({_lock_text()}), but its socket is not there;"
                 " end that process and run `llmd start`"
             )
         words.seek(0)
@@ -146,14 +146,14 @@ def _spawn(words: IO[bytes]) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def _lock_words() -> str:
+def _lock_text() -> str:
     try:
         return paths.lock_path().read_text().strip()
     except OSError:
         return "unknown"
 
 
-class Control:
+class DaemonClient:
     """One connection for requests, one after the other."""
 
     def __init__(self, peer: socket.socket) -> None:
@@ -175,7 +175,7 @@ class Control:
             self._peer.sendall(frame(json.dumps(body).encode()))
             answer = self._answer()
         except TimeoutError:
-            raise _silent(timeout_s) from None
+            raise _unresponsive(timeout_s) from None
         except OSError as error:
             raise DaemonError(f"The daemon's connection broke: {error}") from None
         if "error" in answer:

@@ -20,7 +20,7 @@ class _Document:
     n_dropped: int = 0  # changes since the daemon's didOpen that `opened` holds already
 
 
-class Replay:
+class Journal:
     def __init__(self) -> None:
         self.initialize: bytes = b""
         self.initialize_id: int | str | None = None
@@ -28,7 +28,7 @@ class Replay:
         self._documents: dict[str, _Document] = {}
         self._n_opens = 0  # didOpens that the present daemon has had
 
-    def note(self, body: bytes, method: str, id_: int | str | None, params: Any) -> None:
+    def record(self, body: bytes, method: str, id_: int | str | None, params: Any) -> None:
         """Keeps what a later daemon must be told of this message from the editor."""
         if method == "initialize":
             self.initialize, self.initialize_id = body, id_

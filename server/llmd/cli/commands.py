@@ -33,7 +33,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def start(_: argparse.Namespace) -> None:
     """A daemon that runs but does not answer is no success."""
-    found = daemon_client.Control(daemon_client.ensure_daemon()).request("llmd/status", {})
+    found = daemon_client.DaemonClient(daemon_client.ensure_daemon()).request("llmd/status", {})
     if found["state"] == "failed":
         print(f"llmd: The daemon runs without a model: {found['reason']}", file=sys.stderr)
 
@@ -48,7 +48,7 @@ def restart(args: argparse.Namespace) -> None:
 
         load_settings()  # a config that stops the start must not end the daemon that runs
         _stop_daemon(is_restart=True)
-        daemon = daemon_client.Control(daemon_client.ensure_daemon())
+        daemon = daemon_client.DaemonClient(daemon_client.ensure_daemon())
     else:
         daemon = _daemon()
         daemon.request("llmd/restart", {})
@@ -93,7 +93,7 @@ def complete(args: argparse.Namespace) -> None:
     from llmd.cli.location import place_params
 
     params = place_params(args.place, _max_file_bytes())
-    daemon = daemon_client.Control(daemon_client.ensure_daemon())
+    daemon = daemon_client.DaemonClient(daemon_client.ensure_daemon())
     answer = daemon.request("llmd/complete", params, timeout_s=60)
     print(json.dumps(answer) if args.json else answer["text"])
     if answer["trace"]["path"] in ("failed", "suppressed", "late") and not args.json:
@@ -149,7 +149,7 @@ def config(args: argparse.Namespace) -> None:
         model_commands.config_from_flags(args.line, is_written=args.write)
         return
     if peer := daemon_client.connect():
-        found = daemon_client.Control(peer).request("llmd/config", {})
+        found = daemon_client.DaemonClient(peer).request("llmd/config", {})
     else:
         from llmd.config.load import as_object, load_settings
 
@@ -219,15 +219,15 @@ def demo(_: argparse.Namespace) -> int:
     return run()
 
 
-def _daemon() -> daemon_client.Control:
+def _daemon() -> daemon_client.DaemonClient:
     if peer := daemon_client.connect():
-        return daemon_client.Control(peer)
+        return daemon_client.DaemonClient(peer)
     raise DaemonError("No daemon runs; `llmd start` starts one")
 
 
 def _stop_daemon(is_restart: bool) -> None:
     """Returns when it has gone. One that does not answer is killed."""
-    pid = daemon_client.locked().get("pid")
+    pid = daemon_client.lock_contents().get("pid")
     try:
         _daemon().request("llmd/stop", {"restart": is_restart})
     except DaemonError:
@@ -236,7 +236,7 @@ def _stop_daemon(is_restart: bool) -> None:
         _kill(pid, is_restart)
     end_s = time.monotonic() + STOP_TIMEOUT_S
     # A bridge may start the next one at once: then the lock is held again, by another pid.
-    while daemon_client.is_running() and daemon_client.locked().get("pid") == pid:
+    while daemon_client.is_running() and daemon_client.lock_contents().get("pid") == pid:
         if time.monotonic() > end_s:
             raise DaemonError(f"The daemon, pid {pid}, does not stop; `kill -9 {pid}` ends it")
         time.sleep(POLL_S)
@@ -250,7 +250,7 @@ def _kill(pid: int, is_restart: bool) -> None:
     print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)
 
 
-def _wait_for_model(daemon: daemon_client.Control) -> str:
+def _wait_for_model(daemon: daemon_client.DaemonClient) -> str:
     """Returns one line about the model that is loaded now.
 
     Raises:

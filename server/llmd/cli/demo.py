@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from llmd.bridge.daemon_client import Control
+from llmd.bridge.daemon_client import DaemonClient
 from llmd.cli import progress
 from llmd.cli.status_text import status_text
 from llmd.cli.temporary_daemon import own_daemon
@@ -43,7 +43,7 @@ def run() -> int:
     return 0
 
 
-def _show(control: Control, title: str, before: str, after: str) -> str:
+def _show(control: DaemonClient, title: str, before: str, after: str) -> str:
     lines = before.split("\n")
     place = {"line": len(lines) - 1, "col": len(lines[-1])}
     document = {"uri": "file:///sample/settings.py", "languageId": "python", "text": before + after}

@@ -16,7 +16,7 @@ from llmd.config import Config
 from llmd.errors import BadInput, DaemonError, ModelError, printable
 from llmd.models import resolve
 from llmd.models.catalog import catalog
-from llmd.models.recommend import Room
+from llmd.models.recommend import HostResources
 from llmd.models.references import HUB_PREFIX
 
 WAIT_S = 0.1
@@ -55,7 +55,7 @@ def use(args: argparse.Namespace) -> None:
     before = text_of(config)
     set_key(config, "model", value)
     changed = text_of(config)
-    daemon = daemon_client.Control(daemon_client.ensure_daemon())
+    daemon = daemon_client.DaemonClient(daemon_client.ensure_daemon())
     daemon.request("llmd/use", {})
     found = when_loaded(daemon)
     if problem := found["config"]["problem"]:
@@ -101,9 +101,9 @@ def _usable(name: str) -> str:
     """
     from llmd.models.gguf.header import check_model
 
-    resolve.what_to_pull(name)  # of a name that stands for nothing it says more
+    resolve.pull_source(name)  # of a name that stands for nothing it says more
     try:
-        path = resolve.model_laid(name).path
+        path = resolve.resolve_model(name).path
         check_model(path)
     except ModelError as error:  # here it is what the user typed
         raise BadInput(str(error)) from None
@@ -111,7 +111,7 @@ def _usable(name: str) -> str:
     return name if is_name else str(path.absolute())
 
 
-def when_loaded(daemon: daemon_client.Control) -> dict[str, Any]:
+def when_loaded(daemon: daemon_client.DaemonClient) -> dict[str, Any]:
     """The status once nothing is being loaded any more."""
     while True:
         found: dict[str, Any] = daemon.request("llmd/status", {})
@@ -120,7 +120,7 @@ def when_loaded(daemon: daemon_client.Control) -> dict[str, Any]:
         time.sleep(WAIT_S)
 
 
-def _check_in_force(daemon: daemon_client.Control, value: str) -> None:
+def _check_in_force(daemon: daemon_client.DaemonClient, value: str) -> None:
     """
     Raises:
         BadInput: the daemon takes its model from elsewhere than the file.
@@ -137,15 +137,15 @@ def _check_in_force(daemon: daemon_client.Control, value: str) -> None:
 def _chosen(is_agreed: bool) -> str:
     """What is best for this machine, once the user agrees."""
     from llmd.cli.models_text import proposal
-    from llmd.models.installed import line_of
-    from llmd.models.recommend import proposed
+    from llmd.models.installed import row_of
+    from llmd.models.recommend import best_model
 
     room, config = _room(), _config()
-    best = proposed([*catalog().values()], room, config.engine)
+    best = best_model([*catalog().values()], room, config.engine)
     if best is None:
         name, said = resolve.BUILTIN, "the built-in model, since no larger one is fast enough here"
     else:
-        line = line_of(*best[:2], room, config.engine)
+        line = row_of(*best[:2], room, config.engine)
         name, said = line.name, f"{proposal(line)}: {best[2]}"
     print(f"For this machine: {said}", file=sys.stderr)
     if is_agreed:
@@ -157,19 +157,19 @@ def _chosen(is_agreed: bool) -> str:
 
 def _table(name: str, as_json: bool) -> str:
     from llmd.cli import models_text
-    from llmd.models.installed import entry_named, here, line_of, to_pull
-    from llmd.models.recommend import advised
+    from llmd.models.installed import entry_named, installed_rows, pullable_rows, row_of
+    from llmd.models.recommend import best_quantisation
 
     entry = entry_named(name) if name else None
     room, config = _room(), _config()
     if entry:
-        best, why = advised(entry, room, config.engine)
-        lines = [line_of(entry, variant, room, config.engine) for variant in entry.variants]
-        taken = line_of(entry, best, room, config.engine, why)
+        best, why = best_quantisation(entry, room, config.engine)
+        lines = [row_of(entry, variant, room, config.engine) for variant in entry.variants]
+        taken = row_of(entry, best, room, config.engine, why)
         if as_json:
             return json.dumps([models_text.as_object(line) for line in lines])
         return models_text.of_one(lines, taken)
-    local, remote = here(room, config.engine), to_pull(room, config.engine)
+    local, remote = installed_rows(room, config.engine), pullable_rows(room, config.engine)
     if as_json:
         return json.dumps([models_text.as_object(line) for line in (*local, *remote)])
     return models_text.overview(local, remote, config.model)
@@ -194,10 +194,10 @@ def _remove(names: list[str]) -> int:
 
 def _verify(names: list[str]) -> int:
     """Fails where one is not what was pulled."""
-    from llmd.models.installed import held
-    from llmd.models.maintenance import one, verify
+    from llmd.models.installed import installed_models
+    from llmd.models.maintenance import installed_model, verify
 
-    wrong, found = 0, [one(name) for name in names] or held()
+    wrong, found = 0, [installed_model(name) for name in names] or installed_models()
     if not found:
         print("There is no model on this machine", file=sys.stderr)
     for each in found:
@@ -209,11 +209,11 @@ def _verify(names: list[str]) -> int:
     return 1 if wrong else 0
 
 
-def _room() -> Room:
-    from llmd.models.bandwidth import room_here
-    from llmd.worker.loader import described  # takes as long to import as all else here
+def _room() -> HostResources:
+    from llmd.models.bandwidth import host_resources
+    from llmd.worker.loader import describe_machine  # takes as long to import as all else here
 
-    return room_here(described())
+    return host_resources(describe_machine())
 
 
 def _config() -> Config:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from llmd.errors import printable
-from llmd.models.installed import Line
-from llmd.models.recommend import Suit
+from llmd.models.installed import ModelRow
+from llmd.models.recommend import FitEstimate
 
 _HEAD = ("name", "quant", "size", "fits", "memory", "tokens/s", "family", "licence")
 _RULE = (
@@ -17,7 +17,7 @@ _RULE = (
 )
 
 
-def overview(here: Sequence[Line], to_pull: Sequence[Line], in_use: str) -> str:
+def overview(here: Sequence[ModelRow], to_pull: Sequence[ModelRow], in_use: str) -> str:
     blocks = []
     if here:
         rows = [_cells(line, in_use) for line in here]
@@ -28,13 +28,13 @@ def overview(here: Sequence[Line], to_pull: Sequence[Line], in_use: str) -> str:
     return "\n\n".join(blocks)
 
 
-def of_one(lines: Sequence[Line], advised: Line) -> str:
+def of_one(lines: Sequence[ModelRow], advised: ModelRow) -> str:
     rows = [_cells(line, advised.name) for line in lines]
     take = f"Take {advised.quantisation}: {advised.why}."
     return f"{advised.use}\n\n{columns([_HEAD, *rows])}\n\n{take}"
 
 
-def as_object(line: Line) -> dict[str, Any]:
+def as_object(line: ModelRow) -> dict[str, Any]:
     """docs/PROTOCOL.md has its keys."""
     found = asdict(line)
     found["size_bytes"] = found.pop("n_bytes")
@@ -44,7 +44,7 @@ def as_object(line: Line) -> dict[str, Any]:
     return found
 
 
-def proposal(line: Line) -> str:
+def proposal(line: ModelRow) -> str:
     """One question's worth of facts."""
     speed = f", about {line.suit.tokens_per_s:.0f} tokens/s" if line.suit else ""
     return f"{line.name} ({line.quantisation}, {_size(line)}, licence {line.licence}{speed})"
@@ -59,7 +59,7 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     )  # fmt: skip
 
 
-def _cells(line: Line, marked: str) -> tuple[str, ...]:
+def _cells(line: ModelRow, marked: str) -> tuple[str, ...]:
     name = f"{'*' if line.name == marked else ' '} {line.name}"
     suit = line.suit
     if line.problem or suit is None:
@@ -70,13 +70,13 @@ def _cells(line: Line, marked: str) -> tuple[str, ...]:
     return name, line.quantisation, _size(line), fits, memory, _speed(line), line.family, licence
 
 
-def _size(line: Line) -> str:
+def _size(line: ModelRow) -> str:
     if line.n_bytes < 1e9:
         return f"{'' if line.is_exact else '~'}{line.n_bytes / 1e6:.0f} MB"
     return f"{'' if line.is_exact else '~'}{line.n_bytes / 1e9:.1f} GB"
 
 
-def _fits(suit: Suit) -> str:
+def _fits(suit: FitEstimate) -> str:
     if not suit.fits:
         return "no"
     if suit.n_gpu_layers and suit.n_gpu_layers < suit.n_layers:
@@ -84,12 +84,12 @@ def _fits(suit: Suit) -> str:
     return f"yes, {suit.n_ctx} ctx"
 
 
-def _speed(line: Line) -> str:
+def _speed(line: ModelRow) -> str:
     if line.measured_tokens_per_s:
         return f"{line.measured_tokens_per_s:.0f} measured"
     return f"~{line.suit.tokens_per_s:.0f}" if line.suit and line.suit.tokens_per_s else ""
 
 
-def _problems(lines: Sequence[Line]) -> str:
+def _problems(lines: Sequence[ModelRow]) -> str:
     said = [f"\n{line.name}: {line.problem}" for line in lines if line.problem]
     return "".join(map(printable, said))

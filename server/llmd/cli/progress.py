@@ -37,7 +37,7 @@ def pull_with_progress(name: str = resolve.BUILTIN) -> Path:
         BadInput: `name` is nothing that can be pulled.
         ModelError: it cannot be had.
     """
-    source = resolve.what_to_pull(name)
+    source = resolve.pull_source(name)
     if source is None:
         return _pull_builtin()
     if isinstance(source, Path):

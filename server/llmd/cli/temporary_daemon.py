@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmd.bridge.daemon_client import Control, connect_to
+from llmd.bridge.daemon_client import DaemonClient, connect_to
 from llmd.errors import DaemonError
 from llmd.signals import sigterm_unwinds
 
@@ -26,7 +26,7 @@ class OwnDaemon:
     """`env` is the environment in which every command finds it."""
 
     env: Mapping[str, str]
-    control: Control
+    control: DaemonClient
 
 
 @contextmanager
@@ -55,13 +55,13 @@ def own_daemon(flags: Sequence[str] = (), has_users_config: bool = True) -> Iter
                 server.wait()
 
 
-def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> Control:
+def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> DaemonClient:
     end_s = time.monotonic() + LOAD_TIMEOUT_S
-    control: Control | None = None
+    control: DaemonClient | None = None
     found: dict[str, Any] = {"state": "starting", "reason": ""}
     while time.monotonic() < end_s and server.poll() is None and found["state"] != "failed":
         if not control and (peer := connect_to(str(folder / "run" / "daemon.sock"))):
-            control = Control(peer)
+            control = DaemonClient(peer)
         if control:
             found = control.request("llmd/status", {})
             if found["state"] == "ready":

@@ -5,45 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llmd.config import Config
-from llmd.context.request import Place
-from llmd.engine.client import EngineService
+from llmd.context.request import CompletionRequest
+from llmd.engine.client import EngineClient
 from llmd.engine.messages import Loaded
 from llmd.engine.requests import Job
 from llmd.postprocess.stop import rule_for
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import by_name, typed_of
 
-AHEAD_DEADLINE_MS = 60_000  # nobody waits for it
+BACKGROUND_DEADLINE_MS = 60_000  # nobody waits for it
 
 
-class Asker:
+class EngineRequests:
     """`config` may be set anew at any time; the next request follows it. `without`: rules of
     `postprocess.rules`, for `eval`."""
 
-    def __init__(self, config: Config, engine: EngineService) -> None:
+    def __init__(self, config: Config, engine: EngineClient) -> None:
         self.config = config
-        self.without: frozenset[str] = frozenset()
+        self.disabled_rules: frozenset[str] = frozenset()
         self._engine = engine
 
-    def ask(
+    def submit(
         self,
-        place: Place,
+        place: CompletionRequest,
         hear: Callable[[str], None] | None = None,
         *,
         background: bool = False,
         is_prefill: bool = False,
     ) -> Job:
         limits, fim = self.config.completion, self.config.fim
-        deadline_ms = AHEAD_DEADLINE_MS if background else place.deadline_ms
+        deadline_ms = BACKGROUND_DEADLINE_MS if background else place.deadline_ms
         n_most = limits.max_tokens, limits.max_lines
-        rule = rule_for(place.excerpt, *n_most, deadline_ms, self.without)
+        rule = rule_for(place.excerpt, *n_most, deadline_ms, self.disabled_rules)
 
         def pieces(model: Loaded) -> tuple[Piece, ...]:
             family = by_name(model.family)
             typed = typed_of(family, model.order, fim.typed)
             return build(family, model.order, place.excerpt, place.file_name, typed, fim.heal)
 
-        return self._engine.infer(
+        return self._engine.add_request(
             pieces,
             rule,
             self.config.sampling,
@@ -54,7 +54,7 @@ class Asker:
             alternative=place.alternative,
         )
 
-    def bears_far_anchor(self) -> bool | None:
+    def allows_distant_anchor(self) -> bool | None:
         """Whether text of several lines may stand behind the anchor; None: the anchor is not in
         the prompt, or no model is loaded."""
         model = self._engine.info

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
-from llmd.completion.results import rest_of
-from llmd.context.request import Place
+from llmd.completion.results import remaining_text
+from llmd.context.request import CompletionRequest
 from llmd.engine.messages import Done
 from llmd.engine.requests import Job
 
@@ -49,7 +49,7 @@ CANCEL_PAUSE_S = 0.004
 class Generation:
     """`place` is where it was asked for, `text` what it said so far, trimmed."""
 
-    def __init__(self, place: Place, asker: Ticket, show: Show | None) -> None:
+    def __init__(self, place: CompletionRequest, asker: Ticket, show: Show | None) -> None:
         self.place = place
         self.asker: Ticket | None = asker
         self.show = show
@@ -61,7 +61,7 @@ class Generation:
         if self.show:
             self.show(text)
 
-    def serves(self, place: Place) -> bool:
+    def serves(self, place: CompletionRequest) -> bool:
         """Whether what it says goes on from what stands there. An alternative is one place's."""
         if self.place.alternative or place.alternative:
             return False
@@ -69,11 +69,11 @@ class Generation:
         is_going = not self.job.answered.done()
         return is_going and may_wait and self.rest(self.text, place) is not None
 
-    def rest(self, text: str, place: Place) -> str | None:
+    def rest(self, text: str, place: CompletionRequest) -> str | None:
         asked = self.place.excerpt
-        return rest_of(text, asked.prefix, asked.shown_suffix, place.excerpt)
+        return remaining_text(text, asked.prefix, asked.prompt_suffix, place.excerpt)
 
-    def serve(self, place: Place, asker: Ticket, show: Show | None) -> None:
+    def serve(self, place: CompletionRequest, asker: Ticket, show: Show | None) -> None:
         """From now on it is the answer to that request."""
         self.asker = asker
 
@@ -84,14 +84,14 @@ class Generation:
         self.show = show_rest
         show_rest(self.text)
 
-    def make_way(self, place: Place) -> None:
+    def make_way(self, place: CompletionRequest) -> None:
         """Another request takes its place. A prefill may finish its batch where the two prompts
         begin alike, also where who asked takes his leave."""
         self.asker = None
         mine, theirs = self.place.excerpt, place.excerpt
         n_before = len(mine.prefix) - mine.n_typed
         is_alike = (
-            mine.shown_suffix == theirs.shown_suffix
+            mine.prompt_suffix == theirs.prompt_suffix
             and mine.prefix[:n_before] == theirs.prefix[: len(theirs.prefix) - theirs.n_typed]
         )
         self.job.cancel(gently=is_alike and not self.text)

@@ -11,27 +11,27 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from llmd.completion.engine_request import Asker
+from llmd.completion.engine_request import EngineRequests
 from llmd.completion.inflight import Generation, LatestWins, Show, Ticket
-from llmd.completion.prefetch import Ahead, Spot
-from llmd.completion.results import Answers, since_ms
-from llmd.completion.trace import of_cost
+from llmd.completion.prefetch import CursorSnapshot, Prefetcher
+from llmd.completion.results import Results, since_ms
+from llmd.completion.trace import trace_of
 from llmd.completion.types import Answer
 from llmd.config import Config
-from llmd.context.request import Place, Refuse, Selected, look
+from llmd.context.request import CompletionRequest, Selected, WorkspaceCheck, build_request
 from llmd.document import Document, Position
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from llmd.engine.messages import Cost, Done
 
 
-class Completer:
+class CompletionPipeline:
     """`debounce_ms` may be set anew at any time; the next request follows it."""
 
-    def __init__(self, config: Config, engine: EngineService, refuse: Refuse) -> None:
+    def __init__(self, config: Config, engine: EngineClient, refuse: WorkspaceCheck) -> None:
         self.debounce_ms = config.completion.debounce_ms
-        self.answers = Answers(config)
-        self._asker = Asker(config, engine)
-        self.ahead = Ahead(self._asker, self.answers, self._look)
+        self.results = Results(config)
+        self._engine_requests = EngineRequests(config, engine)
+        self.prefetcher = Prefetcher(self._engine_requests, self.results, self._build_request)
         self._config = config
         self._engine = engine
         self._refuse = refuse
@@ -40,12 +40,12 @@ class Completer:
 
     def configure(self, config: Config) -> None:
         """The next request follows it. What was said under the old one is not said again."""
-        self._config = self._asker.config = self.answers.config = config
-        self.answers.forget()
+        self._config = self._engine_requests.config = self.results.config = config
+        self.results.forget()
 
-    def leave_out(self, rules: frozenset[str]) -> None:
+    def disable_rules(self, rules: frozenset[str]) -> None:
         """Names of `postprocess.rules`, for `eval`."""
-        self._asker.without = self.answers.without = rules
+        self._engine_requests.disabled_rules = self.results.disabled_rules = rules
 
     def complete(
         self,
@@ -61,82 +61,90 @@ class Completer:
 
         Cancelling the coroutine's task cancels the engine.
         """
-        self.ahead.stand_down()
-        place = look(
+        self.prefetcher.cancel_pending()
+        place = build_request(
             document, cursor, self._config, self._refuse, invoked=invoked, selected=selected
         )
         place = replace(place, alternative=alternative)
         ticket, going = self._latest.take(document.number), self._going.get(document.number)
         limits = self._config.completion
         # With a floor nothing is shown before the end, and the first asker's end decides.
-        may_share = limits.recall and limits.min_logprob == "off" and not place.refusal
+        may_share = limits.recall and limits.min_logprob == "off" and not place.skip_reason
         if going and not (may_share and going.serves(place)):
             going.make_way(place)
             going = None
         if going:
             going.serve(place, ticket, on_partial)
             return self._share(going, ticket, place)
-        return self._answer(ticket, place, on_partial, Spot(document, cursor))
+        return self._answer(ticket, place, on_partial, CursorSnapshot(document, cursor))
 
-    def rest(self, document: Document, cursor: Position) -> None:
+    def cursor_idle(self, document: Document, cursor: Position) -> None:
         """The cursor has come to rest there: its prompt is evaluated before the first key."""
         if document.number not in self._going:
-            self.ahead.rest(Spot(document, cursor))
+            self.prefetcher.on_cursor_idle(CursorSnapshot(document, cursor))
 
-    def forget(self, document: Document) -> None:
+    def document_closed(self, document: Document) -> None:
         """It was closed."""
-        self.answers.forget(document.number)
+        self.results.forget(document.number)
         self._engine.forget(document.slot)
 
-    def _look(self, document: Document, cursor: Position) -> Place:
-        return look(document, cursor, self._config, self._refuse)
+    def _build_request(self, document: Document, cursor: Position) -> CompletionRequest:
+        return build_request(document, cursor, self._config, self._refuse)
 
     async def _answer(
-        self, ticket: Ticket, place: Place, on_partial: Show | None, spot: Spot
+        self,
+        ticket: Ticket,
+        place: CompletionRequest,
+        on_partial: Show | None,
+        spot: CursorSnapshot,
     ) -> Answer:
-        if place.refusal:
-            return self.answers.record(place, "", Cost(), "suppressed", place.refusal)
+        if place.skip_reason:
+            return self.results.record(place, "", Cost(), "suppressed", place.skip_reason)
         is_new = place.invoked or place.alternative  # who asks by hand wants the model
-        if not is_new and (answer := self.answers.said_before(place)):
+        if not is_new and (answer := self.results.from_cache(place)):
             return answer
         if self.debounce_ms and not place.invoked:
             await asyncio.sleep(self.debounce_ms / 1e3)
         if ticket.is_superseded:
-            return self.answers.record(place, "", Cost(), "superseded")
+            return self.results.record(place, "", Cost(), "superseded")
         going = self._start(place, ticket, on_partial)
         done = await self._wait(going, ticket, place)
         if done is None:
-            self.answers.count_when_finished(going.job, place)
-            return Answer("", of_cost(Cost(), "superseded", since_ms(place.arrived_s)))
-        answer = self.answers.of(place, done)
-        self.ahead.follow(place, answer, spot)
+            self.results.record_when_finished(going.job, place)
+            return Answer("", trace_of(Cost(), "superseded", since_ms(place.arrived_s)))
+        answer = self.results.finish(place, done)
+        self.prefetcher.on_completion(place, answer, spot)
         return answer
 
-    async def _share(self, going: Generation, ticket: Ticket, place: Place) -> Answer:
+    async def _share(self, going: Generation, ticket: Ticket, place: CompletionRequest) -> Answer:
         """The running generation began with what was typed. Its cost is the first asker's."""
         done = await self._wait(going, ticket, place)
         if done is None:
-            return self.answers.record(place, "", Cost(), "superseded")
-        whole = self.answers.shared(going.place, done)
-        return self.answers.record(place, going.rest(whole, place) or "", Cost(), "reused")
+            return self.results.record(place, "", Cost(), "superseded")
+        whole = self.results.finish_shared(going.place, done)
+        return self.results.record(place, going.rest(whole, place) or "", Cost(), "reused")
 
-    async def _wait(self, going: Generation, ticket: Ticket, place: Place) -> Done | None:
+    async def _wait(
+        self, going: Generation, ticket: Ticket, place: CompletionRequest
+    ) -> Done | None:
         try:
             return await going.wait(ticket)
         except asyncio.CancelledError:
             going.leave(ticket)
             if going.place is place:
-                self.answers.count_when_finished(going.job, place, "cancelled")
+                self.results.record_when_finished(going.job, place, "cancelled")
             else:
-                self.answers.record(place, "", Cost(), "superseded", "cancelled")
+                self.results.record(place, "", Cost(), "superseded", "cancelled")
             raise
 
-    def _start(self, place: Place, ticket: Ticket, on_partial: Show | None) -> Generation:
+    def _start(
+        self, place: CompletionRequest, ticket: Ticket, on_partial: Show | None
+    ) -> Generation:
         if self._config.completion.min_logprob != "off":  # what may yet be suppressed is not shown
             on_partial = None
         going = self._going[place.document] = Generation(place, ticket, on_partial)
-        going.job = self._asker.ask(
-            place, lambda text: going.hear(self.answers.trimmed(text, place))
+        going.job = self._engine_requests.submit(
+            place, lambda text: going.hear(self.results.trimmed(text, place))
         )
         going.job.finished.add_done_callback(lambda _: self._end(going))
         return going

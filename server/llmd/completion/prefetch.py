@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llmd.completion.engine_request import Asker
-from llmd.completion.results import Answers
-from llmd.completion.trace import Path, Totals, of_cost
+from llmd.completion.engine_request import EngineRequests
+from llmd.completion.results import Results
+from llmd.completion.trace import Totals, TracePath, trace_of
 from llmd.completion.types import Answer
-from llmd.context.request import Place
+from llmd.context.request import CompletionRequest
 from llmd.context.window import MAX_TYPED_CHARS
 from llmd.document import Document, Position
 from llmd.engine.messages import Done
@@ -22,7 +22,7 @@ PAUSE_S = 0.1
 MAX_IDLE_TYPED_CHARS = MAX_TYPED_CHARS // 2
 
 
-class Spot:
+class CursorSnapshot:
     """A place of a document that may have changed since."""
 
     def __init__(self, document: Document, cursor: Position) -> None:
@@ -34,76 +34,79 @@ class Spot:
         return self.document.version == self._version
 
 
-class Ahead:
+class Prefetcher:
     """`is_allowed` may be set at any time. `totals` counts the work."""
 
     def __init__(
-        self, asker: Asker, answers: Answers, look: Callable[[Document, Position], Place]
+        self,
+        asker: EngineRequests,
+        answers: Results,
+        look: Callable[[Document, Position], CompletionRequest],
     ) -> None:
         self.is_allowed = True
         self.totals = Totals()
-        self._asker = asker
-        self._answers = answers
-        self._look = look
+        self._engine_requests = asker
+        self._results = answers
+        self._build_request = look
         self._timer: asyncio.TimerHandle | None = None
 
-    def rest(self, spot: Spot) -> None:
+    def on_cursor_idle(self, spot: CursorSnapshot) -> None:
         """The cursor has come to rest there."""
         if self.is_allowed:
-            self._prefill(self._look(spot.document, spot.cursor))
+            self._prefill(self._build_request(spot.document, spot.cursor))
 
-    def follow(self, place: Place, answer: Answer, spot: Spot) -> None:
+    def on_completion(self, place: CompletionRequest, answer: Answer, spot: CursorSnapshot) -> None:
         """What may be asked after that answer."""
         if answer.trace.path == "late":
             self._prefill(place)
-        elif answer.text and self._answers.config.completion.recall:
-            self._soon(lambda: self._prefetch(place.accepted(answer.text), spot))
+        elif answer.text and self._results.config.completion.recall:
+            self._schedule(lambda: self._prefetch(place.after_accepting(answer.text), spot))
         else:
-            self._soon(lambda: self._anchor_anew(spot))
+            self._schedule(lambda: self._reanchor(spot))
 
-    def stand_down(self) -> None:
+    def cancel_pending(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
-    def _soon(self, work: Callable[[], None]) -> None:
+    def _schedule(self, work: Callable[[], None]) -> None:
         """Unless somebody asks before."""
-        self.stand_down()
+        self.cancel_pending()
         if self.is_allowed:
             self._timer = asyncio.get_running_loop().call_later(PAUSE_S, work)
 
-    def _prefill(self, place: Place) -> None:
-        if self.is_allowed and not place.refusal:
-            self._count(self._asker.ask(place, background=True, is_prefill=True))
+    def _prefill(self, place: CompletionRequest) -> None:
+        if self.is_allowed and not place.skip_reason:
+            self._count(self._engine_requests.submit(place, background=True, is_prefill=True))
 
-    def _prefetch(self, place: Place, spot: Spot) -> None:
+    def _prefetch(self, place: CompletionRequest, spot: CursorSnapshot) -> None:
         """What follows an acceptance."""
-        job = self._asker.ask(place, background=True)
+        job = self._engine_requests.submit(place, background=True)
         self._count(job)
 
         def keep(finished: asyncio.Future[Done]) -> None:
             done = finished.result()
-            self._answers.keep_ahead(place, done)
+            self._results.store_prefetched(place, done)
             if done.reason != "cancelled":
-                self._soon(lambda: self._anchor_anew(spot))
+                self._schedule(lambda: self._reanchor(spot))
 
         job.finished.add_done_callback(keep)
 
-    def _anchor_anew(self, spot: Spot) -> None:
-        bears_lines = self._asker.bears_far_anchor()
+    def _reanchor(self, spot: CursorSnapshot) -> None:
+        bears_lines = self._engine_requests.allows_distant_anchor()
         if bears_lines is None or not spot.is_current():
             return
         document, typed = spot.document, spot.document.typed
-        is_far = self._look(document, spot.cursor).excerpt.n_typed > MAX_IDLE_TYPED_CHARS
+        is_far = self._build_request(document, spot.cursor).excerpt.n_typed > MAX_IDLE_TYPED_CHARS
         has_lines = typed is not None and typed.start.line < spot.cursor.line
         if is_far or (has_lines and not bears_lines):
             document.typed = None
-            self._prefill(self._look(document, spot.cursor))
+            self._prefill(self._build_request(document, spot.cursor))
 
     def _count(self, job: Job) -> None:
         job.finished.add_done_callback(self._add)
 
     def _add(self, finished: asyncio.Future[Done]) -> None:
         done = finished.result()
-        path: Path = "superseded" if done.reason in ("cancelled", "failed") else "prefetched"
-        self.totals.add(of_cost(done.cost, path, 0.0))
+        path: TracePath = "superseded" if done.reason in ("cancelled", "failed") else "prefetched"
+        self.totals.add(trace_of(done.cost, path, 0.0))

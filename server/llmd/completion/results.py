@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 from llmd.completion.trace import (
     WARM_MIN_CACHED,
-    Journal,
-    Path,
-    Stages,
+    RequestHistory,
+    RequestStages,
     Totals,
     Trace,
-    Window,
-    of_cost,
+    TracePath,
+    WindowLines,
+    trace_of,
 )
 from llmd.completion.types import Answer
 from llmd.config import Config
-from llmd.context.request import Place
+from llmd.context.request import CompletionRequest
 from llmd.context.window import Excerpt
 from llmd.engine.messages import Cost, Done
 from llmd.engine.requests import Job
@@ -30,7 +30,7 @@ MAX_DOCUMENTS, MAX_ANSWERS = 32, 16
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CachedSuggestion:
     """`text` as it was shown where `prefix` and `suffix` stood around the cursor; the suffix is
     the model's, without the closers that an editor adds. `is_ahead`: nobody had asked.
     `is_other`: an alternative, which only goes on where some of it has been typed."""
@@ -38,100 +38,100 @@ class Said:
     prefix: str
     suffix: str
     text: str
-    is_ahead: bool = False
-    is_other: bool = False
+    is_prefetched: bool = False
+    is_alternative: bool = False
 
-    def rest(self, excerpt: Excerpt) -> str | None:
+    def remaining(self, excerpt: Excerpt) -> str | None:
         """What is still to be shown of it here; None: it says nothing about this place."""
-        if self.is_other and len(excerpt.prefix) == len(self.prefix):
+        if self.is_alternative and len(excerpt.prefix) == len(self.prefix):
             return None
-        return rest_of(self.text, self.prefix, self.suffix, excerpt)
+        return remaining_text(self.text, self.prefix, self.suffix, excerpt)
 
 
-def rest_of(text: str, prefix: str, suffix: str, excerpt: Excerpt) -> str | None:
+def remaining_text(text: str, prefix: str, suffix: str, excerpt: Excerpt) -> str | None:
     """What is left of `text` after what has been typed since; None where that is something else,
     or all of it."""
     n_typed = len(excerpt.prefix) - len(prefix)
-    if n_typed < 0 or excerpt.shown_suffix != suffix or not excerpt.prefix.startswith(prefix):
+    if n_typed < 0 or excerpt.prompt_suffix != suffix or not excerpt.prefix.startswith(prefix):
         return None
     is_said = text.startswith(excerpt.prefix[len(prefix) :])
     return text[n_typed:] if is_said and (n_typed < len(text) or not n_typed) else None
 
 
-class Recall:
+class SuggestionCache:
     """The latest answers of the latest documents. Owned by the event loop."""
 
     def __init__(self) -> None:
-        self._said: OrderedDict[int, deque[Said]] = OrderedDict()
+        self._by_document: OrderedDict[int, deque[CachedSuggestion]] = OrderedDict()
 
-    def add(self, document: int, said: Said) -> None:
-        kept = self._said.setdefault(document, deque(maxlen=MAX_ANSWERS))
-        self._said.move_to_end(document)
+    def add(self, document: int, said: CachedSuggestion) -> None:
+        kept = self._by_document.setdefault(document, deque(maxlen=MAX_ANSWERS))
+        self._by_document.move_to_end(document)
         kept.append(said)
-        if len(self._said) > MAX_DOCUMENTS:
-            self._said.popitem(last=False)
+        if len(self._by_document) > MAX_DOCUMENTS:
+            self._by_document.popitem(last=False)
 
-    def find(self, document: int, excerpt: Excerpt) -> tuple[Said, str] | None:
+    def find(self, document: int, excerpt: Excerpt) -> tuple[CachedSuggestion, str] | None:
         """The newest answer that holds here, and what is left of it."""
-        for said in reversed(self._said.get(document, ())):
-            if (rest := said.rest(excerpt)) is not None:
+        for said in reversed(self._by_document.get(document, ())):
+            if (rest := said.remaining(excerpt)) is not None:
                 return said, rest
         return None
 
     def forget(self, document: int | None = None) -> None:
         """One document's, or all."""
         if document is None:
-            self._said.clear()
+            self._by_document.clear()
         else:
-            self._said.pop(document, None)
+            self._by_document.pop(document, None)
 
 
-class Answers:
+class Results:
     """`config` and `without` as an Asker's. Owned by the event loop."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.without: frozenset[str] = frozenset()
+        self.disabled_rules: frozenset[str] = frozenset()
         self.totals = Totals()
-        self.journal = Journal()
-        self._recall = Recall()
+        self.history = RequestHistory()
+        self._cache = SuggestionCache()
 
     def forget(self, document: int | None = None) -> None:
         """What was said in one document, or in all, is not said again."""
-        self._recall.forget(document)
+        self._cache.forget(document)
 
-    def trimmed(self, text: str, place: Place) -> str:
-        return trim(text, place.excerpt, self.without)
+    def trimmed(self, text: str, place: CompletionRequest) -> str:
+        return trim(text, place.excerpt, self.disabled_rules)
 
-    def of(self, place: Place, done: Done) -> Answer:
+    def finish(self, place: CompletionRequest, done: Done) -> Answer:
         text = self.trimmed(done.text, place)
-        if text and self._is_unsure(done) and not place.alternative:
+        if text and self._is_below_min_logprob(done) and not place.alternative:
             return self.record(place, "", done.cost, "suppressed", "confidence", done)
-        self._remember(place, text, done)
+        self._store(place, text, done)
         reason = done.error or done.reason
         return self.record(place, text, done.cost, _path(done), reason, done)
 
-    def shared(self, asked: Place, done: Done) -> str:
+    def finish_shared(self, asked: CompletionRequest, done: Done) -> str:
         """The whole text of a run that was asked for at another place."""
         whole = self.trimmed(done.text, asked)
-        self._remember(asked, whole, done)
+        self._store(asked, whole, done)
         return whole
 
-    def said_before(self, place: Place) -> Answer | None:
-        found = self._recall.find(place.document, place.excerpt)
+    def from_cache(self, place: CompletionRequest) -> Answer | None:
+        found = self._cache.find(place.document, place.excerpt)
         if found is None:
             return None
         said, rest = found
         if place.excerpt.n_closers:  # those that came since stand in it too
             rest = self.trimmed(rest, place)
-        return self.record(place, rest, Cost(), "prefetched" if said.is_ahead else "reused")
+        return self.record(place, rest, Cost(), "prefetched" if said.is_prefetched else "reused")
 
-    def keep_ahead(self, place: Place, done: Done) -> None:
+    def store_prefetched(self, place: CompletionRequest, done: Done) -> None:
         """Nobody has asked for it yet."""
-        if not self._is_unsure(done):
-            self._remember(place, self.trimmed(done.text, place), done, is_ahead=True)
+        if not self._is_below_min_logprob(done):
+            self._store(place, self.trimmed(done.text, place), done, is_ahead=True)
 
-    def count_when_finished(self, job: Job, place: Place, reason: str = "") -> None:
+    def record_when_finished(self, job: Job, place: CompletionRequest, reason: str = "") -> None:
         """The reply is out; what the engine still spends on it is known when it has stopped."""
 
         def count(finished: asyncio.Future[Done]) -> None:
@@ -141,45 +141,49 @@ class Answers:
 
     def record(
         self,
-        place: Place,
+        place: CompletionRequest,
         text: str,
         cost: Cost,
-        path: Path,
+        path: TracePath,
         reason: str = "",
         done: Done | None = None,
     ) -> Answer:
-        trace = of_cost(cost, path, since_ms(place.arrived_s), reason)
+        trace = trace_of(cost, path, since_ms(place.arrived_s), reason)
         self.totals.add(trace)
-        self.journal.add(_stages(place, trace, done, len(text)))
+        self.history.add(_stages(place, trace, done, len(text)))
         return Answer(text, trace)
 
-    def _is_unsure(self, done: Done) -> bool:
+    def _is_below_min_logprob(self, done: Done) -> bool:
         floor = self.config.completion.min_logprob
         return floor != "off" and done.cost.logprob_line < floor
 
-    def _remember(self, place: Place, text: str, done: Done, is_ahead: bool = False) -> None:
+    def _store(
+        self, place: CompletionRequest, text: str, done: Done, is_ahead: bool = False
+    ) -> None:
         is_whole = done.reason not in ("failed", "deadline", "cancelled")
         if is_whole and place.slot and self.config.completion.recall:
             excerpt = place.excerpt
             is_other = place.alternative > 0
-            said = Said(excerpt.prefix, excerpt.shown_suffix, text, is_ahead, is_other)
-            self._recall.add(place.document, said)
+            said = CachedSuggestion(excerpt.prefix, excerpt.prompt_suffix, text, is_ahead, is_other)
+            self._cache.add(place.document, said)
 
 
 def since_ms(start_s: float) -> float:
     return 1e3 * (time.monotonic() - start_s)
 
 
-def _stages(place: Place, trace: Trace, done: Done | None, n_shown: int) -> Stages:
+def _stages(
+    place: CompletionRequest, trace: Trace, done: Done | None, n_shown: int
+) -> RequestStages:
     lines, excerpt = place.lines, place.excerpt
     n_prefix, n_suffix = len(excerpt.prefix), len(excerpt.suffix)
-    return Stages(
+    return RequestStages(
         file=place.file,
         line=place.cursor.line + 1,
         col=place.cursor.col + 1,
         invoked=place.invoked,
-        gate=place.refusal,
-        window=Window(lines.first + 1, lines.end, n_prefix, n_suffix) if lines else None,
+        gate=place.skip_reason,
+        window=WindowLines(lines.first + 1, lines.end, n_prefix, n_suffix) if lines else None,
         trace=trace,
         stop=(done.error or done.reason) if done else trace.reason,
         n_chars_generated=len(done.text) if done else 0,
@@ -187,7 +191,7 @@ def _stages(place: Place, trace: Trace, done: Done | None, n_shown: int) -> Stag
     )
 
 
-def _path(done: Done) -> Path:
+def _path(done: Done) -> TracePath:
     if done.reason == "failed":
         return "failed"
     if done.reason == "deadline":

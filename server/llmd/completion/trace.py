@@ -13,7 +13,9 @@ import msgspec
 
 from llmd.engine.messages import Cost
 
-Path = Literal["cold", "warm", "reused", "prefetched", "superseded", "suppressed", "late", "failed"]
+TracePath = Literal[
+    "cold", "warm", "reused", "prefetched", "superseded", "suppressed", "late", "failed"
+]
 
 # Fewer cached tokens than this is a cold start: a header and some markers always match.
 WARM_MIN_CACHED = 16
@@ -25,12 +27,12 @@ TOKEN_COUNTS = tuple(name for name in Cost.__struct_fields__ if name.startswith(
 class Trace(Cost, frozen=True, kw_only=True):
     """One request, from its arrival to its reply."""
 
-    path: Path
+    path: TracePath
     reason: str = ""
     total_ms: float = 0.0
 
 
-def of_cost(cost: Cost, path: Path, total_ms: float, reason: str = "") -> Trace:
+def trace_of(cost: Cost, path: TracePath, total_ms: float, reason: str = "") -> Trace:
     spent = msgspec.structs.asdict(cost)
     return Trace(**spent, path=path, reason=reason, total_ms=round(total_ms, 2))
 
@@ -95,7 +97,7 @@ def _quantiles(values: deque[float]) -> dict[str, float]:
 MAX_DOCUMENTS = 256
 
 
-class Window(msgspec.Struct, frozen=True):
+class WindowLines(msgspec.Struct, frozen=True):
     """Lines count from 1; `end_line` is the last one in the window."""
 
     first_line: int
@@ -104,34 +106,34 @@ class Window(msgspec.Struct, frozen=True):
     n_suffix_chars: int
 
 
-class Stages(msgspec.Struct, frozen=True):
+class RequestStages(msgspec.Struct, frozen=True):
     file: str  # its path, links followed
     line: int  # from 1
     col: int  # from 1, in characters
     invoked: bool
     gate: str  # the reason it was refused; empty: passed
-    window: Window | None
+    window: WindowLines | None
     trace: Trace
     stop: str  # why the engine stopped
     n_chars_generated: int
     n_chars_shown: int
 
 
-class Journal:
+class RequestHistory:
     """The latest request of each of the latest documents. Owned by the event loop."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[float, Stages]] = OrderedDict()
+        self._by_file: OrderedDict[str, tuple[float, RequestStages]] = OrderedDict()
 
-    def add(self, stages: Stages) -> None:
-        self._kept[stages.file] = (time.time(), stages)
-        self._kept.move_to_end(stages.file)
-        if len(self._kept) > MAX_DOCUMENTS:
-            self._kept.popitem(last=False)
+    def add(self, stages: RequestStages) -> None:
+        self._by_file[stages.file] = (time.time(), stages)
+        self._by_file.move_to_end(stages.file)
+        if len(self._by_file) > MAX_DOCUMENTS:
+            self._by_file.popitem(last=False)
 
     def last(self, file: str = "") -> dict[str, Any] | None:
         """Of that file, or of any where `file` is empty; None where there was none."""
-        found = self._kept.get(file) if file else next(reversed(self._kept.values()), None)
+        found = self._by_file.get(file) if file else next(reversed(self._by_file.values()), None)
         if found is None:
             return None
         at_s, stages = found

@@ -1,5 +1,23 @@
 """Defines, reads and watches the configuration. Re-exports the schema."""
 
-from llmd.config.schema import CacheType, Completion, Config, Context, Engine, Fim, Kv, Sampling
+from llmd.config.schema import (
+    CacheType,
+    CompletionConfig,
+    Config,
+    ContextConfig,
+    EngineConfig,
+    FimConfig,
+    KvConfig,
+    SamplingConfig,
+)
 
-__all__ = ["CacheType", "Completion", "Config", "Context", "Engine", "Fim", "Kv", "Sampling"]
+__all__ = [
+    "CacheType",
+    "CompletionConfig",
+    "Config",
+    "ContextConfig",
+    "EngineConfig",
+    "FimConfig",
+    "KvConfig",
+    "SamplingConfig",
+]

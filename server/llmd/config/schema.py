@@ -41,7 +41,7 @@ def _about(reason: str, unit: str = "") -> Meta:
     return Meta(description=reason, extra_json_schema={"unit": unit})
 
 
-class Sampling(_Section, frozen=True):
+class SamplingConfig(_Section, frozen=True):
     profile: Annotated[
         Literal["low", "greedy"],
         _about("`low` draws with the values below, `greedy` takes the likeliest token"),
@@ -59,7 +59,7 @@ class Sampling(_Section, frozen=True):
     ] = 3407
 
 
-class Completion(_Section, frozen=True):
+class CompletionConfig(_Section, frozen=True):
     max_tokens: Annotated[
         int, Meta(ge=1, le=512), _about("a longer suggestion is seldom read", "tokens")
     ] = 64
@@ -96,7 +96,7 @@ class Completion(_Section, frozen=True):
     ] = SECRET_FILES
 
 
-class Fim(_Section, frozen=True):
+class FimConfig(_Section, frozen=True):
     order: Annotated[
         Literal["auto", "psm", "spm", "spm2"],
         _about("prefix or suffix first; `auto` is what the model's family was trained for"),
@@ -110,7 +110,7 @@ class Fim(_Section, frozen=True):
     ] = True
 
 
-class Context(_Section, frozen=True):
+class ContextConfig(_Section, frozen=True):
     n_prefix: Annotated[
         int, Meta(ge=16, le=1 << 17), _about("text before the cursor that the model sees", "tokens")
     ] = 768
@@ -122,7 +122,7 @@ class Context(_Section, frozen=True):
     ] = 4 << 20
 
 
-class Engine(_Section, frozen=True):
+class EngineConfig(_Section, frozen=True):
     n_ctx: Annotated[
         Annotated[int, Meta(ge=256, le=1 << 20)] | Auto,
         _about("size of the KV cache; `auto` is what the windows and the answer need", "tokens"),
@@ -169,7 +169,7 @@ class Engine(_Section, frozen=True):
     ] = 1800
 
 
-class Kv(_Section, frozen=True):
+class KvConfig(_Section, frozen=True):
     ram_bytes: Annotated[
         int,
         Meta(ge=0, le=1 << 40),
@@ -187,9 +187,9 @@ class Config(_Section, frozen=True):
         Literal["on", "off", "mains"],
         _about("work that nobody asked for; `mains`: not on battery, which also saves requests"),
     ] = "mains"
-    sampling: Sampling = Sampling()
-    completion: Completion = Completion()
-    fim: Fim = Fim()
-    context: Context = Context()
-    engine: Engine = Engine()
-    kv: Kv = Kv()
+    sampling: SamplingConfig = SamplingConfig()
+    completion: CompletionConfig = CompletionConfig()
+    fim: FimConfig = FimConfig()
+    context: ContextConfig = ContextConfig()
+    engine: EngineConfig = EngineConfig()
+    kv: KvConfig = KvConfig()

@@ -18,17 +18,17 @@ FILE_SCHEMES = ("file", "untitled", "")
 MAX_LINE_CHARS = 2000
 
 
-def refuse_document(document: Document, config: Config) -> str:
+def check_document(document: Document, config: Config) -> str:
     """Why no completion is given anywhere in this document; empty when one may be."""
     limits = config.completion
     named = document.uri, document.names, document.language
-    if refusal := _refuse_names(*named, limits.secret_files, limits.disabled_filetypes):
+    if refusal := _check_names(*named, limits.secret_files, limits.disabled_filetypes):
         return refusal
     return "size" if document.text.n_chars > config.context.max_file_bytes else ""
 
 
 @lru_cache(maxsize=256)  # names stay while one types, and paths are slow to take apart
-def _refuse_names(
+def _check_names(
     uri: str,
     names: tuple[str, ...],
     language: str,
@@ -43,7 +43,7 @@ def _refuse_names(
     return "filetype" if {language, *endings} & set(disabled_filetypes) else ""
 
 
-def refuse_place(
+def check_position(
     lines: list[str], first: int, end: int, cursor: Position, max_line_suffix: int | None
 ) -> str:
     """Why no completion is given here, from the lines the model would see."""

@@ -18,7 +18,7 @@ from llmd.document import Document, Edit, LineRange, Position, Span
 NO_TEXT = window.Excerpt("", "", "", "", "")
 
 # Names and language of a file to why its workspace forbids it; empty: it does not.
-Refuse = Callable[[tuple[str, ...], str], str]
+WorkspaceCheck = Callable[[tuple[str, ...], str], str]
 
 # Whoever asks by hand waits for the answer, also for the model to load.
 INVOKED_DEADLINE_FACTOR = 20
@@ -34,7 +34,7 @@ class Selected:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CompletionRequest:
     """`document` is its number, `slot` its part of the KV cache; `refusal`: why there is nothing
     to ask; `alternative`: which text other than the best one."""
 
@@ -48,27 +48,27 @@ class Place:
     arrived_s: float
     excerpt: window.Excerpt = NO_TEXT
     lines: LineRange | None = None
-    refusal: str = ""
+    skip_reason: str = ""
     alternative: int = 0
 
-    def accepted(self, text: str) -> Place:
+    def after_accepting(self, text: str) -> CompletionRequest:
         """Where the cursor is once `text` has been accepted."""
-        excerpt = self.excerpt.accepted(text)
+        excerpt = self.excerpt.after_accepting(text)
         return replace(self, excerpt=excerpt, arrived_s=time.monotonic(), alternative=0)
 
 
-def look(
+def build_request(
     document: Document,
     cursor: Position,
     config: Config,
-    refuse: Refuse,
+    refuse: WorkspaceCheck,
     *,
     invoked: bool = False,
     selected: Selected | None = None,
-) -> Place:
+) -> CompletionRequest:
     limits = config.completion
     view = partial(
-        Place,
+        CompletionRequest,
         document=document.number,
         slot=document.slot,
         file=document.names[-1],
@@ -79,24 +79,24 @@ def look(
         arrived_s=time.monotonic(),
     )
     if refusal := (
-        eligibility.refuse_document(document, config) or refuse(document.names, document.language)
+        eligibility.check_document(document, config) or refuse(document.names, document.language)
     ):
-        return view(refusal=refusal)
-    lines, cursor, typed = _as_if_taken(document, cursor, selected)
+        return view(skip_reason=refusal)
+    lines, cursor, typed = _with_selected(document, cursor, selected)
     budget = window.Budget(config.context.n_prefix, config.context.n_suffix)
-    chosen = window.choose(document.window, lines, cursor, budget)
+    chosen = window.choose_window(document.window, lines, cursor, budget)
     document.window = chosen
-    typed = window.anchored(typed, chosen, lines, cursor)
+    typed = window.update_anchor(typed, chosen, lines, cursor)
     if selected is None:
         document.typed = typed
     max_suffix = None if invoked else limits.max_line_suffix
-    refusal = eligibility.refuse_place(lines, chosen.first, chosen.end, cursor, max_suffix)
+    refusal = eligibility.check_position(lines, chosen.first, chosen.end, cursor, max_suffix)
     if refusal:
-        return view(lines=chosen, refusal=refusal)
+        return view(lines=chosen, skip_reason=refusal)
     return view(lines=chosen, excerpt=window.excerpt(chosen, lines, cursor, typed))
 
 
-def _as_if_taken(
+def _with_selected(
     document: Document, cursor: Position, selected: Selected | None
 ) -> tuple[list[str], Position, Span | None]:
     """The lines as they would be with the menu's item inserted, the cursor after it, and what was

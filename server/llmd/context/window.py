@@ -48,25 +48,25 @@ class Excerpt:
     n_closers: int = 0
 
     @property
-    def shown_suffix(self) -> str:
+    def prompt_suffix(self) -> str:
         """Of the suffix what the model sees."""
         return self.suffix[self.n_closers :]
 
-    def accepted(self, text: str) -> Excerpt:
+    def after_accepting(self, text: str) -> Excerpt:
         """The same place once `text` has been inserted at the cursor."""
         prefix = self.prefix + text
         head = (self.head + text).rpartition("\n")[2]
         return replace(self, prefix=prefix, head=head, n_typed=self.n_typed + len(text))
 
 
-def choose(
+def choose_window(
     previous: LineRange | None, lines: Sequence[str], cursor: Position, budget: Budget
 ) -> LineRange:
     """The previous window where it still serves, else one laid anew, side by side."""
     above = _Side(lines, cursor.line, -1, budget.n_prefix * CHARS_PER_TOKEN)
     below = _Side(lines, cursor.line + 1, 1, budget.n_suffix * CHARS_PER_TOKEN)
     kept = previous or LineRange(-1, -1)
-    return LineRange(above.keep_or_lay(kept.first), below.keep_or_lay(kept.end))
+    return LineRange(above.keep_or_choose(kept.first), below.keep_or_choose(kept.end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,10 @@ class _Side:
     def _last(self) -> int:
         return 0 if self.step < 0 else len(self.lines)
 
-    def keep_or_lay(self, edge: int) -> int:
-        return edge if self._serves(edge) else self._lay()
+    def keep_or_choose(self, edge: int) -> int:
+        return edge if self._is_still_good(edge) else self._choose()
 
-    def _serves(self, edge: int) -> bool:
+    def _is_still_good(self, edge: int) -> bool:
         n_lines, n_most = (edge - self.origin) * self.step, self.n_chars_budget * GROWN
         # A line that is not the last has a character at least, its end.
         if edge < 0 or n_lines < 0 or edge > len(self.lines) or n_lines > n_most + 1:
@@ -94,7 +94,7 @@ class _Side:
         is_enough = edge == self._last or n_chars >= self.n_chars_budget * SHRUNK
         return is_enough and n_chars <= n_most
 
-    def _lay(self) -> int:
+    def _choose(self) -> int:
         edge, n_chars = self.origin, 0
         while edge != self._last:
             line = self.lines[edge - 1 if self.step < 0 else edge]
@@ -105,7 +105,7 @@ class _Side:
         return edge
 
 
-def anchored(
+def update_anchor(
     previous: Span | None, window: LineRange, lines: Sequence[str], cursor: Position
 ) -> Span:
     """What was typed up to here. The anchor stands still while the cursor stays behind it, with

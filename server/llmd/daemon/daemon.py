@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmd import __version__, machine, paths
-from llmd.completion.pipeline import Completer
+from llmd.completion.pipeline import CompletionPipeline
 from llmd.completion.types import Outcome
 from llmd.config import Config
 from llmd.config.load import Settings, as_object, load_settings, needs_reload
@@ -22,15 +22,15 @@ from llmd.context.workspace_rules import Workspaces
 from llmd.daemon import logs, status
 from llmd.daemon.lock import take_lock
 from llmd.daemon.logs import LastError
-from llmd.daemon.suggestion_stats import Outcomes
+from llmd.daemon.suggestion_stats import SuggestionStats
 from llmd.document import Document, names_of
-from llmd.engine.client import EngineService
-from llmd.engine.memory_pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, after
+from llmd.engine.client import EngineClient
+from llmd.engine.memory_pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, next_pressure
 from llmd.engine.messages import Loaded
 from llmd.errors import LlmdError, place_of
 from llmd.transport import lsp, nvim
 from llmd.transport.listener import Listener, Protocols
-from llmd.transport.service import Client, EngineView, Then
+from llmd.transport.service import Client, EngineView, ReconnectPolicy
 
 _log = logging.getLogger("llmd")
 
@@ -51,16 +51,16 @@ class Daemon:
         self._config_problem = ""
         self._clients: list[Client] = []
         self._stop = asyncio.Event()
-        self._then: Then = "on_demand"
+        self._then: ReconnectPolicy = "on_demand"
         self._workspaces = Workspaces()
         self._pressure = Pressure()
         self._has_moved = asyncio.Event()  # the engine
-        self.engine = EngineService(settings.config, on_change=self._engine_changed)
-        self.completer = Completer(settings.config, self.engine, self._refuse)
-        self.complete = self.completer.complete
-        self.cursor_rests = self.completer.rest
-        self.document_closed = self.completer.forget
-        self._outcomes = Outcomes(paths.outcomes_path())
+        self.engine = EngineClient(settings.config, on_change=self._engine_changed)
+        self.pipeline = CompletionPipeline(settings.config, self.engine, self._check_workspace)
+        self.complete = self.pipeline.complete
+        self.cursor_idle = self.pipeline.cursor_idle
+        self.document_closed = self.pipeline.document_closed
+        self._stats = SuggestionStats(paths.outcomes_path())
         self._latest: Loaded | None = None
 
     # -- transport.service.Service
@@ -68,7 +68,7 @@ class Daemon:
     def client_connected(self, client: Client) -> None:
         self._clients.append(client)
         self.engine.wake()
-        client.show(self._view())
+        client.show(self._engine_view())
 
     def client_gone(self, client: Client) -> None:
         with suppress(ValueError):
@@ -77,15 +77,15 @@ class Daemon:
     def document_opened(self) -> None:
         self.engine.wake()
 
-    def noted(self, document: Document, outcome: Outcome) -> None:
+    def record_outcome(self, document: Document, outcome: Outcome) -> None:
         model = self._latest.name if self._latest else self._settings.config.model
-        self._outcomes.add(document.language, model, outcome)
+        self._stats.add(document.language, model, outcome)
 
     def status(self) -> dict[str, Any]:
         found = status.snapshot(
             self.engine,
-            self.completer.answers.totals,
-            self.completer.ahead.totals,
+            self.pipeline.results.totals,
+            self.pipeline.prefetcher.totals,
             self._clients,
             self.engine.config.model,
             self._last_error,
@@ -94,13 +94,13 @@ class Daemon:
         return {
             **found,
             "config": config,
-            "debounce_ms": self.completer.debounce_ms,
+            "debounce_ms": self.pipeline.debounce_ms,
             "pressure": {"step": self._pressure.step, "doing": self._pressure.doing},
-            "outcomes": self._outcomes.rows(),
+            "outcomes": self._stats.rows(),
         }
 
     def why(self, uri: str) -> dict[str, Any] | None:
-        return self.completer.answers.journal.last(names_of(uri)[-1] if uri else "")
+        return self.pipeline.results.history.last(names_of(uri)[-1] if uri else "")
 
     def settings(self) -> dict[str, Any]:
         return as_object(self._settings)
@@ -113,7 +113,7 @@ class Daemon:
         self._reload(force=self.engine.state == "failed" or self.engine.file_has_changed())
         self.engine.wake()
 
-    def stop(self, then: Then = "on_demand") -> None:
+    def stop(self, then: ReconnectPolicy = "on_demand") -> None:
         self._then = then
         self._stop.set()
 
@@ -130,14 +130,14 @@ class Daemon:
             "Watching the config": self._watch_config(),
             "Watching the battery": self._watch_battery(),
             "Watching the memory": self._watch_memory(),
-            "Counting": self._outcomes.keep(),
+            "Counting": self._stats.save_periodically(),
         }
         tasks = [asyncio.create_task(_logged(what, work)) for what, work in works.items()]
         _log.info("llmd %s serves %s, pid %d", __version__, socket_path, os.getpid())
         try:
             await self._stop.wait()
             for client in list(self._clients):
-                client.bye(self._then)
+                client.disconnect(self._then)
             await asyncio.sleep(LAST_REPLY_S)
         finally:
             for task in tasks:
@@ -150,7 +150,7 @@ class Daemon:
         by_nvim = partial(nvim.serve_connection, service=self)
         return dict.fromkeys((b"C", b"c"), by_lsp) | dict.fromkeys(nvim.FIRST_BYTES, by_nvim)
 
-    def _view(self) -> EngineView:
+    def _engine_view(self) -> EngineView:
         engine = self.engine
         is_failed = engine.state == "failed"
         problems = (engine.reason if is_failed else "", engine.notice, self._config_problem)
@@ -162,15 +162,15 @@ class Daemon:
         self._has_moved.set()
         if (info := self.engine.info) and info is not self._latest:
             self._latest = info
-            self.completer.answers.forget()
-        self._tell_clients()
+            self.pipeline.results.forget()
+        self._notify_clients()
 
-    def _tell_clients(self) -> None:
-        view = self._view()
+    def _notify_clients(self) -> None:
+        view = self._engine_view()
         for client in list(self._clients):
             client.show(view)
 
-    def _refuse(self, names: tuple[str, ...], language: str) -> str:
+    def _check_workspace(self, names: tuple[str, ...], language: str) -> str:
         reason = self._workspaces.refuse(names, language)
         for warning in self._workspaces.take_warnings():
             _log.warning("%s", warning)
@@ -194,13 +194,13 @@ class Daemon:
         else:
             self._config_problem = ""
         config = self._settings.config
-        self.completer.configure(config)
+        self.pipeline.configure(config)
         self._set_debounce()
         is_worth_a_try = self.engine.state == "failed" and config != old
         is_other = needs_reload(self.engine.config, config)
         if config != old or not is_seen:
             self.engine.configure(config, force or is_worth_a_try or is_other)
-        self._tell_clients()
+        self._notify_clients()
 
     async def _watch_battery(self) -> None:
         """Ends at once where there is none."""
@@ -211,33 +211,33 @@ class Daemon:
 
     def _set_debounce(self) -> None:
         on_battery = bool(machine.on_battery())
-        self.completer.debounce_ms = debounce_ms(self._settings.config, on_battery)
-        is_allowed = may_work_ahead(self._settings.config, on_battery)
-        self.completer.ahead.is_allowed = is_allowed and not self._pressure.step
+        self.pipeline.debounce_ms = debounce_ms(self._settings.config, on_battery)
+        is_allowed = may_prefetch(self._settings.config, on_battery)
+        self.pipeline.prefetcher.is_allowed = is_allowed and not self._pressure.step
 
     async def _watch_memory(self) -> None:
         """When a model was loaded, then again and again; not while nothing is loaded."""
         while True:
             if self.engine.state == "ready" or self._pressure.step:
                 reading = await asyncio.to_thread(machine.memory_reading)
-                self._press(after(self._pressure, reading))
+                self._apply_pressure(next_pressure(self._pressure, reading))
                 await asyncio.sleep(EVERY_S)
             else:
                 self._has_moved.clear()
                 await self._has_moved.wait()
 
-    def _press(self, new: Pressure) -> None:
+    def _apply_pressure(self, new: Pressure) -> None:
         old, self._pressure = self._pressure, new
         if old.step == new.step:
             return
         _log.warning("Step %d: %s", new.step, new.doing or "memory is no longer short")
         self._set_debounce()
-        self.engine.keep_parked(new.step < NO_PARKED)
+        self.engine.set_parking(new.step < NO_PARKED)
         if new.step == UNLOADED:
-            self.engine.hold(f"The model is unloaded: {new.doing}")
+            self.engine.suspend(f"The model is unloaded: {new.doing}")
         elif old.step == UNLOADED:
-            self.engine.release()
-        self._tell_clients()
+            self.engine.resume()
+        self._notify_clients()
 
 
 def debounce_ms(config: Config, on_battery: bool) -> int:
@@ -246,7 +246,7 @@ def debounce_ms(config: Config, on_battery: bool) -> int:
     return max(config.completion.debounce_ms, BATTERY_DEBOUNCE_MS if saves else 0)
 
 
-def may_work_ahead(config: Config, on_battery: bool) -> bool:
+def may_prefetch(config: Config, on_battery: bool) -> bool:
     """Whether the engine may do what nobody has asked for."""
     return config.background == "on" or (config.background == "mains" and not on_battery)
 

@@ -13,7 +13,7 @@ import msgspec
 from llmd import __version__, machine
 from llmd.completion.trace import Totals
 from llmd.daemon.logs import LastError
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from llmd.errors import LlmdError
 from llmd.models.resolve import model_path
 from llmd.transport.service import Client
@@ -22,7 +22,7 @@ _STARTED_S = time.monotonic()
 
 
 def snapshot(
-    engine: EngineService,
+    engine: EngineClient,
     totals: Totals,
     background: Totals,
     clients: list[Client],
@@ -69,7 +69,7 @@ def _clock(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).astimezone().isoformat("T", "seconds") if at_s else ""
 
 
-def _model(engine: EngineService, model: str) -> dict[str, Any]:
+def _model(engine: EngineClient, model: str) -> dict[str, Any]:
     try:
         path = str(model_path(model))
     except LlmdError:

@@ -27,30 +27,30 @@ OTHERS = "(others)"
 _log = logging.getLogger("llmd.outcomes")
 
 
-class Count(msgspec.Struct):
+class OutcomeCount(msgspec.Struct):
     n: int = 0
     n_chars: int = 0
 
 
-class Row(msgspec.Struct):
+class StatsRow(msgspec.Struct):
     """One filetype with one model."""
 
     filetype: str
     model: str
-    shown: Count = msgspec.field(default_factory=Count)
-    accepted: Count = msgspec.field(default_factory=Count)
-    typed_through: Count = msgspec.field(default_factory=Count)
-    rejected: Count = msgspec.field(default_factory=Count)
-    dismissed: Count = msgspec.field(default_factory=Count)
-    kept: Count = msgspec.field(default_factory=Count)
+    shown: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
+    accepted: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
+    typed_through: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
+    rejected: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
+    dismissed: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
+    kept: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
 
 
 class _File(msgspec.Struct):
-    rows: list[Row]
+    rows: list[StatsRow]
     version: int = 1
 
 
-class Outcomes:
+class SuggestionStats:
     """The counts of this file since it was begun. Owned by the event loop."""
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class Outcomes:
         self._is_refused = False  # told once
 
     def add(self, filetype: str, model: str, outcome: Outcome) -> None:
-        found: Count = getattr(self._row(_name(filetype), _name(model)), outcome.kind)
+        found: OutcomeCount = getattr(self._row(_name(filetype), _name(model)), outcome.kind)
         found.n += 1
         found.n_chars += outcome.n_chars
         self._changed.set()
@@ -69,7 +69,7 @@ class Outcomes:
         """Of `llmd status --json`."""
         return [msgspec.to_builtins(row) for row in self._rows.values()]
 
-    async def keep(self) -> None:
+    async def save_periodically(self) -> None:
         """Writes what has changed, at most once in `SAVE_EVERY_S`, and at the end."""
         try:
             while True:
@@ -93,10 +93,10 @@ class Outcomes:
         else:
             self._is_refused = False
 
-    def _row(self, filetype: str, model: str) -> Row:
+    def _row(self, filetype: str, model: str) -> StatsRow:
         if (filetype, model) not in self._rows and len(self._rows) >= MAX_ROWS:
             filetype = model = OTHERS
-        return self._rows.setdefault((filetype, model), Row(filetype, model))
+        return self._rows.setdefault((filetype, model), StatsRow(filetype, model))
 
 
 def _name(name: str) -> str:
@@ -104,7 +104,7 @@ def _name(name: str) -> str:
     return printable(name[:MAX_NAME_CHARS])
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path) -> list[StatsRow]:
     """Empty where there is no file, or one that cannot be read; that one is set aside."""
     try:
         with path.open("rb") as file:

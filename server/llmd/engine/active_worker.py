@@ -17,27 +17,27 @@ from llmd.engine.process import WorkerProcess
 from llmd.engine.requests import Job, Jobs
 from llmd.errors import ModelError
 
-State = Literal["loading", "ready", "unloaded", "failed"]
+EngineState = Literal["loading", "ready", "unloaded", "failed"]
 # Why a worker ends although it is well.
-Intent = Literal["", "restart", "unload", "stuck", "switch"]
+StopIntent = Literal["", "restart", "unload", "stuck", "switch"]
 
 _log = logging.getLogger("llmd.engine")
 
 
-class Current:
+class ActiveWorker:
     """`info` and `slots` are of the model that is loaded; `worker` is there from its start on."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
-        self.state: State = "loading"
+        self.state: EngineState = "loading"
         self.reason = ""
         self.info: Loaded | None = None
         self.loaded_share = 0.0
         self.slots: tuple[SlotView, ...] = ()
         self.jobs = Jobs()
         self.worker: WorkerProcess | None = None
-        self.intent: Intent = ""
-        self.moved = asyncio.Event()  # wakes `ticks`
-        self.n_silent_s = 0
+        self.stop_intent: StopIntent = ""
+        self.state_changed = asyncio.Event()  # wakes `ticks`
+        self.silent_s = 0
         self.used_s = time.monotonic()
         self._on_change = on_change
 
@@ -76,23 +76,23 @@ class Current:
         """Whether what is loaded is no longer what its file holds."""
         return self.worker is not None and self.worker.file_has_changed()
 
-    def become(self, state: State, reason: str = "") -> None:
+    def set_state(self, state: EngineState, reason: str = "") -> None:
         self.state, self.reason = state, reason
-        self.moved.set()
+        self.state_changed.set()
         self._on_change()
 
-    def begin(self, worker: WorkerProcess) -> None:
+    def attach(self, worker: WorkerProcess) -> None:
         self.worker = worker
-        self.n_silent_s = 0
-        self.moved.set()
+        self.silent_s = 0
+        self.state_changed.set()
 
-    def end(self, intent: Intent) -> None:
-        self.intent = intent
+    def end(self, intent: StopIntent) -> None:
+        self.stop_intent = intent
         if self.worker:
             self.worker.end()
 
     def unload(self, reason: str = "") -> None:
-        self.become("unloaded", reason)
+        self.set_state("unloaded", reason)
         self.end("unload")
 
     def send_or_keep(self, job: Job) -> None:
@@ -102,24 +102,24 @@ class Current:
         elif self.state == "loading":
             self.jobs.keep(job)
         else:
-            job.finish(messages.unanswered(job.id, "failed", self.reason))
+            job.finish(messages.empty_done(job.id, "failed", self.reason))
 
     def forget(self, slot: int) -> None:
         self.slots = tuple(view for view in self.slots if view.id != slot)
         if self.state == "ready" and self.worker:
             self.worker.send(messages.Forget(slot))
 
-    def keep_parked(self, keep: bool) -> None:
+    def set_parking(self, keep: bool) -> None:
         self.slots = self.slots if keep else self.slots[:1]
         if self.state == "ready" and self.worker:
             self.worker.send(messages.DropParked(keep))
 
-    def take(self, frame: messages.FromWorker) -> None:
+    def on_message(self, frame: messages.FromWorker) -> None:
         """
         Raises:
             ModelError: the frame says that the model could not be loaded.
         """
-        self.n_silent_s = 0
+        self.silent_s = 0
         match frame:
             case messages.Partial():
                 self.jobs.show(frame)
@@ -131,15 +131,15 @@ class Current:
             case messages.Loading(share=share):
                 self.loaded_share = share
                 self._on_change()
-            case messages.Loaded() if not self.intent:
-                self._answer_with(frame)
+            case messages.Loaded() if not self.stop_intent:
+                self._on_loaded(frame)
             case messages.LoadFailed(reason=reason):
                 raise ModelError(reason)
 
-    def _answer_with(self, info: Loaded) -> None:
+    def _on_loaded(self, info: Loaded) -> None:
         self.info = info
         self.slots = (SlotView(0, 0, resident=True),)
         self.used_s = time.monotonic()
-        self.become("ready")
+        self.set_state("ready")
         for job in self.jobs.take_unsent():
             self.send_or_keep(job)

@@ -36,11 +36,11 @@ class CancelFlags:
     def clear(self, id_: int) -> None:
         self._bytes[_hard_at(id_)] = self._bytes[_gentle_at(id_)] = 0
 
-    def set(self, id_: int, gently: bool) -> None:
-        self._bytes[_gentle_at(id_) if gently else _hard_at(id_)] = 1
+    def set(self, id_: int, after_batch: bool) -> None:
+        self._bytes[_gentle_at(id_) if after_batch else _hard_at(id_)] = 1
 
 
-class Flags:
+class CancelFlagReader:
     """The worker's side: reads them."""
 
     def __init__(self, fd: int) -> None:

@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llmd.config import Config, Sampling
+from llmd.config import Config, SamplingConfig
 from llmd.engine import candidate, messages
-from llmd.engine.active_worker import Current, State
+from llmd.engine.active_worker import ActiveWorker, EngineState
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.messages import Loaded
-from llmd.engine.model_switch import Switch, SwitchView
+from llmd.engine.model_switch import ModelSwitch, SwitchView
 from llmd.engine.requests import Job
-from llmd.engine.supervisor import Life, tick
+from llmd.engine.supervisor import Supervisor, watchdog
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 
@@ -30,7 +30,7 @@ WORKER = (sys.executable, "-m", "llmd.worker.main")
 GRACE_MS = 500
 
 
-class EngineService:
+class EngineClient:
     def __init__(
         self,
         config: Config,
@@ -43,36 +43,38 @@ class EngineService:
         self._on_change = on_change
         self._ids = itertools.count(1)
         self._flags = CancelFlags()
-        self._held = ""  # why no model may be loaded now
-        self._current = Current(self._changed)
-        self._jobs = self._current.jobs
-        self._life = Life(config, command, self._flags, self._current)
-        self._switch = Switch(command, self._flags, self._current, self._life, on_change, has_room)
+        self._suspended = ""  # why no model may be loaded now
+        self._active = ActiveWorker(self._changed)
+        self._jobs = self._active.jobs
+        self._supervisor = Supervisor(config, command, self._flags, self._active)
+        self._switch = ModelSwitch(
+            command, self._flags, self._active, self._supervisor, on_change, has_room
+        )
 
     # -- what there is to see
 
     @property
-    def state(self) -> State:
-        return self._current.state
+    def state(self) -> EngineState:
+        return self._active.state
 
     @property
     def reason(self) -> str:
         """Of the state; may be empty."""
-        return self._current.reason
+        return self._active.reason
 
     @property
     def info(self) -> Loaded | None:
         """What is loaded."""
-        return self._current.info
+        return self._active.info
 
     @property
     def loaded_share(self) -> float:
-        return self._current.loaded_share
+        return self._active.loaded_share
 
     @property
     def config(self) -> Config:
         """What is loaded, or will be: during a switch, and after one that failed, the old one."""
-        return self._life.config
+        return self._supervisor.config
 
     @property
     def switch(self) -> SwitchView:
@@ -80,31 +82,31 @@ class EngineService:
 
     @property
     def worker_pid(self) -> int | None:
-        return self._current.worker_pid
+        return self._active.worker_pid
 
     @property
     def notice(self) -> str:
         """One sentence about the model in use, or empty."""
         if self.switch.state == "failed":
             return f"{self.switch.reason}; `{self.config.model}` stays in use"
-        return self._current.notice
+        return self._active.notice
 
     def file_has_changed(self) -> bool:
         """Whether what is loaded is no longer what its file holds."""
-        return self._current.file_has_changed()
+        return self._active.file_has_changed()
 
     def slots(self) -> list[dict[str, int]]:
         """Whose cells there are, after the latest request: in the KV cache or parked in memory,
         then with the bytes that this takes."""
-        return self._current.slots_shown()
+        return self._active.slots_shown()
 
     # -- requests
 
-    def infer(
+    def add_request(
         self,
         pieces: Callable[[Loaded], tuple[Piece, ...]],
         stop: StopRule,
-        sampling: Sampling,
+        sampling: SamplingConfig,
         on_partial: Callable[[str], None] | None = None,
         *,
         slot: int = 0,
@@ -119,19 +121,19 @@ class EngineService:
         """
         id_ = next(self._ids)
 
-        def make(model: Loaded) -> messages.Infer:
+        def make(model: Loaded) -> messages.Generate:
             asked = slot, background, is_prefill, alternative
-            return messages.Infer(id_, pieces(model), stop, sampling, *asked)
+            return messages.Generate(id_, pieces(model), stop, sampling, *asked)
 
         job = Job(id_, self._flags, make, on_partial, slot, background)
         if background and not (self.state == "ready" and self._jobs.is_free()):
-            job.finish(messages.unanswered(id_, "cancelled"))
+            job.finish(messages.empty_done(id_, "cancelled"))
             return job
         self._jobs.make_way(slot)
         self._jobs.add(job)
         if not background and self.state != "ready":
             self.wake()
-        self._current.send_or_keep(job)
+        self._active.send_or_keep(job)
         if not background:  # what can wait comes while the worker is at it
             _answer_in_time(job, stop.deadline_ms)
             self.wake()
@@ -140,67 +142,67 @@ class EngineService:
     def forget(self, slot: int) -> None:
         """The document of the slot was closed."""
         self._jobs.end_background(slot)
-        self._current.forget(slot)
+        self._active.forget(slot)
 
-    def keep_parked(self, keep: bool) -> None:
+    def set_parking(self, keep: bool) -> None:
         """Whether the worker keeps cells of documents that one is not in."""
-        self._current.keep_parked(keep)
+        self._active.set_parking(keep)
 
     # -- the model
 
     async def run(self) -> None:
         """Keeps a worker alive until cancelled."""
-        ticking = asyncio.create_task(tick(self._current, self._life))
+        ticking = asyncio.create_task(watchdog(self._active, self._supervisor))
         try:
-            await self._life.run()
+            await self._supervisor.run()
         finally:
             ticking.cancel()
-            self._switch.end()
+            self._switch.cancel()
             self._jobs.fail_all("The daemon is stopping")
 
     def wake(self) -> None:
         """Somebody is about to ask: an unloaded model is loaded, a missing one looked for."""
-        self._current.used_s = time.monotonic()
-        if (self.state == "unloaded" and not self._held) or self._life.model_has_come():
-            self._current.become("loading")
-        self._life.wake()
-        self._current.moved.set()
+        self._active.used_s = time.monotonic()
+        if (self.state == "unloaded" and not self._suspended) or self._supervisor.model_has_come():
+            self._active.set_state("loading")
+        self._supervisor.wake()
+        self._active.state_changed.set()
 
-    def hold(self, reason: str) -> None:
+    def suspend(self, reason: str) -> None:
         """Unloads the model, and loads none until `release`."""
-        self._held = reason
+        self._suspended = reason
         if self.state in ("ready", "loading"):
             self._jobs.fail_all(reason)
-            self._current.unload(reason)
+            self._active.unload(reason)
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """The next request loads the model again."""
-        if self._held and self.state == "unloaded":
-            self._current.become("unloaded")
-        self._held = ""
+        if self._suspended and self.state == "unloaded":
+            self._active.set_state("unloaded")
+        self._suspended = ""
 
     def restart(self) -> None:
         """Ends the worker and starts a new one, also after a failure."""
-        self._held = ""
-        self._life.begin_anew("restart")
+        self._suspended = ""
+        self._supervisor.restart_worker("restart")
 
     def configure(self, config: Config, reload: bool) -> None:
         """Another model is switched to; with any other change the worker is started anew."""
-        self._current.moved.set()
-        if self._switch.is_under_way_to(config):
+        self._active.state_changed.set()
+        if self._switch.is_switching_to(config):
             return
-        self._switch.end()
+        self._switch.cancel()
         if reload and self.state == "ready" and config.model != self.config.model:
-            self._switch.begin(config)
+            self._switch.start(config)
             return
         self._switch.forget()
-        self._life.set_next(config)
+        self._supervisor.set_next(config)
         if reload:
             self.restart()
 
     def _changed(self) -> None:
         if self.state == "ready":
-            self._switch.loaded()
+            self._switch.on_loaded()
         self._on_change()
 
 

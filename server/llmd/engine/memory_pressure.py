@@ -15,7 +15,7 @@ EVERY_S = 10.0  # while something is loaded, or a step is to be taken back
 N_CALM = 6  # readings in a row before a step up
 
 ALL, NO_BACKGROUND, NO_PARKED, UNLOADED = range(4)
-DOING = (
+DESCRIPTIONS = (
     "",
     "memory is short: no work in the background",
     "memory is short: no work in the background, and one document's cells kept at a time",
@@ -38,7 +38,7 @@ class Pressure:
 
     @property
     def doing(self) -> str:
-        return DOING[self.step]
+        return DESCRIPTIONS[self.step]
 
 
 def severity(reading: MemoryReading) -> Severity:
@@ -52,7 +52,7 @@ def severity(reading: MemoryReading) -> Severity:
     return "calm" if free >= _ROOMY * short and (stall or 0) <= _CALM_STALL else "between"
 
 
-def after(before: Pressure, reading: MemoryReading) -> Pressure:
+def next_pressure(before: Pressure, reading: MemoryReading) -> Pressure:
     """Only where memory is all but spent does the model go."""
     match severity(reading):
         case "spent":

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from llmd.config import Engine, Kv, Sampling
+from llmd.config import EngineConfig, KvConfig, SamplingConfig
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from llmd.prompt.families import Order
@@ -53,13 +53,13 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
     path: str
     order: Order | Literal["auto"]
-    engine: Engine
-    kv: Kv = Kv()
+    engine: EngineConfig
+    kv: KvConfig = KvConfig()
     adapters: tuple[tuple[str, float], ...] = ()  # paths of LoRAs, and their scales
     n_shrunk: int = 0  # how often what is automatic is made smaller, since a load was killed
 
 
-class Infer(msgspec.Struct, frozen=True, tag=True):
+class Generate(msgspec.Struct, frozen=True, tag=True):
     """`slot`: whose cells it goes on from; 0 is nobody's. `background`: nobody asked for it, and
     it ends when anything else comes. `is_prefill`: the prompt is evaluated and nothing generated,
     as with `max_tokens` 0; its layout leaves room for `max_tokens`. `alternative` k: the text
@@ -68,7 +68,7 @@ class Infer(msgspec.Struct, frozen=True, tag=True):
     id: int
     pieces: tuple[Piece, ...]
     stop: StopRule
-    sampling: Sampling
+    sampling: SamplingConfig
     slot: int = 0
     background: bool = False
     is_prefill: bool = False
@@ -145,12 +145,12 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     slots: tuple[SlotView, ...] = ()
 
 
-def unanswered(id_: int, reason: StopReason, error: str = "") -> Done:
+def empty_done(id_: int, reason: StopReason, error: str = "") -> Done:
     """The end of a request that cost nothing."""
     return Done(id_, "", reason, Cost(), error)
 
 
-ToWorker = Load | Infer | Forget | DropParked
+ToWorker = Load | Generate | Forget | DropParked
 FromWorker = Loading | Loaded | LoadFailed | Partial | Done
 
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
@@ -162,7 +162,7 @@ def encode(frame: ToWorker | FromWorker) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-class Splitter:
+class FrameDecoder:
     """Bytes in, frame bodies out."""
 
     def __init__(self) -> None:

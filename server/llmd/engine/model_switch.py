@@ -13,14 +13,14 @@ from typing import Literal
 import msgspec
 
 from llmd.config import Config
-from llmd.engine.active_worker import Current
+from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.candidate import Beside
+from llmd.engine.candidate import CandidateWorker
 from llmd.engine.messages import Loaded
-from llmd.engine.process import load_of
-from llmd.engine.supervisor import Life, WayBack
+from llmd.engine.process import load_message
+from llmd.engine.supervisor import Rollback, Supervisor
 from llmd.errors import EngineError, ModelError
-from llmd.models.resolve import Laid, model_laid
+from llmd.models.resolve import ResolvedModel, resolve_model
 
 _log = logging.getLogger("llmd.engine")
 
@@ -34,46 +34,46 @@ class SwitchView(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Switch:
+class ModelSwitch:
     def __init__(
         self,
         command: Sequence[str],
         flags: CancelFlags,
-        current: Current,
-        life: Life,
+        current: ActiveWorker,
+        life: Supervisor,
         on_change: Callable[[], None],
         has_room: Callable[[Path, Loaded], bool],
     ) -> None:
         self.view = SwitchView()
         self._command = command
         self._flags = flags
-        self._current = current
-        self._life = life
+        self._active = current
+        self._supervisor = life
         self._on_change = on_change
         self._has_room = has_room
         self._target: Config | None = None  # of the switch that is under way
         self._task: asyncio.Task[None] | None = None
 
-    def is_under_way_to(self, config: Config) -> bool:
+    def is_switching_to(self, config: Config) -> bool:
         """Beside the old model, or in its place."""
-        return self._target == config or self._life.is_trying(config)
+        return self._target == config or self._supervisor.is_trying(config)
 
-    def begin(self, config: Config) -> None:
+    def start(self, config: Config) -> None:
         self._target, self.view = config, SwitchView(config.model, "loading")
         self._task = asyncio.create_task(self._switch_to(config))
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """What was loaded beside is not wanted any more."""
         if self._task:
             self._task.cancel()
         self._task = self._target = None
-        self._life.drop_beside()
+        self._supervisor.drop_candidate()
 
     def forget(self) -> None:
         """There is nothing to tell of it any more."""
         self.view = SwitchView()
 
-    def loaded(self) -> None:
+    def on_loaded(self) -> None:
         """A model has been, in the place of the old one or beside it."""
         if self.view.state == "loading" and self._target is None:
             self.forget()
@@ -82,33 +82,33 @@ class Switch:
         """Until the new model is loaded, or will be loaded in the old one's place."""
         beside = back = None
         try:
-            laid = model_laid(config.model)
-            if await self._goes_beside(config, laid):
-                beside = await self._loaded_beside(config, laid)
+            laid = resolve_model(config.model)
+            if await self._fits_beside(config, laid):
+                beside = await self._load_candidate(config, laid)
             else:
-                back = WayBack(self._life.config, partial(self._tell_failed, config))
+                back = Rollback(self._supervisor.config, partial(self._tell_failed, config))
         except (ModelError, EngineError, OSError) as error:
             self._target = None
             self._tell_failed(config, str(error))
             return
         self._target = None
-        self._life.set_next(config, beside, back)
-        self._life.begin_anew("switch")
+        self._supervisor.set_next(config, beside, back)
+        self._supervisor.restart_worker("switch")
 
-    async def _goes_beside(self, config: Config, laid: Laid) -> bool:
+    async def _fits_beside(self, config: Config, laid: ResolvedModel) -> bool:
         """Where both have room, and nothing but the model is to be another."""
-        info = self._current.info
+        info = self._active.info
         has_room = info is not None and await asyncio.to_thread(self._has_room, laid.path, info)
-        old = self._life.config
+        old = self._supervisor.config
         is_alike = (config.engine, config.kv, config.fim.order) == (
             old.engine, old.kv, old.fim.order
         )  # fmt: skip
         return has_room and is_alike
 
-    async def _loaded_beside(self, config: Config, laid: Laid) -> Beside:
-        new = Beside(self._command, self._flags, laid.path, load_of(config, laid))
+    async def _load_candidate(self, config: Config, laid: ResolvedModel) -> CandidateWorker:
+        new = CandidateWorker(self._command, self._flags, laid.path, load_message(config, laid))
         try:
-            await new.until_loaded(partial(self._tell_share, config.model))
+            await new.wait_loaded(partial(self._tell_share, config.model))
         except BaseException:
             await new.end()
             raise

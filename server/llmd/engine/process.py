@@ -16,7 +16,7 @@ from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.errors import EngineError
 from llmd.models.pull.presence import fingerprint
-from llmd.models.resolve import Laid
+from llmd.models.resolve import ResolvedModel
 
 # How long a worker that closed its socket may take to end by itself.
 OWN_END_S = 1.0
@@ -24,7 +24,7 @@ OWN_END_S = 1.0
 QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 KILLED = "as the kernel does when memory runs out"
 
-Take = Callable[[messages.FromWorker], None]
+OnMessage = Callable[[messages.FromWorker], None]
 
 
 class WorkerProcess:
@@ -34,11 +34,11 @@ class WorkerProcess:
         self._command = command
         self._flags = flags
         self._file = fingerprint(path)
-        self._last_words = LastWords()
+        self._stderr_tail = StderrTail()
         self._socket: asyncio.Transport | None = None
         self._must_end = False
 
-    async def live(self, load: messages.Load, take: Take) -> str:
+    async def run(self, load: messages.Load, take: OnMessage) -> str:
         """From its start to its end; `take` is given what it says. Returns how it ended.
 
         Raises:
@@ -51,8 +51,10 @@ class WorkerProcess:
         if self._must_end:  # told while the process was being made
             self.end()
         loop = asyncio.get_running_loop()
-        self._socket, hearing = await loop.create_connection(lambda: Hearing(take), sock=ours)
-        listening = asyncio.create_task(self._last_words.read(worker.stderr))
+        self._socket, hearing = await loop.create_connection(
+            lambda: WorkerProtocol(take), sock=ours
+        )
+        listening = asyncio.create_task(self._stderr_tail.read(worker.stderr))
         try:
             self.send(load)
             await hearing.ended
@@ -65,7 +67,7 @@ class WorkerProcess:
             code = await worker.wait()
             self.pid = None
             await listening
-        return self._how_it_ended(code)
+        return self._exit_description(code)
 
     def send(self, frame: messages.ToWorker) -> None:
         if self._socket:
@@ -96,27 +98,27 @@ class WorkerProcess:
             raise
         return worker, ours
 
-    def _how_it_ended(self, code: int) -> str:
+    def _exit_description(self, code: int) -> str:
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         if code == -signal.SIGKILL:
             how += f", {KILLED}"
         if code == -signal.SIGBUS and self.file_has_changed():
             how += ", since its model file has changed"
-        said = f": {self._last_words.last}" if self._last_words.last else ""
+        said = f": {self._stderr_tail.last}" if self._stderr_tail.last else ""
         return f"The engine worker ended ({how}){said}"
 
 
-class Hearing(asyncio.Protocol):
+class WorkerProtocol(asyncio.Protocol):
     """Takes what the worker says as it comes; a stream would be two turns of the loop later.
 
     `ended` is done when the worker's end of the socket closes, or fails with what `take` raises,
     or with an EngineError: what came is no frame. Then nothing more is taken.
     """
 
-    def __init__(self, take: Take) -> None:
+    def __init__(self, take: OnMessage) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._take = take
-        self._splitter = messages.Splitter()
+        self._splitter = messages.FrameDecoder()
 
     def data_received(self, data: bytes) -> None:
         if self.ended.done():
@@ -135,7 +137,7 @@ class Hearing(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-def load_of(config: Config, laid: Laid, n_shrunk: int = 0) -> messages.Load:
+def load_message(config: Config, laid: ResolvedModel, n_shrunk: int = 0) -> messages.Load:
     """What a worker is told first. What the user set of the order stands above what the model's
     entry says."""
     order = config.fim.order
@@ -150,7 +152,7 @@ MAX_LINE_BYTES = 500
 _log = logging.getLogger("llmd.worker")
 
 
-class LastWords:
+class StderrTail:
     def __init__(self) -> None:
         self.last = ""
 

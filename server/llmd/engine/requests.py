@@ -21,7 +21,7 @@ class Job:
         self,
         id_: int,
         flags: CancelFlags,
-        make: Callable[[Loaded], messages.Infer],
+        make: Callable[[Loaded], messages.Generate],
         on_partial: Callable[[str], None] | None,
         slot: int = 0,
         background: bool = False,
@@ -43,7 +43,7 @@ class Job:
         if not self.finished.done():
             self._flags.set(self.id, gently)
         if not self.answered.done():
-            self.answered.set_result(messages.unanswered(self.id, reason))
+            self.answered.set_result(messages.empty_done(self.id, reason))
 
     def show(self, text: str) -> None:
         if self._on_partial and not self.answered.done():
@@ -111,12 +111,12 @@ class Jobs:
     def fail_sent(self, reason: str) -> None:
         """Those that wait for a worker go on to wait."""
         for job in [job for job in self._open.values() if job not in self._unsent]:
-            job.finish(messages.unanswered(job.id, "failed", reason))
+            job.finish(messages.empty_done(job.id, "failed", reason))
 
     def fail_all(self, reason: str) -> None:
         self._unsent = []
         for job in self.all():
-            job.finish(messages.unanswered(job.id, "failed", reason))
+            job.finish(messages.empty_done(job.id, "failed", reason))
 
     def _forget_unsent(self, job: Job) -> None:
         if job in self._unsent:

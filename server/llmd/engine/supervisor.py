@@ -18,13 +18,13 @@ from typing import Literal
 
 from llmd.config import Config
 from llmd.engine import messages
-from llmd.engine.active_worker import Current, State
+from llmd.engine.active_worker import ActiveWorker, EngineState
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.candidate import Beside
-from llmd.engine.process import KILLED, WorkerProcess, load_of
+from llmd.engine.candidate import CandidateWorker
+from llmd.engine.process import KILLED, WorkerProcess, load_message
 from llmd.errors import EngineError, ModelError, place_of
 from llmd.models.pull.presence import is_being_pulled
-from llmd.models.resolve import Laid, model_laid, model_path
+from llmd.models.resolve import ResolvedModel, model_path, resolve_model
 
 # A worker that dies this often within the time is not started again by itself.
 MAX_DEATHS = 5
@@ -40,33 +40,33 @@ _log = logging.getLogger("llmd.engine")
 
 
 @dataclass(frozen=True, slots=True)
-class WayBack:
+class Rollback:
     """To the model before, should the next one not load; `tell` is told why it did not."""
 
     config: Config
     tell: Callable[[str], None]
 
 
-class Life:
+class Supervisor:
     def __init__(
-        self, config: Config, command: Sequence[str], flags: CancelFlags, current: Current
+        self, config: Config, command: Sequence[str], flags: CancelFlags, current: ActiveWorker
     ) -> None:
         self.config = config
         self._command = command
         self._flags = flags
-        self._current = current
+        self._active = current
         self._wake = asyncio.Event()
         self._deaths_s: deque[float] = deque(maxlen=MAX_DEATHS)
         self._is_missing = False
         self._n_shrunk = 0  # how often a load was killed, as the kernel does for memory
-        self._beside: Beside | None = None  # loaded, to be the next worker
-        self._back: WayBack | None = None
+        self._candidate: CandidateWorker | None = None  # loaded, to be the next worker
+        self._rollback: Rollback | None = None
 
     async def run(self) -> None:
         """Keeps a worker alive until cancelled."""
         while True:
             try:
-                await self._live_once()
+                await self._run_worker()
             except Exception as error:  # what must not happen is told, and ends nothing else
                 _log.error("The engine failed at %s", place_of(error))
                 await self._fail(f"The engine failed ({type(error).__name__}); {TRY_AGAIN}")
@@ -75,44 +75,44 @@ class Life:
         """Looks again whether there is a state to leave."""
         self._wake.set()
 
-    def begin_anew(self, intent: Literal["restart", "switch"]) -> None:
+    def restart_worker(self, intent: Literal["restart", "switch"]) -> None:
         """Ends the worker and starts a new one, also after a failure."""
         self._n_shrunk = 0
         self._deaths_s.clear()
-        self._current.become("loading")
-        self._current.end(intent)
+        self._active.set_state("loading")
+        self._active.end(intent)
         self._wake.set()
 
     def set_next(
-        self, config: Config, beside: Beside | None = None, back: WayBack | None = None
+        self, config: Config, beside: CandidateWorker | None = None, back: Rollback | None = None
     ) -> None:
         """What the next worker loads, or has loaded already."""
-        self.config, self._beside, self._back = config, beside, back
+        self.config, self._candidate, self._rollback = config, beside, back
 
     def is_trying(self, config: Config) -> bool:
         """Whether it is being loaded in the place of another."""
-        return self._back is not None and self.config == config
+        return self._rollback is not None and self.config == config
 
-    def drop_beside(self) -> None:
-        if new := self._beside:
-            self._beside = None
+    def drop_candidate(self) -> None:
+        if new := self._candidate:
+            self._candidate = None
             new.worker.end()
 
     def model_has_come(self) -> bool:
         """Whether one that was missing is there, or on its way."""
-        is_missing = self._current.state == "failed" and self._is_missing
+        is_missing = self._active.state == "failed" and self._is_missing
         return is_missing and (self._can_find_model() or is_being_pulled())
 
-    async def _live_once(self) -> None:
+    async def _run_worker(self) -> None:
         """One worker from its start to its death, and what follows from it."""
-        current = self._current
-        current.intent, current.loaded_share = "", 0.0
+        current = self._active
+        current.stop_intent, current.loaded_share = "", 0.0
         self._wake.clear()
-        current.become("loading")
+        current.set_state("loading")
         try:
-            laid = model_laid(self.config.model)
+            laid = resolve_model(self.config.model)
         except ModelError as error:
-            if self._goes_back(str(error)):
+            if self._roll_back(str(error)):
                 return None
             return await self._wait_for_model(str(error))
         is_final = False
@@ -125,15 +125,15 @@ class Life:
             await asyncio.sleep(SPAWN_PAUSE_S)
         except ModelError as error:
             reason, is_final = str(error), True
-        if current.intent in ("restart", "unload", "switch"):
-            return await self._end_as_wanted()
-        if self._goes_back(reason):
+        if current.stop_intent in ("restart", "unload", "switch"):
+            return await self._handle_requested_stop()
+        if self._roll_back(reason):
             return None
-        return await self._go_on_after(reason, is_final)
+        return await self._handle_exit(reason, is_final)
 
-    async def _go_on_after(self, reason: str, is_final: bool) -> None:
+    async def _handle_exit(self, reason: str, is_final: bool) -> None:
         _log.error("%s", reason)
-        self._current.jobs.fail_all(reason)
+        self._active.jobs.fail_all(reason)
         self._deaths_s.append(time.monotonic())
         if self._died_too_often():
             reason += f"; it ended {MAX_DEATHS} times within {DEATHS_WITHIN_S:.0f} s, {TRY_AGAIN}"
@@ -145,7 +145,7 @@ class Life:
         deaths_s = self._deaths_s
         return len(deaths_s) == MAX_DEATHS and deaths_s[-1] - deaths_s[0] < DEATHS_WITHIN_S
 
-    async def _worker_life(self, laid: Laid) -> str:
+    async def _worker_life(self, laid: ResolvedModel) -> str:
         """Returns how the worker ended.
 
         Raises:
@@ -153,51 +153,53 @@ class Life:
             EngineError: the worker sent nonsense.
             OSError: no process could be made.
         """
-        current = self._current
-        new, self._beside = self._beside, None
+        current = self._active
+        new, self._candidate = self._candidate, None
         worker = new.worker if new else WorkerProcess(self._command, self._flags, laid.path)
-        current.begin(worker)
+        current.attach(worker)
         try:
             if new:
-                how = await new.go_on(self._take)
+                how = await new.adopt(self._on_message)
             else:
-                how = await worker.live(load_of(self.config, laid, self._n_shrunk), self._take)
-                if current.state == "loading" and KILLED in how and not current.intent:
+                how = await worker.run(
+                    load_message(self.config, laid, self._n_shrunk), self._on_message
+                )
+                if current.state == "loading" and KILLED in how and not current.stop_intent:
                     self._n_shrunk += 1
         finally:
             current.info = current.worker = None
-        if current.intent == "stuck":
-            return f"The engine worker said nothing for {current.n_silent_s} s and was ended"
+        if current.stop_intent == "stuck":
+            return f"The engine worker said nothing for {current.silent_s} s and was ended"
         return how
 
-    def _take(self, frame: messages.FromWorker) -> None:
-        if isinstance(frame, messages.Loaded) and not self._current.intent:
-            self._back = None
-        self._current.take(frame)
+    def _on_message(self, frame: messages.FromWorker) -> None:
+        if isinstance(frame, messages.Loaded) and not self._active.stop_intent:
+            self._rollback = None
+        self._active.on_message(frame)
 
-    def _goes_back(self, reason: str) -> bool:
+    def _roll_back(self, reason: str) -> bool:
         """To the model before, where another was to be loaded in its place and could not."""
-        if self._back is None:
+        if self._rollback is None:
             return False
-        back, self._back = self._back, None
+        back, self._rollback = self._rollback, None
         self.config, self._n_shrunk = back.config, 0
         back.tell(reason)
         return True
 
-    async def _end_as_wanted(self) -> None:
+    async def _handle_requested_stop(self) -> None:
         """Requests that came while the old worker ended wait for the new one."""
-        is_switch = self._current.intent == "switch"
-        self._current.jobs.fail_sent(SWITCHING if is_switch else RESTARTING)
-        await self._while_in("unloaded")
+        is_switch = self._active.stop_intent == "switch"
+        self._active.jobs.fail_sent(SWITCHING if is_switch else RESTARTING)
+        await self._wait_while("unloaded")
 
     async def _fail(self, reason: str) -> None:
         """Until `restart`: asking again would fail again."""
-        self._current.become("failed", reason)
-        self._current.jobs.fail_all(reason)
-        await self._while_in("failed")
+        self._active.set_state("failed", reason)
+        self._active.jobs.fail_all(reason)
+        await self._wait_while("failed")
 
-    async def _while_in(self, state: State) -> None:
-        while self._current.state == state:
+    async def _wait_while(self, state: EngineState) -> None:
+        while self._active.state == state:
             self._wake.clear()
             await self._wake.wait()
 
@@ -206,7 +208,7 @@ class Life:
         _log.error("%s", reason)
         self._is_missing = True
         while is_being_pulled():
-            self._current.become("loading", "The model is being pulled")
+            self._active.set_state("loading", "The model is being pulled")
             await asyncio.sleep(PULL_POLL_S)
         if not self._can_find_model():
             await self._fail(reason)
@@ -224,35 +226,35 @@ STUCK_S = 10
 LOAD_STUCK_S = 600  # a model that is read from a slow disk says nothing for minutes
 
 
-async def tick(current: Current, life: Life) -> None:
+async def watchdog(current: ActiveWorker, life: Supervisor) -> None:
     """Each second while the worker owes a word, else when it may be unloaded, else never."""
     while True:
-        current.moved.clear()
+        current.state_changed.clear()
         with suppress(TimeoutError):
-            if _owes_a_word(current):
+            if _has_outstanding_work(current):
                 await asyncio.sleep(1)
             else:
-                await asyncio.wait_for(current.moved.wait(), _idle_left_s(current, life))
-        current.n_silent_s = current.n_silent_s + 1 if is_overdue(current) else 0
+                await asyncio.wait_for(current.state_changed.wait(), _idle_left_s(current, life))
+        current.silent_s = current.silent_s + 1 if is_unresponsive(current) else 0
         limit_s = LOAD_STUCK_S if current.state == "loading" else STUCK_S
-        if current.n_silent_s >= limit_s:
+        if current.silent_s >= limit_s:
             current.end("stuck")
         elif current.state == "ready" and not current.jobs and _idle_left_s(current, life) == 0:
             current.unload()
 
 
-def is_overdue(current: Current) -> bool:
+def is_unresponsive(current: ActiveWorker) -> bool:
     """A request counts once it has been answered without the worker."""
     is_late = current.state == "loading" or current.jobs.is_overdue()
-    return _owes_a_word(current) and is_late
+    return _has_outstanding_work(current) and is_late
 
 
-def _owes_a_word(current: Current) -> bool:
+def _has_outstanding_work(current: ActiveWorker) -> bool:
     """A model, or the end of a request."""
     return current.worker_pid is not None and bool(current.state == "loading" or current.jobs)
 
 
-def _idle_left_s(current: Current, life: Life) -> float | None:
+def _idle_left_s(current: ActiveWorker, life: Supervisor) -> float | None:
     """None: never. Whole seconds, so that a clock's rounding does not spin."""
     after_s = life.config.engine.idle_unload_s
     if not after_s or current.state != "ready":

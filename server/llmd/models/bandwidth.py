@@ -13,20 +13,20 @@ import numpy.typing as npt
 from llmd import machine
 from llmd.models import memory_plan
 from llmd.models.decode_speed import READ_SHARE, bandwidth_of
-from llmd.models.recommend import Room
+from llmd.models.recommend import HostResources
 
 Bytes = npt.NDArray[np.uint8]
 
 _TRIAL_BYTES, _N_TRIALS = 32 << 20, 3
 
 
-def room_here(described: memory_plan.Machine) -> Room:
+def host_resources(described: memory_plan.DescribedMachine) -> HostResources:
     chips = [gpu.name for gpu in described.gpus] or [chip_name()]
     known = [found for chip in chips if (found := bandwidth_of(chip))]
-    return Room(described, min(known) if known else _unnamed_bytes_per_s(described))
+    return HostResources(described, min(known) if known else _unnamed_bytes_per_s(described))
 
 
-def _unnamed_bytes_per_s(described: memory_plan.Machine) -> float:
+def _unnamed_bytes_per_s(described: memory_plan.DescribedMachine) -> float:
     """A GPU's own memory cannot be measured from here."""
     return 0.0 if described.gpus and not described.is_unified else measured_bytes_per_s()
 

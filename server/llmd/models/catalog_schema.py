@@ -30,11 +30,11 @@ Known = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: not
 Billions = Annotated[float, Meta(ge=0, le=10_000)]
 
 
-Order = Literal["", "psm", "spm", "spm2"]  # empty: the family's
+EntryOrder = Literal["", "psm", "spm", "spm2"]  # empty: the family's
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ShapeEntry:
     """What the KV cache and the batches take. 0: not known."""
 
     n_layers: int = 0
@@ -70,13 +70,13 @@ class Variant:
 class Entry:
     name: str
     family: str
-    order: Order
+    order: EntryOrder
     licence: str
     use: str
     fim_em: float
     n_params_b: float
     n_active_params_b: float
-    shape: Shape
+    shape: ShapeEntry
     adapters: tuple[Adapter, ...]
     variants: tuple[Variant, ...]
 
@@ -120,7 +120,7 @@ class ShapeRow(_Row, frozen=True):
 class Row(_Row, frozen=True):
     files: Annotated[tuple[Files, ...], Meta(min_length=1)]
     family: str = ""
-    order: Order = ""
+    order: EntryOrder = ""
     licence: str = "not given"
     use: str = ""
     fim_em: Annotated[float, Meta(ge=0, le=100)] = 0
@@ -162,7 +162,7 @@ def entry_of(name: str, row: Row, subject: str) -> Entry:
     except BadInput as error:
         raise BadInput(f"Catalog `{subject}`, `{name}`: {error}") from None
     active = row.n_active_params_b or row.n_params_b
-    shape = Shape(**msgspec.structs.asdict(row.shape)) if row.shape else Shape()
+    shape = ShapeEntry(**msgspec.structs.asdict(row.shape)) if row.shape else ShapeEntry()
     return Entry(
         name, row.family, row.order, row.licence, row.use, row.fim_em, row.n_params_b, active,
         shape, adapters, variants,

@@ -28,23 +28,23 @@ _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExternalModel:
     """`sha256`: what its keeper says that it is; empty where it does not."""
 
     name: str
     path: Path
     n_bytes: int
-    keeper: str
+    owner: str
     sha256: str = ""
     adapters: tuple[Path, ...] = ()
 
 
-def all_found() -> list[Found]:
+def all_found() -> list[ExternalModel]:
     """Each once, by its name."""
     return sorted({*_of_ollama(), *_of_llama_cpp(), *_of_hub_cache()}, key=lambda f: f.name)
 
 
-def by_name(name: str) -> Found | None:
+def by_name(name: str) -> ExternalModel | None:
     """Of `ollama:NAME[:TAG]` or `llama.cpp:FILE`."""
     if name.startswith(OLLAMA_PREFIX):
         wanted = {name, f"{name}:latest"}
@@ -104,7 +104,7 @@ def _caches() -> Path:
     return Path(cache) if cache else _home() / ".cache"
 
 
-def _of_ollama() -> Iterator[Found]:
+def _of_ollama() -> Iterator[ExternalModel]:
     for folder in ollama_folders():
         root = folder / "manifests"
         for manifest in _below(root, 4):
@@ -113,7 +113,9 @@ def _of_ollama() -> Iterator[Found]:
                 yield found
 
 
-def _read_manifest(folder: Path, manifest: Path, host: str, parts: list[str]) -> Found | None:
+def _read_manifest(
+    folder: Path, manifest: Path, host: str, parts: list[str]
+) -> ExternalModel | None:
     """Ollama's own models have neither their host nor `library` in their names."""
     owner, model, tag = parts
     place = [] if host == "registry.ollama.ai" else [host]
@@ -125,7 +127,7 @@ def _read_manifest(folder: Path, manifest: Path, host: str, parts: list[str]) ->
     if len(blobs) != 1 or not _is_whole(blobs[0]) or not name.isprintable():
         return None
     loras = [folder / "blobs" / f"sha256-{d}" for kind, d in digests if kind == _ADAPTER_LAYER]
-    return Found(name, blobs[0], _n_bytes(blobs[0]), "Ollama", models[0], tuple(loras))
+    return ExternalModel(name, blobs[0], _n_bytes(blobs[0]), "Ollama", models[0], tuple(loras))
 
 
 def _layers(manifest: Path) -> list[tuple[str, str]]:
@@ -145,14 +147,14 @@ def _blob(sha256: str) -> Path | None:
     return next(filter(_is_whole, places), None)
 
 
-def _of_llama_cpp() -> Iterator[Found]:
+def _of_llama_cpp() -> Iterator[ExternalModel]:
     """What is on its way ends in `.downloadInProgress`."""
     for path in _listed(llama_cpp_cache()):
         if _is_listable(path):
-            yield Found(f"{LLAMA_CPP_PREFIX}{path.name}", path, _n_bytes(path), "llama.cpp")
+            yield ExternalModel(f"{LLAMA_CPP_PREFIX}{path.name}", path, _n_bytes(path), "llama.cpp")
 
 
-def _of_hub_cache() -> Iterator[Found]:
+def _of_hub_cache() -> Iterator[ExternalModel]:
     for repo in _listed(hub_cache()):
         owner, _, name = repo.name.removeprefix("models--").partition("--")
         if not repo.name.startswith("models--") or not name:
@@ -163,7 +165,7 @@ def _of_hub_cache() -> Iterator[Found]:
                 if _is_listable(path):
                     sha256 = path.resolve().name  # so does the client name a large file's blob
                     said = sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else ""
-                    yield Found(ref, path, _n_bytes(path), "the hub's client", said)
+                    yield ExternalModel(ref, path, _n_bytes(path), "the hub's client", said)
 
 
 def _is_listable(path: Path) -> bool:

@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmd import paths
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, measured_speed, pulled_files, resolve
 from llmd.models.catalog import catalog, find
-from llmd.models.catalog_schema import Entry, Shape, Variant
+from llmd.models.catalog_schema import Entry, ShapeEntry, Variant
 from llmd.models.gguf.format import Header
 from llmd.models.gguf.header import read_header, whole_shape
 from llmd.models.pull.staging import PARTIAL_PREFIX
-from llmd.models.recommend import Room, Suit, active_share, advised, suit, suit_of
+from llmd.models.recommend import (
+    FitEstimate,
+    HostResources,
+    active_share,
+    best_quantisation,
+    estimate,
+    estimate_variant,
+)
 from llmd.models.references import HUB_PREFIX, HubFile, part_names
 
 _FILE_TYPES = {
@@ -29,19 +36,19 @@ _BUILT_IN_BYTES = 144_810_912
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InstalledModel:
     """A model's file on this machine. `keeper`: whose it is; empty: llmd has pulled it.
     `problem`: why it can't be used."""
 
     name: str
     path: Path
     n_bytes: int
-    keeper: str = ""
+    owner: str = ""
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ModelRow:
     """What there is to say of one model. `why`: of the quantisation that was chosen."""
 
     name: str
@@ -50,7 +57,7 @@ class Line:
     licence: str
     n_bytes: int
     is_exact: bool
-    suit: Suit | None
+    suit: FitEstimate | None
     where: str = ""  # empty: to be pulled
     path: str = ""
     measured_tokens_per_s: float = 0.0
@@ -59,23 +66,23 @@ class Line:
     problem: str = ""
 
 
-def held() -> list[Held]:
+def installed_models() -> list[InstalledModel]:
     """Those that llmd pulled first, then the user's own, then those of other programs."""
     return [*_of_ours(), *_of_the_users(), *_of_others()]
 
 
-def here(room: Room, engine: Engine) -> list[Line]:
+def installed_rows(room: HostResources, engine: EngineConfig) -> list[ModelRow]:
     known = _by_file()
-    return [_line(each, known, room, engine) for each in held()]
+    return [_installed_row(each, known, room, engine) for each in installed_models()]
 
 
-def to_pull(room: Room, engine: Engine) -> list[Line]:
+def pullable_rows(room: HostResources, engine: EngineConfig) -> list[ModelRow]:
     """The built-in model where it is not here, and each entry of the catalog in the quantisation
     to take here."""
     lines, made = [], resolve.builtin_path().is_file()
     for entry in (*(() if made else (_built_in(),)), *catalog().values()):
-        variant, why = advised(entry, room, engine)
-        lines.append(line_of(entry, variant, room, engine, why))
+        variant, why = best_quantisation(entry, room, engine)
+        lines.append(row_of(entry, variant, room, engine, why))
     return lines
 
 
@@ -97,22 +104,24 @@ def _built_in() -> Entry:
     return Entry(
         resolve.BUILTIN, "smollm2-fim", "spm", "Apache-2.0",
         "a first look, and machines without a hub: made of a package of PyPI", 0, 0.135, 0.135,
-        Shape(30, 3, 64, 8192, 576, 9, 1536, 49152), (), (file,),
+        ShapeEntry(30, 3, 64, 8192, 576, 9, 1536, 49152), (), (file,),
     )  # fmt: skip
 
 
-def line_of(entry: Entry, variant: Variant, room: Room, engine: Engine, why: str = "") -> Line:
-    suits = suit_of(entry, variant, room, engine)
-    return Line(
+def row_of(
+    entry: Entry, variant: Variant, room: HostResources, engine: EngineConfig, why: str = ""
+) -> ModelRow:
+    suits = estimate_variant(entry, variant, room, engine)
+    return ModelRow(
         variant.name, variant.quantisation, entry.family, entry.licence, variant.n_bytes,
         variant.is_exact, suits if variant.n_bytes else None, why=why, use=entry.use,
     )  # fmt: skip
 
 
-def _of_ours() -> Iterator[Held]:
+def _of_ours() -> Iterator[InstalledModel]:
     builtin = resolve.builtin_path()
     if builtin.is_file():
-        yield Held(resolve.BUILTIN, builtin, builtin.stat().st_size, "built in")
+        yield InstalledModel(resolve.BUILTIN, builtin, builtin.stat().st_size, "built in")
     names = {file: entry[1].name for file, entry in _by_file().items()}
     root = paths.models_dir() / resolve.HUB_FOLDER
     for path in sorted(root.rglob("*.[gG][gG][uU][fF]")):
@@ -121,28 +130,30 @@ def _of_ours() -> Iterator[Held]:
             continue
         owner, repo, *rest = path.relative_to(root).parts
         file = "/".join(rest)
-        yield _held(
+        yield _installed(
             names.get((f"{owner}/{repo}", file), f"{HUB_PREFIX}{owner}/{repo}/{file}"), path
         )
 
 
-def _of_the_users() -> Iterator[Held]:
-    for kept in pulled_files.kept().values():
+def _of_the_users() -> Iterator[InstalledModel]:
+    for kept in pulled_files.pulled().values():
         place = Path(kept.path)
         if place.is_absolute() and place.name == part_names(place.name)[0]:
-            yield _held(kept.path, place, "own file")
+            yield _installed(kept.path, place, "own file")
 
 
-def _of_others() -> Iterator[Held]:
+def _of_others() -> Iterator[InstalledModel]:
     for found in external_caches.all_found():
-        yield Held(found.name, found.path, found.n_bytes, found.keeper)
+        yield InstalledModel(found.name, found.path, found.n_bytes, found.owner)
 
 
-def _held(name: str, path: Path, keeper: str = "") -> Held:
+def _installed(name: str, path: Path, keeper: str = "") -> InstalledModel:
     parts = [path.with_name(part) for part in part_names(path.name)]
     missing = [part.name for part in parts if not part.is_file()]
     n_bytes = sum(part.stat().st_size for part in parts if part.is_file())
-    return Held(name, path, n_bytes, keeper, f"`{missing[0]}` is missing" if missing else "")
+    return InstalledModel(
+        name, path, n_bytes, keeper, f"`{missing[0]}` is missing" if missing else ""
+    )
 
 
 def _by_file() -> dict[tuple[str, str], tuple[Entry, Variant]]:
@@ -155,29 +166,36 @@ def _by_file() -> dict[tuple[str, str], tuple[Entry, Variant]]:
     }
 
 
-def _line(
-    each: Held, known: dict[tuple[str, str], tuple[Entry, Variant]], room: Room, engine: Engine
-) -> Line:
+def _installed_row(
+    each: InstalledModel,
+    known: dict[tuple[str, str], tuple[Entry, Variant]],
+    room: HostResources,
+    engine: EngineConfig,
+) -> ModelRow:
     entries = {variant.name: entry for entry, variant in known.values()}
     entry = _built_in() if each.name == resolve.BUILTIN else entries.get(each.name)
     try:
         header = None if each.problem else read_header(each.path)
-        suits = _suit(each, header, entry, room, engine) if header else None
+        suits = _estimate(each, header, entry, room, engine) if header else None
         problem = each.problem
     except ModelError as error:
         header, suits, problem = None, None, str(error)
     kind = _FILE_TYPES.get(header.file_type or 0, "") if header else ""
     family = entry.family if entry else header.architecture if header else ""
-    return Line(
+    return ModelRow(
         each.name, kind, family, entry.licence if entry else "", each.n_bytes, True, suits,
-        each.keeper or "pulled", str(each.path), measured_speed.speed_of(each.path) or 0.0,
+        each.owner or "pulled", str(each.path), measured_speed.speed_of(each.path) or 0.0,
         problem=problem,
     )  # fmt: skip
 
 
-def _suit(
-    each: Held, header: Header, entry: Entry | None, room: Room, engine: Engine
-) -> Suit | None:
+def _estimate(
+    each: InstalledModel,
+    header: Header,
+    entry: Entry | None,
+    room: HostResources,
+    engine: EngineConfig,
+) -> FitEstimate | None:
     if header.kind == "adapter":
         return None
-    return suit(whole_shape(each.path, header), room, engine, active_share(entry))
+    return estimate(whole_shape(each.path, header), room, engine, active_share(entry))

@@ -10,7 +10,7 @@ from llmd import paths
 from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, pulled_files, resolve
 from llmd.models.catalog import catalog
-from llmd.models.installed import Held, held
+from llmd.models.installed import InstalledModel, installed_models
 from llmd.models.pull.hub import sha256_of
 from llmd.models.pull.presence import PULL_LOCK_FILE
 from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull
@@ -26,7 +26,7 @@ def remove(name: str, in_use: Path | None) -> tuple[int, list[Path]]:
         BadInput: no such model is here, it is in use, or another program's.
         ModelError: the disk refuses.
     """
-    each = one(name)
+    each = installed_model(name)
     _refuse_others(each)
     if in_use is not None and in_use.exists() and in_use.samefile(each.path):
         raise BadInput(f"Model `{name}` is in use; `llmd use` another first")
@@ -37,7 +37,7 @@ def remove(name: str, in_use: Path | None) -> tuple[int, list[Path]]:
         raise ModelError(f"Model `{name}` cannot be removed: {error.strerror or error}") from error
 
 
-def verify(each: Held, tell: Callable[[int], None] = lambda _: None) -> str:
+def verify(each: InstalledModel, tell: Callable[[int], None] = lambda _: None) -> str:
     """What is wrong with its files; empty where they are what was pulled; `unknown` where nobody
     wrote down what that was."""
     for path in _files(each):
@@ -52,13 +52,13 @@ def verify(each: Held, tell: Callable[[int], None] = lambda _: None) -> str:
     return ""
 
 
-def one(name: str) -> Held:
+def installed_model(name: str) -> InstalledModel:
     """
     Raises:
         BadInput: it is not on this machine.
     """
     path = _path_of(name)
-    for each in held():
+    for each in installed_models():
         if each.name == name or (path is not None and each.path == path):
             return each
     raise BadInput(f"Model `{name}` is not on this machine; `llmd models` shows those that are")
@@ -67,7 +67,7 @@ def one(name: str) -> Held:
 def _path_of(name: str) -> Path | None:
     """Also a name that stands for a file by another name of it."""
     try:
-        source = resolve.what_to_pull(name)
+        source = resolve.pull_source(name)
     except BadInput:
         return Path(name).absolute()
     if isinstance(source, HubFile):
@@ -75,24 +75,24 @@ def _path_of(name: str) -> Path | None:
     return source.absolute() if source else resolve.builtin_path()
 
 
-def _files(each: Held) -> list[Path]:
+def _files(each: InstalledModel) -> list[Path]:
     return [each.path.with_name(name) for name in part_names(each.path.name)]
 
 
-def _refuse_others(each: Held) -> None:
-    if each.keeper == "Ollama":
+def _refuse_others(each: InstalledModel) -> None:
+    if each.owner == "Ollama":
         known = each.name.removeprefix(external_caches.OLLAMA_PREFIX)
         raise BadInput(f"Model `{each.name}` is Ollama's; `ollama rm {known}` removes it")
-    if each.keeper in ("llama.cpp", "the hub's client"):
-        raise BadInput(f"Model `{each.name}` is of {each.keeper}; remove `{each.path}` by hand")
+    if each.owner in ("llama.cpp", "the hub's client"):
+        raise BadInput(f"Model `{each.name}` is of {each.owner}; remove `{each.path}` by hand")
 
 
-def _remove(each: Held) -> tuple[int, list[Path]]:
+def _remove(each: InstalledModel) -> tuple[int, list[Path]]:
     """The first part goes first, so that a broken rest is no model."""
     n_bytes, gone = 0, []
     for path in _files(each):
         pulled_files.forget(path)
-        if each.keeper == "own file":
+        if each.owner == "own file":
             continue
         for place in (path, *path.parent.glob(f"{PARTIAL_PREFIX}*-{path.name}")):
             if place.exists():
@@ -113,11 +113,11 @@ def _remove_empty_folders(folder: Path) -> None:
         folder = folder.parent
 
 
-def _expected_sha256(each: Held, path: Path) -> str:
+def _expected_sha256(each: InstalledModel, path: Path) -> str:
     """By the pull's own record, by its keeper's name of it, or by the catalog's."""
-    if kept := pulled_files.of(path):
+    if kept := pulled_files.record_of(path):
         return kept.sha256
-    if each.keeper in ("Ollama", "the hub's client") and (
+    if each.owner in ("Ollama", "the hub's client") and (
         found := _BLOB.fullmatch(path.resolve().name)
     ):
         return found[1]

@@ -14,7 +14,7 @@ LEDGER_FILE = ".pulled.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PulledFile:
     """`path`: relative to the models folder, absolute where the user's own file was pulled."""
 
     path: str
@@ -22,22 +22,24 @@ class Kept:
     n_bytes: int
 
     @property
-    def place(self) -> Path:
+    def absolute_path(self) -> Path:
         return paths.models_dir() / self.path
 
 
-def kept() -> dict[str, Kept]:
+def pulled() -> dict[str, PulledFile]:
     """By path. Empty where the file is missing or no good."""
     try:
         rows = json.loads((paths.models_dir() / LEDGER_FILE).read_bytes())
-        found = [Kept(str(row["path"]), str(row["sha256"]), int(row["n_bytes"])) for row in rows]
+        found = [
+            PulledFile(str(row["path"]), str(row["sha256"]), int(row["n_bytes"])) for row in rows
+        ]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}
     return {one.path: one for one in found}
 
 
-def of(place: Path) -> Kept | None:
-    return kept().get(_key(place))
+def record_of(place: Path) -> PulledFile | None:
+    return pulled().get(_key(place))
 
 
 def add(place: Path, sha256: str, n_bytes: int) -> None:
@@ -46,18 +48,18 @@ def add(place: Path, sha256: str, n_bytes: int) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    one = Kept(_key(place), sha256, n_bytes)
-    _write({**kept(), one.path: one})
+    one = PulledFile(_key(place), sha256, n_bytes)
+    _write({**pulled(), one.path: one})
 
 
 def forget(place: Path) -> None:
     """As `add`."""
-    left = kept()
+    left = pulled()
     if left.pop(_key(place), None):
         _write(left)
 
 
-def _write(rows: dict[str, Kept]) -> None:
+def _write(rows: dict[str, PulledFile]) -> None:
     path = paths.models_dir() / LEDGER_FILE
     new = path.with_name(f"{LEDGER_FILE}.new")
     new.write_text(json.dumps([asdict(one) for one in rows.values()], indent=1) + "\n")

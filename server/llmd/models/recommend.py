@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import LlmdError
 from llmd.models import memory_plan
 from llmd.models.catalog_schema import Entry, Variant
@@ -26,10 +26,10 @@ _OUTPUT_SHARE = 0.08
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class HostResources:
     """A machine, and the nominal bandwidth of the memory that a model lies in; 0: not known."""
 
-    machine: memory_plan.Machine
+    machine: memory_plan.DescribedMachine
     bytes_per_s: float = 0.0
 
     @property
@@ -43,7 +43,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Suit:
+class FitEstimate:
     """`n_layers` 0: not known. `n_bytes`: expected, of all kinds of memory together."""
 
     fits: bool
@@ -55,12 +55,14 @@ class Suit:
     is_whole: bool  # nothing of it waits for a slower memory
 
 
-def suit(shape: memory_plan.Shape, room: Room, engine: Engine, active_share: float = 1.0) -> Suit:
+def estimate(
+    shape: memory_plan.Shape, room: HostResources, engine: EngineConfig, active_share: float = 1.0
+) -> FitEstimate:
     """`active_share`: of the weights that work on one token."""
-    plan = _planned(shape, room, engine)
+    plan = _plan_or_none(shape, room, engine)
     n_weights = shape.weight_bytes
     if plan is None:
-        return Suit(False, shape.n_layers, 0, 0, n_weights, 0.0, is_whole=False)
+        return FitEstimate(False, shape.n_layers, 0, 0, n_weights, 0.0, is_whole=False)
     n_all = plan.n_gpu_layers < 0 or plan.n_gpu_layers > shape.n_layers
     n_gpu_layers = 0 if room.is_cpu else shape.n_layers if n_all else plan.n_gpu_layers
     is_whole = room.is_cpu or n_all
@@ -70,10 +72,10 @@ def suit(shape: memory_plan.Shape, room: Room, engine: Engine, active_share: flo
         backend = room.machine.backend
         speed = tokens_per_s(n_read, room.bytes_per_s, backend, shape.n_layers)
     n_bytes = _n_bytes(plan, room, n_weights)
-    return Suit(True, shape.n_layers, n_gpu_layers, plan.n_ctx, n_bytes, speed, is_whole)
+    return FitEstimate(True, shape.n_layers, n_gpu_layers, plan.n_ctx, n_bytes, speed, is_whole)
 
 
-def _n_bytes(plan: memory_plan.LoadPlan, room: Room, n_weight_bytes: int) -> int:
+def _n_bytes(plan: memory_plan.LoadPlan, room: HostResources, n_weight_bytes: int) -> int:
     """Beside a GPU each weight counts once, although the file is mapped too."""
     memory = plan.memory
     if memory is None:
@@ -95,18 +97,22 @@ def shape_of(entry: Entry, variant: Variant) -> memory_plan.Shape:
     )  # fmt: skip
 
 
-def suit_of(entry: Entry, variant: Variant, room: Room, engine: Engine) -> Suit:
-    return suit(shape_of(entry, variant), room, engine, active_share(entry))
+def estimate_variant(
+    entry: Entry, variant: Variant, room: HostResources, engine: EngineConfig
+) -> FitEstimate:
+    return estimate(shape_of(entry, variant), room, engine, active_share(entry))
 
 
 def active_share(entry: Entry | None) -> float:
     return entry.n_active_params_b / entry.n_params_b if entry and entry.n_params_b else 1.0
 
 
-def advised(entry: Entry, room: Room, engine: Engine) -> tuple[Variant, str]:
+def best_quantisation(
+    entry: Entry, room: HostResources, engine: EngineConfig
+) -> tuple[Variant, str]:
     """The quantisation to take on this machine, and why; the smallest where none fits."""
     by_kind = {variant.quantisation: variant for variant in entry.variants}
-    suits = {kind: suit_of(entry, v, room, engine) for kind, v in by_kind.items()}
+    suits = {kind: estimate_variant(entry, v, room, engine) for kind, v in by_kind.items()}
     whole = [kind for kind in by_kind if suits[kind].is_whole]
     for kind, why in _preferred(by_kind, suits, room):
         if kind in whole:
@@ -121,7 +127,7 @@ def advised(entry: Entry, room: Room, engine: Engine) -> tuple[Variant, str]:
 
 
 def _preferred(
-    by_kind: dict[str, Variant], suits: dict[str, Suit], room: Room
+    by_kind: dict[str, Variant], suits: dict[str, FitEstimate], room: HostResources
 ) -> Iterable[tuple[str, str]]:
     least = LEAST_ON_CPU if room.is_cpu else LEAST_TOKENS_PER_S
     quick = {kind for kind, each in suits.items() if not 0 < each.tokens_per_s < least}
@@ -137,22 +143,24 @@ def _preferred(
     yield "Q3_K_M", "it squeezes the model into this machine, at a loss"
 
 
-def proposed(
-    entries: Sequence[Entry], room: Room, engine: Engine
+def best_model(
+    entries: Sequence[Entry], room: HostResources, engine: EngineConfig
 ) -> tuple[Entry, Variant, str] | None:
     """The model with the best published score that anybody may use, that is whole in this
     machine's memory and fast enough; None where there is none."""
     found = []
     for entry in entries:
-        variant, why = advised(entry, room, engine)
-        suits = suit_of(entry, variant, room, engine)
+        variant, why = best_quantisation(entry, room, engine)
+        suits = estimate_variant(entry, variant, room, engine)
         is_fast = suits.tokens_per_s >= (LEAST_ON_CPU if room.is_cpu else LEAST_TOKENS_PER_S)
         if entry.allows_commerce and entry.fim_em and suits.is_whole and is_fast:
             found.append((entry, variant, why))
     return max(found, key=lambda each: each[0].fim_em, default=None)
 
 
-def _planned(shape: memory_plan.Shape, room: Room, engine: Engine) -> memory_plan.LoadPlan | None:
+def _plan_or_none(
+    shape: memory_plan.Shape, room: HostResources, engine: EngineConfig
+) -> memory_plan.LoadPlan | None:
     """None where it does not fit."""
     try:
         return memory_plan.plan_load(engine, room.machine, shape)

@@ -14,7 +14,7 @@ from llmd.models import catalog, external_caches
 from llmd.models.references import EXPECTED, HUB_PREFIX, HubFile, parse_ref
 
 if TYPE_CHECKING:
-    from llmd.models.catalog_schema import Order
+    from llmd.models.catalog_schema import EntryOrder
 
 BUILTIN = "builtin"
 BUILTIN_FILE = "smollm2-135m-fim-3-Q8_0.gguf"
@@ -22,11 +22,11 @@ HUB_FOLDER = "hf"  # Invariant: holds the hub's files alone, so that no OWNER me
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
+class ResolvedModel:
     """A model as it is given to the engine. `order`: what its entry says; empty: its family's."""
 
     path: Path
-    order: Order = ""
+    order: EntryOrder = ""
     adapters: tuple[tuple[Path, float], ...] = ()  # and their scales
 
 
@@ -43,7 +43,7 @@ def hub_path(file: HubFile) -> Path:
 def found_path(file: HubFile) -> Path | None:
     """Where a file of the hub is on this machine: pulled, or held by another program."""
     pulled = hub_path(file)
-    return external_caches.path_of(file) if _wrong_with(pulled) else pulled
+    return external_caches.path_of(file) if _file_problem(pulled) else pulled
 
 
 def model_path(name: str) -> Path:
@@ -54,7 +54,7 @@ def model_path(name: str) -> Path:
         ModelError: there is no such file, or the name is malformed.
     """
     if name == BUILTIN:
-        return _here(name, builtin_path())
+        return _require_file(name, builtin_path())
     if external_caches.is_of_others(name):
         if found := external_caches.by_name(name):
             return found.path
@@ -66,16 +66,16 @@ def model_path(name: str) -> Path:
     except BadInput as error:  # The engine waits for a model that is wrong; it can't for an input.
         raise ModelError(str(error)) from None
     if isinstance(source, HubFile):
-        return _here(name, found_path(source) or hub_path(source))
-    path = source or _expanded(name)
-    if state := _wrong_with(path):
+        return _require_file(name, found_path(source) or hub_path(source))
+    path = source or _expand_user(name)
+    if state := _file_problem(path):
         raise ModelError(
             f"Model file `{path}` {state}; set `model` in {paths.config_path()} to a GGUF file"
         )
     return path
 
 
-def model_laid(name: str) -> Laid:
+def resolve_model(name: str) -> ResolvedModel:
     """With what its entry in the catalog adds to the file.
 
     Raises:
@@ -84,14 +84,16 @@ def model_laid(name: str) -> Laid:
     path = model_path(name)
     if external_caches.is_of_others(name):
         found = external_caches.by_name(name)
-        return Laid(path, "", tuple((lora, 1.0) for lora in found.adapters) if found else ())
+        return ResolvedModel(
+            path, "", tuple((lora, 1.0) for lora in found.adapters) if found else ()
+        )
     if name == BUILTIN or name.startswith(HUB_PREFIX) or not (entry := catalog.find(name)):
-        return Laid(path)
+        return ResolvedModel(path)
     adapters = tuple((_adapter_path(name, a.source), a.scale) for a in entry[0].adapters)
-    return Laid(path, entry[0].order, adapters)
+    return ResolvedModel(path, entry[0].order, adapters)
 
 
-def what_to_pull(name: str) -> HubFile | Path | None:
+def pull_source(name: str) -> HubFile | Path | None:
     """The file of the hub that `llmd pull NAME` brings, a path of the user's own file, None for
     the built-in model.
 
@@ -106,13 +108,13 @@ def what_to_pull(name: str) -> HubFile | Path | None:
         raise BadInput(f"Model `{name}` is not on this machine; its own program brings it")
     if (source := _source(name)) is not None:
         return source
-    path = _expanded(name)
-    is_here = not _wrong_with(path)
+    path = _expand_user(name)
+    is_here = not _file_problem(path)
     if is_here:
         return path
     if name.lower().endswith(".gguf") or "/" in name:
         hint = f"; for the hub's, run `llmd pull {HUB_PREFIX}{name}`" if _could_be_ref(name) else ""
-        raise BadInput(f"Model file `{path}` {_wrong_with(path)}{hint or '; name a GGUF file'}")
+        raise BadInput(f"Model file `{path}` {_file_problem(path)}{hint or '; name a GGUF file'}")
     raise BadInput(_unknown(name))
 
 
@@ -131,21 +133,21 @@ def _source(name: str) -> HubFile | Path | None:
     return found[1].source if found else None
 
 
-def _here(name: str, path: Path) -> Path:
-    if _wrong_with(path):
+def _require_file(name: str, path: Path) -> Path:
+    if _file_problem(path):
         raise ModelError(f"Model `{name}` is not on this machine; run `llmd pull {name}`")
     return path
 
 
 def _adapter_path(name: str, source: HubFile | Path) -> Path:
     path = (found_path(source) or hub_path(source)) if isinstance(source, HubFile) else source
-    if state := _wrong_with(path):
+    if state := _file_problem(path):
         advice = f"run `llmd pull {name}`" if isinstance(source, HubFile) else "correct the catalog"
         raise ModelError(f"Adapter `{path}` of model `{name}` {state}; {advice}")
     return path
 
 
-def _wrong_with(path: Path) -> str:
+def _file_problem(path: Path) -> str:
     try:
         return "" if stat.S_ISREG(path.stat().st_mode) else "is not a file"
     except (FileNotFoundError, NotADirectoryError):
@@ -172,7 +174,7 @@ def _unknown(name: str) -> str:
     return f"Model `{name}` is not known, expected {expected}{meant}"
 
 
-def _expanded(name: str) -> Path:
+def _expand_user(name: str) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError:  # `~name` of a user that is not known

@@ -122,7 +122,7 @@ class Layout:
         return () if is_beside and self.below.strip().startswith(found) else found
 
     @cached_property
-    def is_hole(self) -> bool:
+    def is_gap(self) -> bool:
         """The cursor's blank line stands right before a line of the block it belongs to."""
         if not (self.lines_below and self.lines_below[0].strip()):
             return False
@@ -141,7 +141,7 @@ class Layout:
             return 1
         if self.place.head.strip():
             return max_lines if self.opener else 1
-        return min(n_hole, max_lines) if self.is_hole else max_lines
+        return min(n_hole, max_lines) if self.is_gap else max_lines
 
 
 # The text around a line stands still while one types there, and takes most of the time.
@@ -173,10 +173,10 @@ _LITERAL = re.compile(
 _GOES_ON = re.compile(r"[,\\(\[{=+\-*/|&.]$|\b(?:and|or|not|in|is)$")
 
 
-def without_misfit(text: str, layout: Layout) -> str:
+def drop_misindented(text: str, layout: Layout) -> str:
     """A block's first line is not kept without a body, and in a hole of existing code nothing is
     where the line below is deeper and the text does not open its block."""
-    if not text.strip() or layout.place.tail.strip() or not is_judged(layout):
+    if not text.strip() or layout.place.tail.strip() or not is_indentation_language(layout):
         return text
     lines = text.rstrip().split("\n")
     last = code(layout.place.head + lines[0] if len(lines) == 1 else lines[-1])
@@ -186,10 +186,10 @@ def without_misfit(text: str, layout: Layout) -> str:
     if last.endswith(":"):
         return text if is_deeper else "\n".join(lines[:-1])
     is_open = any(brackets.count(text).opened.values()) or _GOES_ON.search(last)
-    return "" if layout.is_hole and is_deeper and not is_open else text
+    return "" if layout.is_gap and is_deeper and not is_open else text
 
 
-def is_judged(layout: Layout) -> bool:
+def is_indentation_language(layout: Layout) -> bool:
     """Whether the cursor's blank line is one where colons open blocks."""
     place = layout.place
     if place.head.strip() or brackets.is_literal(place.prefix) or "```" in place.prefix:

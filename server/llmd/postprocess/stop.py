@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets, repeats
-from llmd.postprocess.indentation import Layout, code, columns, is_judged, layout_of
+from llmd.postprocess.indentation import Layout, code, columns, is_indentation_language, layout_of
 
 # `cut` ends the decoding by the first five, `trim` takes from the finished text by the rest.
 PURPOSES = {
@@ -25,7 +25,7 @@ PURPOSES = {
 RULES: tuple[str, ...] = tuple(PURPOSES)
 
 
-N_HOLE = 3  # lines of text in a hole of existing code
+N_GAP_LINES = 3  # lines of text in a hole of existing code
 # Lines that often stand twice, one block within another.
 _COMMON = re.compile(r"\W*|(?:end\w*|fi|done|esac|else|try|break|continue|pass|return)\W*")
 _CLOSING = re.compile(r"[)\]}a-z]")
@@ -63,7 +63,7 @@ class StopRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class StopPoint:
     n_chars: int  # of the text to keep
     reason: str  # empty: go on
 
@@ -77,7 +77,7 @@ def rule_for(
 ) -> StopRule:
     """`without` names the rules (`rules.RULES`) that are left out."""
     layout, is_blank = layout_of(place), not place.head.strip()
-    n_lines = max_lines if "lines" in without else layout.n_lines(max_lines, N_HOLE)
+    n_lines = max_lines if "lines" in without else layout.n_lines(max_lines, N_GAP_LINES)
     has_next = not place.tail.strip() and "suffix" not in without
     return StopRule(
         max_tokens=max_tokens,
@@ -97,7 +97,7 @@ def rule_for(
         is_whole=layout.is_whole,
         opened="".join(Counter(layout.opened).elements()),
         wants_text="block" not in without and _is_bodiless(layout),
-        wants_bodies="block" not in without and is_judged(layout),
+        wants_bodies="block" not in without and is_indentation_language(layout),
     )
 
 
@@ -123,7 +123,7 @@ class _Line:
     is_done: bool
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         return self.whole.strip()
 
     @property
@@ -131,14 +131,14 @@ class _Line:
         return max(self.start - 1, 0)
 
 
-def cut(text: str, rule: StopRule, is_final: bool = False) -> Cut:
+def stop_at(text: str, rule: StopRule, is_final: bool = False) -> StopPoint:
     """Where `text` ends by the rule. A line is judged when its own end is there, or at the last."""
     found = _cut_lines(text, rule, is_final)
     at = _surplus(text[: found.n_chars], rule) if rule.stops_closers else -1
-    return found if at < 0 else Cut(at, "brackets")
+    return found if at < 0 else StopPoint(at, "brackets")
 
 
-def lacks_body(text: str, rule: StopRule) -> bool:
+def is_missing_body(text: str, rule: StopRule) -> bool:
     """Whether it would end with a line that opens a block, above a line that is no body of it."""
     if not text.strip():
         return rule.wants_text
@@ -147,7 +147,7 @@ def lacks_body(text: str, rule: StopRule) -> bool:
     return rule.wants_bodies and last.endswith(":") and not is_deeper
 
 
-def settled(text: str, rule: StopRule) -> str:
+def stable_prefix(text: str, rule: StopRule) -> str:
     """The part of an unfinished text that no later token can take back."""
     last = text.rfind("\n")
     if last < 0:
@@ -156,7 +156,7 @@ def settled(text: str, rule: StopRule) -> str:
         if is_echo or not text.strip():  # a surplus closer takes the blanks before it along
             return ""
         return text[: len(text) - repeats.n_echoed(text)] if rule.stops_repeats else text
-    lines = [line for line in _lines(text, rule.head, False) if line.said]
+    lines = [line for line in _lines(text, rule.head, False) if line.text]
     n_copied = repeats.n_copied([line.whole.rstrip() for line in lines[-repeats.N_LINES :]])
     n_held = max(n_copied * rule.stops_repeats, int(bool(lines) and _is_open(lines[-1], rule)))
     return text[: lines[-n_held].before] if n_held else text[:last]
@@ -171,66 +171,66 @@ def _lines(text: str, head: str, is_final: bool) -> Iterator[_Line]:
         yield _Line(start, len(text), ("" if start else head) + text[start:], is_done=False)
 
 
-def _cut_lines(text: str, rule: StopRule, is_final: bool) -> Cut:
+def _cut_lines(text: str, rule: StopRule, is_final: bool) -> StopPoint:
     n_lines, said = 0, list[_Line]()
     for line in _lines(text, rule.head, is_final):
-        if line.said:
+        if line.text:
             said.append(line)
-            if found := _refused(said, rule):
+            if found := _rejection(said, rule):
                 return found
         n_lines += bool(text[line.start : line.end].strip()) or rule.max_lines == 1
         if line.is_done and n_lines >= rule.max_lines:
-            return Cut(line.end, "lines")
+            return StopPoint(line.end, "lines")
     if is_final and said and _is_open(said[-1], rule):
-        return Cut(said[-1].before, "suffix")
-    return _looped(text, rule) or Cut(len(text), "")
+        return StopPoint(said[-1].before, "suffix")
+    return _looped(text, rule) or StopPoint(len(text), "")
 
 
-def _refused(said: list[_Line], rule: StopRule) -> Cut | None:
+def _rejection(said: list[_Line], rule: StopRule) -> StopPoint | None:
     """Whether the last of the lines that hold text, and what follows it, is not kept."""
     line = said[-1]
     floor = rule.indent_floor
     floor = columns(said[0].whole, rule.tab_columns) if floor < 0 else floor
     if line.start and columns(line.whole, rule.tab_columns) < floor:
-        return Cut(_end_of_block(line, rule) or line.before, "indent")
+        return StopPoint(_end_of_block(line, rule) or line.before, "indent")
     if first := _first_repeated(said, rule):
-        return Cut(first.before, "suffix")
-    if not line.start and rule.above == line.said and _is_strong(line.said):
-        return Cut(0, "repeat")
+        return StopPoint(first.before, "suffix")
+    if not line.start and rule.above == line.text and _is_strong(line.text):
+        return StopPoint(0, "repeat")
     last = [line.whole.rstrip() for line in said[-repeats.N_LINES :]]
     n_repeated = repeats.n_repeated(last) if rule.stops_repeats else 0
-    return Cut(said[-n_repeated].before, "repeat") if n_repeated else None
+    return StopPoint(said[-n_repeated].before, "repeat") if n_repeated else None
 
 
 def _end_of_block(line: _Line, rule: StopRule) -> int:
     """Where the closer ends, in a line that closes the block opened at the cursor; else 0."""
     is_beside = columns(line.whole, rule.tab_columns) == rule.closer_indent
     found = _ENDING.match(line.whole)
-    is_closer = line.said.startswith(rule.closers) and is_beside and found
+    is_closer = line.text.startswith(rule.closers) and is_beside and found
     return line.start + found.end() if is_closer and found else 0
 
 
 def _first_repeated(said: list[_Line], rule: StopRule) -> _Line | None:
     """The line that says the next one again. What opens a bracket (`add_argument(`) often stands
     twice, so there the line after it decides."""
-    if len(said) > 1 and _is_open(said[-2], rule) and said[-1].said == rule.second_line:
+    if len(said) > 1 and _is_open(said[-2], rule) and said[-1].text == rule.second_line:
         return said[-2]
     return said[-1] if _is_next(said[-1], rule) and not _is_open(said[-1], rule) else None
 
 
 def _is_open(line: _Line, rule: StopRule) -> bool:
-    return bool(rule.second_line) and line.said == rule.next_line and line.said[-1] in "([{"
+    return bool(rule.second_line) and line.text == rule.next_line and line.text[-1] in "([{"
 
 
 def _is_next(line: _Line, rule: StopRule) -> bool:
     """Whether a line is the file's next one, or its beginning, cut off inside a word."""
-    n_said = len(line.said)
-    if line.said != rule.next_line:
-        is_part = line.start and not line.is_done and rule.next_line.startswith(line.said)
+    n_said = len(line.text)
+    if line.text != rule.next_line:
+        is_part = line.start and not line.is_done and rule.next_line.startswith(line.text)
         is_in_word = rule.next_line[n_said - 1 : n_said + 1].isalnum()
         return bool(is_part and is_in_word and n_said >= _N_PART)
     is_there = rule.next_indent in (-1, columns(line.whole, rule.tab_columns))
-    return _is_strong(line.said) or (is_there and bool(_CLOSING.search(line.said)))
+    return _is_strong(line.text) or (is_there and bool(_CLOSING.search(line.text)))
 
 
 def _is_strong(said: str) -> bool:
@@ -238,12 +238,12 @@ def _is_strong(said: str) -> bool:
     return repeats.has_letter(said) and not _COMMON.fullmatch(said)
 
 
-def _looped(text: str, rule: StopRule) -> Cut | None:
+def _looped(text: str, rule: StopRule) -> StopPoint | None:
     """A phrase that comes again and again takes its line with it; the first line stays, so far
     as it may have been shown."""
     start = text.rfind("\n") + 1
     n_looped = repeats.n_looped(text[start:]) if rule.stops_repeats else 0
-    return Cut(start - 1 if start else len(text) - n_looped, "repeat") if n_looped else None
+    return StopPoint(start - 1 if start else len(text) - n_looped, "repeat") if n_looped else None
 
 
 def _surplus(text: str, rule: StopRule) -> int:

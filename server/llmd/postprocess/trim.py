@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets
-from llmd.postprocess.indentation import Layout, layout_of, lead, without_misfit
+from llmd.postprocess.indentation import Layout, drop_misindented, layout_of, lead
 
 _QUOTES = "\"'"
 _N_TAIL = 3  # characters; shorter rests of a line often stand twice
@@ -21,12 +21,12 @@ def trim(text: str, place: Excerpt, without: frozenset[str] = frozenset()) -> st
     layout = layout_of(place)
     is_cut = layout.is_whole and not place.tail.strip() and not brackets.is_literal(place.prefix)
     steps: dict[str, Callable[[str], str]] = {
-        "seam": lambda text: without_seam(text, layout),
+        "seam": lambda text: strip_repeated_indent(text, layout),
         "tail": lambda text: _without_tail(text, layout),
         "brackets": lambda text: (
             _without_surplus(text, layout, place.next_line) if is_cut else text
         ),
-        "block": lambda text: without_misfit(text, layout),
+        "block": lambda text: drop_misindented(text, layout),
     }
     for name, step in steps.items():
         text = text if name in without else step(text)
@@ -89,7 +89,7 @@ _ENDS_IN_ONE = re.compile(r"^(?!.*\S {2}).*\S $")  # where nothing is aligned
 _BEGINS_WITH_ONE = re.compile(r" \S")
 
 
-def without_seam(text: str, layout: Layout) -> str:
+def strip_repeated_indent(text: str, layout: Layout) -> str:
     """Spaces and indentation that stand before the cursor are not said again.
 
     The cursor's column is what the user wants, but where the body of a block is still to be

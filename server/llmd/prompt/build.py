@@ -43,7 +43,10 @@ def build(
         return (Piece("prefix", excerpt.prefix), *healed)
     n_typed = excerpt.n_typed if typed == "after_mid" and order != "spm2" else 0
     border = len(excerpt.prefix) - n_typed
-    prefix, suffix = Piece("prefix", excerpt.prefix[:border]), Piece("suffix", excerpt.shown_suffix)
+    prefix, suffix = (
+        Piece("prefix", excerpt.prefix[:border]),
+        Piece("suffix", excerpt.prompt_suffix),
+    )
     before, after = (Piece("pre"), prefix), (Piece("suf"), suffix)
     bodies = {"psm": before + after, "spm": after + before, "spm2": (Piece("pre"), *after)}
     middle = (Piece("mid"),) if family.mid or not family.spellings else ()

@@ -27,7 +27,7 @@ class EngineView:
 
 
 # What a client should do when the daemon has ended: start it at once, when it needs it, or never.
-Then = Literal["restart", "on_demand", "stay"]
+ReconnectPolicy = Literal["restart", "on_demand", "stay"]
 
 
 @dataclass(eq=False, slots=True)
@@ -37,7 +37,7 @@ class Client:
     name: str
     editor: str  # name and version
     show: Callable[[EngineView], None]
-    bye: Callable[[Then], None]
+    disconnect: Callable[[ReconnectPolicy], None]
     n_documents: Callable[[], int]
 
 
@@ -54,7 +54,7 @@ class Service(Protocol):
     def document_closed(self, document: Document) -> None:
         """Nothing of it is kept."""
 
-    def cursor_rests(self, document: Document, cursor: Position) -> None:
+    def cursor_idle(self, document: Document, cursor: Position) -> None:
         """Somebody may soon type there."""
 
     def complete(
@@ -77,7 +77,7 @@ class Service(Protocol):
             LlmdError: from the coroutine; a sentence for the user.
         """
 
-    def noted(self, document: Document, outcome: Outcome) -> None:
+    def record_outcome(self, document: Document, outcome: Outcome) -> None:
         """An editor says what became of a suggestion. Counted, by filetype and model."""
 
     def status(self) -> dict[str, Any]:
@@ -95,5 +95,5 @@ class Service(Protocol):
     def use(self) -> None:
         """Loads the model that the config names, where it is another; returns at once."""
 
-    def stop(self, then: Then) -> None:
+    def stop(self, then: ReconnectPolicy) -> None:
         """Ends the daemon soon; returns at once."""

@@ -18,7 +18,7 @@ from llmd.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CachePlan:
     """Operations in the order in which they are applied: the first `n_keep` cells are kept, the
     `n_remove` behind them removed, and these tokens evaluated after what is left, the last
     `n_logits` of them with logits."""
@@ -33,9 +33,9 @@ class Plan:
         return len(self.evaluate)
 
 
-def plan(
+def plan_cells(
     cells: Sequence[int], wanted: Sequence[int], n_logits: int = 1, can_cut: bool = True
-) -> Plan:
+) -> CachePlan:
     """The longest common prefix is kept: each kept cell was computed from exactly the tokens that
     stand before it. The last `n_logits` wanted tokens are always evaluated, for their logits.
 
@@ -44,7 +44,7 @@ def plan(
     n_keep = min(_common_len(cells, wanted), max(len(wanted) - n_logits, 0))
     if not can_cut and n_keep < len(cells):
         n_keep = 0
-    return Plan(n_keep, len(cells) - n_keep, tuple(wanted[n_keep:]), n_logits)
+    return CachePlan(n_keep, len(cells) - n_keep, tuple(wanted[n_keep:]), n_logits)
 
 
 def batches(n_tokens: int, n_batch: int, n_logits: int) -> list[int]:
@@ -63,13 +63,13 @@ def _common_len(left: Sequence[int], right: Sequence[int]) -> int:
     return min(len(left), len(right))
 
 
-Outcome = Literal["done", "aborted", "full"]
-State = npt.NDArray[np.uint8]
+DecodeOutcome = Literal["done", "aborted", "full"]
+SavedState = npt.NDArray[np.uint8]
 _ABORTED = 2  # llama_decode's codes
 _NO_ROOM = 1
 
 
-class Evaluator(Protocol):
+class BatchEvaluator(Protocol):
     """What the cache needs of a llama.Context."""
 
     n_ctx: int
@@ -78,24 +78,26 @@ class Evaluator(Protocol):
     def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int: ...
     def seq_rm(self, start: int) -> bool: ...
     def clear(self) -> None: ...
-    def state(self) -> State: ...
-    def restore(self, state: State) -> bool: ...
+    def state(self) -> SavedState: ...
+    def restore(self, state: SavedState) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Saved:
+class SavedCells:
     """Cells that were taken out of the cache. Of this process and this context only."""
 
     cells: array[int]
-    state: State
+    state: SavedState
 
     @property
     def n_bytes(self) -> int:
         return self.state.nbytes + len(self.cells) * self.cells.itemsize
 
 
-class Cache:
-    def __init__(self, context: Evaluator, can_cut: bool = True, can_save: bool = True) -> None:
+class KvCache:
+    def __init__(
+        self, context: BatchEvaluator, can_cut: bool = True, can_save: bool = True
+    ) -> None:
         """`can_cut`: the memory can drop its last cells alone. `can_save`: a copy of it is as good
         as itself."""
         self._context = context
@@ -125,15 +127,15 @@ class Cache:
                 self.clear()
         return len(self.cells)
 
-    def save(self) -> Saved:
+    def save(self) -> SavedCells:
         """A copy of what is held.
 
         Raises:
             EngineError: llama.cpp could not copy it.
         """
-        return Saved(array("i", self.cells), self._context.state())
+        return SavedCells(array("i", self.cells), self._context.state())
 
-    def restore(self, saved: Saved) -> None:
+    def restore(self, saved: SavedCells) -> None:
         """In the place of what is held. Where llama.cpp will not, nothing is."""
         self.keep(0)
         if self._context.restore(saved.state):
@@ -141,7 +143,9 @@ class Cache:
         else:
             self.clear()
 
-    def prefill(self, plan: Plan, is_stopped: Callable[[], bool]) -> tuple[Outcome, int, int]:
+    def prefill(
+        self, plan: CachePlan, is_stopped: Callable[[], bool]
+    ) -> tuple[DecodeOutcome, int, int]:
         """Applies a plan batch by batch. Returns how it went, the tokens kept and the tokens
         evaluated, those of an aborted batch among them.
 
@@ -164,7 +168,7 @@ class Cache:
                 return outcome, n_cached, n_evaluated
         return "done", n_cached, n_evaluated
 
-    def decode(self, tokens: Sequence[int], n_logits: int = 1) -> Outcome:
+    def decode(self, tokens: Sequence[int], n_logits: int = 1) -> DecodeOutcome:
         """Evaluates one batch behind the last cell.
 
         Raises:

@@ -9,38 +9,38 @@ from pathlib import Path
 import msgspec
 
 from llmd import machine
-from llmd.config import Engine as EngineConfig
+from llmd.config import EngineConfig as EngineConfig
 from llmd.engine import messages
 from llmd.models import memory_plan
 from llmd.models.gguf.header import check_adapter, check_model, whole_shape
 from llmd.prompt.families import PLAIN, Match, recognise
 from llmd.worker import llama
-from llmd.worker.kv_cache import Cache
-from llmd.worker.prompt_tokens import Engine
-from llmd.worker.token_healing import Table
+from llmd.worker.kv_cache import KvCache
+from llmd.worker.prompt_tokens import LoadedModel
+from llmd.worker.token_healing import HealingTable
 
 
 def load_engine(
     load: messages.Load, no_flag: int, tell: Callable[[float], None]
-) -> tuple[Engine, messages.Loaded]:
+) -> tuple[LoadedModel, messages.Loaded]:
     """`no_flag` is the address of a flag that nobody sets, `tell` is told the share loaded.
 
     Raises:
         LlmdError: the file is no good, or the machine too small for it.
     """
     refused_prio = machine.set_priority(load.engine.prio)
-    model, context, setup = open_as_planned(load, tell)
+    model, context, setup = open_model(load, tell)
     context.watch(no_flag)
     vocabulary = model.vocabulary
     match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
     cache = warm_cache(model, context)
-    engine = Engine(context, vocabulary, match, cache, Table(vocabulary.text_pieces()))
+    engine = LoadedModel(context, vocabulary, match, cache, HealingTable(vocabulary.text_pieces()))
     return engine, _loaded(model, Path(load.path), match, setup, cache, refused_prio)
 
 
-def open_as_planned(
+def open_model(
     load: messages.Load, tell: Callable[[float], None]
-) -> tuple[llama.Model, llama.Context, Setup]:
+) -> tuple[llama.Model, llama.Context, LoadSetup]:
     """
     Raises:
         LlmdError: see `load_engine`.
@@ -63,30 +63,30 @@ def open_as_planned(
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class LoadSetup:
     engine: EngineConfig
-    machine: memory_plan.Machine
+    machine: memory_plan.DescribedMachine
     shape: memory_plan.Shape
     plan: memory_plan.LoadPlan
 
 
-def setup_of(load: messages.Load, path: Path, shape: memory_plan.Shape) -> Setup:
+def setup_of(load: messages.Load, path: Path, shape: memory_plan.Shape) -> LoadSetup:
     """
     Raises:
         LlmdError: it does not fit, or what the user set does not go together.
     """
-    here = described()
+    here = describe_machine()
     plan = memory_plan.plan_load(load.engine, here, shape, path.name)
     for _ in range(load.n_shrunk):
         if less := memory_plan.smaller(load.engine, here, shape, plan, path.name):
             plan, here = less
-    return Setup(load.engine, here, shape, plan)
+    return LoadSetup(load.engine, here, shape, plan)
 
 
-def described() -> memory_plan.Machine:
+def describe_machine() -> memory_plan.DescribedMachine:
     """This machine as it is now."""
     gpus, is_unified = llama.gpus()
-    return memory_plan.Machine(
+    return memory_plan.DescribedMachine(
         llama.backend(),
         machine.n_cores(),
         machine.n_fast_cores(),
@@ -117,12 +117,12 @@ def _opened(
         raise
 
 
-def warm_cache(model: llama.Model, context: llama.Context) -> Cache:
+def warm_cache(model: llama.Model, context: llama.Context) -> KvCache:
     """A token through all layers reads in the weights, so that the first request need not. A
     second one is taken back, which not every memory can do."""
     vocabulary = model.vocabulary
     token = max(vocabulary.bos, vocabulary.eos, 0)
-    trial = Cache(context)
+    trial = KvCache(context)
     for _ in range(2):
         trial.decode([token])
     # Some recurrent memories can go one token back, but no further.
@@ -130,11 +130,16 @@ def warm_cache(model: llama.Model, context: llama.Context) -> Cache:
     trial.clear()
     # A sliding window's state holds the window's cells only, so it cannot be cut once restored.
     can_save = can_cut and not 0 < model.n_window < context.n_ctx
-    return Cache(context, can_cut, can_save)
+    return KvCache(context, can_cut, can_save)
 
 
 def _loaded(
-    model: llama.Model, path: Path, match: Match, setup: Setup, cache: Cache, refused_prio: str
+    model: llama.Model,
+    path: Path,
+    match: Match,
+    setup: LoadSetup,
+    cache: KvCache,
+    refused_prio: str,
 ) -> messages.Loaded:
     name, plan, shape = model.name or path.stem, setup.plan, setup.shape
     n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
@@ -179,4 +184,4 @@ def notice(name: str, is_plain: bool, can_cut: bool, can_save: bool) -> str:
 
 
 if __name__ == "__main__":  # for who must not load llama.cpp itself
-    print(msgspec.json.encode(described()).decode())
+    print(msgspec.json.encode(describe_machine()).decode())

@@ -20,11 +20,11 @@ from typing import NoReturn
 import msgspec
 
 from llmd.engine import messages
-from llmd.engine.cancel_flags import Flags
+from llmd.engine.cancel_flags import CancelFlagReader
 from llmd.errors import LlmdError, place_of
-from llmd.worker.generate import infer
+from llmd.worker.generate import generate
 from llmd.worker.loader import load_engine
-from llmd.worker.prompt_tokens import Engine
+from llmd.worker.prompt_tokens import LoadedModel
 from llmd.worker.slots import Slots
 
 _LOADING_STEP = 0.05  # of the whole: how often loading is told
@@ -33,7 +33,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 Arrival = tuple[float, messages.ToWorker]
 
 
-class Link:
+class DaemonLink:
     """The socket to the daemon. Without the daemon there is nothing to do: the process ends."""
 
     def __init__(self, fd: int) -> None:
@@ -49,7 +49,7 @@ class Link:
             _end()
 
     def _read(self) -> NoReturn:
-        splitter = messages.Splitter()
+        splitter = messages.FrameDecoder()
         try:
             while data := self._socket.recv(1 << 16):
                 for body in splitter.feed(data):
@@ -66,46 +66,46 @@ def _end() -> NoReturn:
 
 
 class Worker:
-    def __init__(self, link: Link, flags: Flags) -> None:
+    def __init__(self, link: DaemonLink, flags: CancelFlagReader) -> None:
         self._link = link
         self._flags = flags
-        self._told = 0.0
+        self._reported_share = 0.0
 
     def run(self) -> None:
         _, frame = self._link.arrivals.get()
         if not isinstance(frame, messages.Load):
             raise SystemExit("Worker ends: the first frame is not Load")
         try:
-            engine, loaded = load_engine(frame, self._flags.never, self._tell)
+            engine, loaded = load_engine(frame, self._flags.never, self._report_progress)
         except LlmdError as error:
             self._link.send(messages.LoadFailed(str(error)))
             return
         except Exception as error:  # the daemon must be told, whatever it was
             traceback.print_exc()
-            self._link.send(messages.LoadFailed(_kind(error, "loading")))
+            self._link.send(messages.LoadFailed(_describe(error, "loading")))
             return
         self._link.send(loaded)
         self._serve(engine, Slots(engine.cache, frame.kv.ram_bytes))
 
-    def _serve(self, engine: Engine, slots: Slots) -> None:
+    def _serve(self, engine: LoadedModel, slots: Slots) -> None:
         while True:
             arrived_s, frame = self._link.arrivals.get()
             match frame:
-                case messages.Infer():
-                    done = self._answer(engine, slots, frame, arrived_s)
+                case messages.Generate():
+                    done = self._generate(engine, slots, frame, arrived_s)
                     self._link.send(msgspec.structs.replace(done, slots=slots.views()))
                 case messages.Forget(slot=slot):
                     slots.forget(slot)
                 case messages.DropParked(keep=keep):
                     slots.drop_parked(keep)
 
-    def _tell(self, share: float) -> None:
-        if share - self._told >= _LOADING_STEP:
-            self._told = share
+    def _report_progress(self, share: float) -> None:
+        if share - self._reported_share >= _LOADING_STEP:
+            self._reported_share = share
             self._link.send(messages.Loading(round(share, 3)))
 
-    def _answer(
-        self, engine: Engine, slots: Slots, request: messages.Infer, arrived_s: float
+    def _generate(
+        self, engine: LoadedModel, slots: Slots, request: messages.Generate, arrived_s: float
     ) -> messages.Done:
         id_ = request.id
 
@@ -114,11 +114,11 @@ class Worker:
             return makes_way or self._flags.is_set(id_)
 
         if is_cancelled():
-            return messages.unanswered(id_, "cancelled")
+            return messages.empty_done(id_, "cancelled")
         try:
             slots.switch(request.slot)
             engine.context.watch(self._flags.address(id_))
-            return infer(
+            return generate(
                 engine,
                 request,
                 arrived_s,
@@ -127,20 +127,20 @@ class Worker:
             )
         except Exception as error:  # one request must not take the others with it
             engine.cache.clear()
-            said = str(error) if isinstance(error, LlmdError) else _kind(error, "a request")
+            said = str(error) if isinstance(error, LlmdError) else _describe(error, "a request")
             # No traceback: a foreign error's message may hold what the user wrote.
             print(f"{said} at {place_of(error)}", file=sys.stderr, flush=True)
-            return messages.unanswered(id_, "failed", said)
+            return messages.empty_done(id_, "failed", said)
         finally:
             engine.context.watch(self._flags.never)
 
 
-def _kind(error: Exception, doing: str) -> str:
+def _describe(error: Exception, doing: str) -> str:
     """Only the error's type: its message may hold what the user wrote."""
     return f"The engine failed while at {doing}: {type(error).__name__}"
 
 
-def _settle_in() -> None:
+def _prepare_process() -> None:
     """Dies with the daemon, ignores the terminal's Ctrl-C, and keeps stdout clean."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -149,9 +149,9 @@ def _settle_in() -> None:
 
 
 def main() -> None:
-    _settle_in()
+    _prepare_process()
     socket_fd, flags_fd = map(int, sys.argv[1:3])
-    Worker(Link(socket_fd), Flags(flags_fd)).run()
+    Worker(DaemonLink(socket_fd), CancelFlagReader(flags_fd)).run()
 
 
 if __name__ == "__main__":

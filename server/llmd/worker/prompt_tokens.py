@@ -9,7 +9,7 @@ from llmd.errors import EngineError
 from llmd.prompt.build import Piece
 from llmd.prompt.families import Match
 from llmd.worker import token_healing
-from llmd.worker.kv_cache import Cache
+from llmd.worker.kv_cache import KvCache
 from llmd.worker.llama import Context, Vocabulary
 
 N_SPARE = 8  # cells left free beyond prompt and completion
@@ -22,23 +22,23 @@ _TYPED_SHARE = 4  # of n_ctx
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class LoadedModel:
     """What a loaded model is made of, for requests. Without a table nothing is healed."""
 
     context: Context
     vocabulary: Vocabulary
     match: Match
-    cache: Cache
-    table: token_healing.Table = field(default_factory=token_healing.Table)
+    cache: KvCache
+    table: token_healing.HealingTable = field(default_factory=token_healing.HealingTable)
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class PromptTokens:
     """`draft`: the text's own tokens of what was taken back; `owed`: the same as bytes."""
 
     tokens: tuple[int, ...]
     draft: tuple[int, ...] = ()
-    owed: bytes = b""
+    pending_bytes: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Text:
     draft: Sequence[int]
 
 
-def lay_out(engine: Engine, pieces: Sequence[Piece], max_tokens: int) -> Prompt:
+def tokenize_prompt(engine: LoadedModel, pieces: Sequence[Piece], max_tokens: int) -> PromptTokens:
     """The prompt, cut to what fits beside `max_tokens`: a prefix loses tokens at its start, a
     suffix at its end.
 
@@ -68,7 +68,7 @@ def lay_out(engine: Engine, pieces: Sequence[Piece], max_tokens: int) -> Prompt:
     room = engine.context.n_ctx - max_tokens - N_SPARE - sizes["rest"] - len(text.draft)
     if room < 0:
         raise EngineError(f"The prompt's frame leaves no room in {engine.context.n_ctx} tokens")
-    n_prefix, n_suffix = drops(sizes["prefix"], sizes["suffix"], room)
+    n_prefix, n_suffix = truncation(sizes["prefix"], sizes["suffix"], room)
     kept: list[int] = []
     for name, tokens in parts:
         first = n_prefix if name == "prefix" else 0
@@ -77,10 +77,10 @@ def lay_out(engine: Engine, pieces: Sequence[Piece], max_tokens: int) -> Prompt:
     # A model has to begin somewhere: an empty buffer of a model without sentinels or BOS.
     kept = kept or [max(vocabulary.bos, vocabulary.eos, 0)]
     owed = b"".join(map(vocabulary.piece, text.draft))
-    return Prompt(tuple(kept), tuple(text.draft), owed)
+    return PromptTokens(tuple(kept), tuple(text.draft), owed)
 
 
-def drops(n_prefix: int, n_suffix: int, room: int) -> tuple[int, int]:
+def truncation(n_prefix: int, n_suffix: int, room: int) -> tuple[int, int]:
     """How many tokens the prefix's start and the suffix's end lose. The suffix gives first, down
     to its share of the room."""
     step = max(min(DROP_STEP, room // 4), 1)
@@ -94,7 +94,7 @@ def _round_up(n_tokens: int, step: int, at_most: int) -> int:
     return min(-(-max(n_tokens, 0) // step) * step, at_most)
 
 
-def _text(engine: Engine, pieces: Sequence[Piece]) -> _Text:
+def _text(engine: LoadedModel, pieces: Sequence[Piece]) -> _Text:
     """Prefix and typed text are tokenised as the one text that they are; what is taken back never
     reaches over the border between them."""
     texts = {piece.name: piece.text for piece in pieces}
@@ -103,21 +103,21 @@ def _text(engine: Engine, pieces: Sequence[Piece]) -> _Text:
     border = len(tokens) if typed is None else _border(engine, tokens, typed)
     own = tokens if typed is None else tokens[border:]
     n_back = (
-        token_healing.n_taken_back(own, vocabulary.piece, engine.table) if "heal" in texts else 0
+        token_healing.n_healed_tokens(own, vocabulary.piece, engine.table) if "heal" in texts else 0
     )
     end = len(tokens) - n_back
     return _Text(tokens[: min(border, end)], tokens[border:end], tokens[end:])
 
 
-def _border(engine: Engine, tokens: Sequence[int], typed: str) -> int:
+def _border(engine: LoadedModel, tokens: Sequence[int], typed: str) -> int:
     """The first token of the typed text, of which no more is left than its share."""
     n_bytes = len(typed.encode(errors="replace"))
-    n_typed = token_healing.n_typed(tokens, n_bytes, engine.vocabulary.piece, engine.table)
+    n_typed = token_healing.n_after_anchor(tokens, n_bytes, engine.vocabulary.piece, engine.table)
     limit = min(MAX_TYPED, engine.context.n_ctx // _TYPED_SHARE)
     return len(tokens) - n_typed + _round_up(n_typed - limit, max(limit // 2, 1), n_typed)
 
 
-def _tokens(engine: Engine, piece: Piece, text: _Text) -> Sequence[int]:
+def _tokens(engine: LoadedModel, piece: Piece, text: _Text) -> Sequence[int]:
     match piece.name:
         case "prefix":
             return text.prefix

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from llmd.config import Sampling
+from llmd.config import SamplingConfig
 from llmd.errors import EngineError
 
 _MASK = (1 << 64) - 1
@@ -21,7 +21,7 @@ MIN_SHARE = 1e-3  # chosen: of the best token's probability; what is rarer is no
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15  # splitmix64's increment
 
 
-def sample(logits: npt.NDArray[np.float32], sampling: Sampling, idx: int) -> int:
+def sample(logits: npt.NDArray[np.float32], sampling: SamplingConfig, idx: int) -> int:
     """The `idx`-th generated token; those that pay for owed bytes count down from -1.
 
     Raises:

@@ -11,9 +11,9 @@ from collections import OrderedDict
 
 from llmd.engine.messages import SlotView
 from llmd.errors import EngineError
-from llmd.worker.kv_cache import Cache, Saved
+from llmd.worker.kv_cache import KvCache, SavedCells
 
-NOBODY = 0
+NO_SLOT = 0
 MIN_PARKED_CELLS = 32  # chosen: fewer are soon evaluated
 MAX_PARKED = 64  # chosen: more than anybody goes to and fro between
 
@@ -22,13 +22,13 @@ class Slots:
     """`ram_bytes` bounds what is parked; beside it stands, while slots change, the one that
     returns."""
 
-    def __init__(self, cache: Cache, ram_bytes: int, min_cells: int = MIN_PARKED_CELLS) -> None:
-        self.resident = NOBODY
+    def __init__(self, cache: KvCache, ram_bytes: int, min_cells: int = MIN_PARKED_CELLS) -> None:
+        self.resident = NO_SLOT
         self._cache = cache
         self._ram_bytes = ram_bytes
         self._min_cells = min_cells
         self._may_park = True
-        self._parked: OrderedDict[int, Saved] = OrderedDict()  # least recently used first
+        self._parked: OrderedDict[int, SavedCells] = OrderedDict()  # least recently used first
 
     @property
     def parked_bytes(self) -> int:
@@ -50,7 +50,7 @@ class Slots:
         self._parked.pop(slot, None)
         if slot == self.resident:
             self._cache.clear()
-            self.resident = NOBODY
+            self.resident = NO_SLOT
 
     def drop_parked(self, keep: bool) -> None:
         """And keeps nothing more, until told otherwise."""
@@ -71,14 +71,14 @@ class Slots:
         is_worth_it = (
             self._may_park and self._ram_bytes and len(self._cache.cells) >= self._min_cells
         )
-        if self.resident == NOBODY or not self._cache.can_save or not is_worth_it:
+        if self.resident == NO_SLOT or not self._cache.can_save or not is_worth_it:
             return
         try:
             self._add(self._cache.save())
         except (EngineError, MemoryError) as error:  # they are evaluated anew when they are wanted
             print(f"A slot is dropped: {error}", file=sys.stderr, flush=True)
 
-    def _add(self, saved: Saved) -> None:
+    def _add(self, saved: SavedCells) -> None:
         if saved.n_bytes > self._ram_bytes:
             return
         self._parked[self.resident] = saved

@@ -14,13 +14,13 @@ from operator import itemgetter
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[np.int32]
+TokenIds = npt.NDArray[np.int32]
 
 MAX_TOKENS = 8  # a longer word is taken back in part
 _SPACES = b" \t\n\r\f\v"
 
 
-class Table:
+class HealingTable:
     """The byte strings of the tokens that can stand for text, sorted.
 
     It holds no token that is more than text, so that nothing ends while bytes are owed.
@@ -30,11 +30,11 @@ class Table:
         """`pieces`: bytes and id of each token; empty ones are left out."""
         ordered = sorted((pair for pair in pieces if pair[0]), key=itemgetter(0))
         self._pieces = [piece for piece, _ in ordered]
-        self._ids: Ids = np.array([token for _, token in ordered], dtype=np.int32)
+        self._ids: TokenIds = np.array([token for _, token in ordered], dtype=np.int32)
         self._max_bytes = max(map(len, self._pieces), default=0)
         self._single = frozenset(piece[0] for piece in self._pieces if len(piece) == 1)
 
-    def allowed(self, owed: bytes) -> Ids:
+    def allowed(self, owed: bytes) -> TokenIds:
         """The tokens that begin with `owed`, and those that are a proper prefix of it.
 
         The text's own tokens after "\\n    " may be "\\n   " and " return": hence the second kind.
@@ -52,11 +52,11 @@ class Table:
     def holds(self, token: int, piece: bytes) -> bool:
         return bool((self._same(piece) == token).any())
 
-    def can_pay(self, owed: bytes) -> bool:
+    def covers(self, owed: bytes) -> bool:
         """Whether a token for each byte is there, so that no choice leads to a dead end."""
         return self._single.issuperset(owed)
 
-    def _same(self, piece: bytes) -> Ids:
+    def _same(self, piece: bytes) -> TokenIds:
         first = bisect_left(self._pieces, piece)
         return self._ids[first : bisect_right(self._pieces, piece, first)]
 
@@ -68,7 +68,9 @@ class Table:
         return first, end
 
 
-def n_taken_back(tokens: Sequence[int], piece: Callable[[int], bytes], table: Table) -> int:
+def n_healed_tokens(
+    tokens: Sequence[int], piece: Callable[[int], bytes], table: HealingTable
+) -> int:
     """How many of a text's last tokens are generated again.
 
     They are those from the start of the pre-token under the cursor on, as far as the table can
@@ -77,7 +79,7 @@ def n_taken_back(tokens: Sequence[int], piece: Callable[[int], bytes], table: Ta
     tail: list[bytes] = []
     for token in reversed(tokens[-MAX_TOKENS:]):
         part = piece(token)
-        if not (table.holds(token, part) and table.can_pay(part)):
+        if not (table.holds(token, part) and table.covers(part)):
             break
         tail.insert(0, part)
     n_tokens = n_from(tail, pre_token_start(b"".join(tail), table))
@@ -86,8 +88,8 @@ def n_taken_back(tokens: Sequence[int], piece: Callable[[int], bytes], table: Ta
     return 0 if is_useless else n_tokens
 
 
-def n_typed(
-    tokens: Sequence[int], n_bytes: int, piece: Callable[[int], bytes], table: Table
+def n_after_anchor(
+    tokens: Sequence[int], n_bytes: int, piece: Callable[[int], bytes], table: HealingTable
 ) -> int:
     """How many of a text's last tokens stand after the anchor, which is `n_bytes` before its end.
 
@@ -120,7 +122,7 @@ def n_from(pieces: Sequence[bytes], at: int) -> int:
     return 0
 
 
-def pre_token_start(text: bytes, table: Table) -> int:
+def pre_token_start(text: bytes, table: HealingTable) -> int:
     """Where the last pre-token of `text` begins: a run of letters and digits, of whitespace, or of
     other signs.
 

@@ -28,12 +28,12 @@ from llmd.cli.bench.recommend import (
 )
 from llmd.cli.progress import steps
 from llmd.config import Config
-from llmd.engine.process import load_of
+from llmd.engine.process import load_message
 from llmd.errors import BadInput, EngineError
 from llmd.models import measured_speed, memory_plan
-from llmd.models.resolve import model_laid
+from llmd.models.resolve import resolve_model
 from llmd.worker import llama
-from llmd.worker.loader import Setup, open_as_planned
+from llmd.worker.loader import LoadSetup, open_model
 
 FILL = 64  # tokens at once, up to the depth
 _STRIDE = 7919  # a prime: any tokens will do, as long as they differ
@@ -50,9 +50,9 @@ def run(
     """
     if 0 in (*args.batch, *(args.threads or ()), args.repeat):
         raise BadInput("Options --batch, --threads and --repeat take 1 or more")
-    load = load_of(config, model_laid(config.model))
+    load = load_message(config, resolve_model(config.model))
     path = Path(load.path)
-    model, context, loaded = open_as_planned(load, lambda _: None)
+    model, context, loaded = open_model(load, lambda _: None)
     context.close()
     found = _measured(args, model, loaded)
     if not found:
@@ -71,7 +71,7 @@ def run(
     return files, told if args.json else text
 
 
-def _measured(args: argparse.Namespace, model: llama.Model, loaded: Setup) -> list[Speed]:
+def _measured(args: argparse.Namespace, model: llama.Model, loaded: LoadSetup) -> list[Speed]:
     """All cache types with the usual threads, then the best of them with others."""
     base, depths = loaded.plan, sorted(set(args.depth))
     n_ctx = depths[-1] + max(args.batch)

@@ -21,14 +21,14 @@ def daemon() -> Daemon:
     except LlmdError as error:
         return Daemon(__version__, "", problem=str(error))
     is_running = daemon_client.is_running()
-    found_at = str(daemon_client.locked().get("socket", "")) if is_running else ""
+    found_at = str(daemon_client.lock_contents().get("socket", "")) if is_running else ""
     bare = Daemon(__version__, socket, is_running, found_at)
     try:
         peer = daemon_client.connect()
         if peer is None:
             return bare
         with peer:
-            asked = daemon_client.Control(peer).request(
+            asked = daemon_client.DaemonClient(peer).request(
                 "llmd/status", {}, timeout_s=_ANSWER_TIMEOUT_S
             )
     except LlmdError as error:

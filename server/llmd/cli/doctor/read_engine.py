@@ -77,7 +77,7 @@ def _wanted() -> str:
 def model_of(config: Config, source: str) -> tuple[Model, Header | None]:
     model = Model(config.model, source)
     try:
-        path = resolve.model_laid(config.model).path
+        path = resolve.resolve_model(config.model).path
         header = check_model(path)
     except LlmdError as error:
         return replace(model, problem=str(error)), None
@@ -113,8 +113,8 @@ def plan_of(
     return Plan(memory_plan.explained(config.engine, here, shape, plan))
 
 
-def _machine(found: dict[str, Any]) -> memory_plan.Machine:
-    return memory_plan.Machine(
+def _machine(found: dict[str, Any]) -> memory_plan.DescribedMachine:
+    return memory_plan.DescribedMachine(
         found["backend"], machine.n_cores(), machine.n_fast_cores(), machine.memory_bytes(),
         machine.available_bytes(), tuple(memory_plan.Gpu(**gpu) for gpu in found["gpus"]),
         found["is_unified"],

@@ -20,7 +20,7 @@ import msgspec
 from llmd.cli.eval.pipeline import Reply
 from llmd.cli.eval.samples import Place
 from llmd.cli.eval.settings_grid import Client
-from llmd.completion.trace import of_cost
+from llmd.completion.trace import trace_of
 from llmd.document import content, split_lines
 from llmd.engine.messages import Cost
 from llmd.errors import BadInput, DaemonError
@@ -118,14 +118,14 @@ class Peer:
 
     async def complete(self, place: Place) -> Reply:
         if not place.is_asked and len(place.tail.rstrip()) > MAX_LINE_SUFFIX:
-            return Reply("", of_cost(Cost(), "suppressed", 0.0, "line_suffix"))
+            return Reply("", trace_of(Cost(), "suppressed", 0.0, "line_suffix"))
         start_s = time.monotonic()
         found = await asyncio.to_thread(self._post, body(self._client, place))
         total_ms = 1e3 * (time.monotonic() - start_s)
         n_decoded = int(number(found, "predicted_n"))
         cost = Cost(n_prefill=int(number(found, "prompt_n")), n_decoded=n_decoded)
         text = inserted(place, str(found.get("content", "")))
-        return Reply(text, of_cost(cost, "cold", total_ms))
+        return Reply(text, trace_of(cost, "cold", total_ms))
 
     def _post(self, asked: dict[str, Any]) -> dict[str, Any]:
         """

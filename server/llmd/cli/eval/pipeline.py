@@ -11,12 +11,12 @@ from typing import Protocol
 
 from llmd.cli.eval.samples import Place, end_of
 from llmd.cli.eval.settings_grid import Setting
-from llmd.completion.pipeline import Completer
-from llmd.completion.trace import Path, Trace, of_cost
+from llmd.completion.pipeline import CompletionPipeline
+from llmd.completion.trace import Trace, TracePath, trace_of
 from llmd.config import Config
 from llmd.context import window
 from llmd.document import Document, Position, Span, open_document
-from llmd.engine.client import EngineService
+from llmd.engine.client import EngineClient
 from llmd.engine.messages import Loaded
 from llmd.errors import EngineError
 from llmd.postprocess.stop import RULES, rule_for
@@ -53,7 +53,7 @@ async def opened(setting: Setting, config: Config) -> AsyncIterator[Answerer]:
     Raises:
         EngineError: the model cannot be loaded.
     """
-    engine = EngineService(config)
+    engine = EngineClient(config)
     running = asyncio.create_task(engine.run())
     try:
         model = await _loaded(engine)
@@ -64,7 +64,7 @@ async def opened(setting: Setting, config: Config) -> AsyncIterator[Answerer]:
             await running
 
 
-async def _loaded(engine: EngineService) -> Loaded:
+async def _loaded(engine: EngineClient) -> Loaded:
     while engine.info is None or engine.state != "ready":
         if engine.state == "failed":
             raise EngineError(f"The evaluation has no model: {engine.reason}")
@@ -75,11 +75,11 @@ async def _loaded(engine: EngineService) -> Loaded:
 class Pipeline:
     """All of it: gates, window, prompt, healing, stop rules, trimming."""
 
-    def __init__(self, setting: Setting, config: Config, engine: EngineService) -> None:
+    def __init__(self, setting: Setting, config: Config, engine: EngineClient) -> None:
         self._anchor = setting.anchor
-        self._completer = Completer(config, engine, lambda _names, _language: "")
-        self._completer.leave_out(setting.without)
-        self._completer.ahead.is_allowed = False
+        self._completer = CompletionPipeline(config, engine, lambda _names, _language: "")
+        self._completer.disable_rules(setting.without)
+        self._completer.prefetcher.is_allowed = False
 
     async def complete(self, place: Place) -> Reply:
         document = document_of(place)
@@ -101,7 +101,7 @@ class Bare:
     """The model with its family's prompt. It ends at its own end, at `max_tokens`, or, where the
     truth is one line, at the line's end."""
 
-    def __init__(self, config: Config, engine: EngineService, model: Loaded) -> None:
+    def __init__(self, config: Config, engine: EngineClient, model: Loaded) -> None:
         self._config = config
         self._engine = engine
         self._model = model
@@ -115,16 +115,16 @@ class Bare:
         def pieces(model: Loaded) -> tuple[Piece, ...]:
             return build(by_name(model.family), model.order, excerpt, place.file_name)
 
-        job = self._engine.infer(pieces, rule, self._config.sampling)
+        job = self._engine.add_request(pieces, rule, self._config.sampling)
         done = await job.answered
-        path: Path = "failed" if done.reason == "failed" else "cold"
-        trace = of_cost(done.cost, path, done.cost.ttft_ms + done.cost.decode_ms, done.reason)
+        path: TracePath = "failed" if done.reason == "failed" else "cold"
+        trace = trace_of(done.cost, path, done.cost.ttft_ms + done.cost.decode_ms, done.reason)
         return _checked(Reply(done.text, trace), done.error)
 
     def _excerpt(self, place: Place) -> window.Excerpt:
         lines = document_of(place).text.lines
         budget = window.Budget(self._config.context.n_prefix, self._config.context.n_suffix)
-        chosen = window.choose(None, lines, place.cursor, budget)
+        chosen = window.choose_window(None, lines, place.cursor, budget)
         return window.excerpt(chosen, lines, place.cursor)
 
 

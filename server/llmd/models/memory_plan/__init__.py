@@ -7,7 +7,7 @@ measurements that docs/ARCHITECTURE.md keeps.
 """
 
 from llmd.models.memory_plan.explain import explained
-from llmd.models.memory_plan.hardware import Gpu, Machine
+from llmd.models.memory_plan.hardware import DescribedMachine, Gpu
 from llmd.models.memory_plan.model_shape import Shape, shape_of
 from llmd.models.memory_plan.placement import LoadPlan
 from llmd.models.memory_plan.planner import N_BATCH_CPU, N_BATCH_GPU, N_CTX, plan_load
@@ -18,9 +18,9 @@ __all__ = [
     "N_BATCH_CPU",
     "N_BATCH_GPU",
     "N_CTX",
+    "DescribedMachine",
     "Gpu",
     "LoadPlan",
-    "Machine",
     "Shape",
     "compute_bytes",
     "explained",

@@ -3,14 +3,16 @@ that it needs."""
 
 from __future__ import annotations
 
-from llmd.config import CacheType, Engine
+from llmd.config import CacheType, EngineConfig
 from llmd.errors import BadInput
 from llmd.models.memory_plan.model_shape import Shape
 
 BLOCK = 32  # values that a quantised cache type stores together
 
 
-def cache_types(engine: Engine, is_cpu: bool, shape: Shape) -> tuple[CacheType, CacheType, bool]:
+def cache_types(
+    engine: EngineConfig, is_cpu: bool, shape: Shape
+) -> tuple[CacheType, CacheType, bool]:
     """K, V, and whether with flash attention.
 
     Raises:
@@ -34,7 +36,7 @@ def can_quantise(shape: Shape) -> bool:
     return shape.head_dim % BLOCK == 0 and shape.value_dim % BLOCK == 0
 
 
-def _asked(engine: Engine, is_fast: bool, is_mla: bool) -> tuple[CacheType, CacheType]:
+def _asked(engine: EngineConfig, is_fast: bool, is_mla: bool) -> tuple[CacheType, CacheType]:
     asked_k, asked_v = engine.cache_type_k, engine.cache_type_v
     if not is_mla:
         type_v: CacheType = "q4_0" if is_fast else "f16"

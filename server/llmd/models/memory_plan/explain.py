@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import ModelError
-from llmd.models.memory_plan.hardware import Machine
+from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.placement import LoadPlan, Memory
 from llmd.models.memory_plan.planner import plan_load
@@ -15,7 +15,11 @@ _GB, _MIB = 1e9, 1 << 20
 
 
 def explained(
-    engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan, has_own_fit: bool = False
+    engine: EngineConfig,
+    machine: DescribedMachine,
+    shape: Shape,
+    plan: LoadPlan,
+    has_own_fit: bool = False,
 ) -> tuple[str, ...]:
     """`has_own_fit`: whether the library could fit parameters itself."""
     return (*_lines(engine, machine, shape, plan), _who(has_own_fit))
@@ -33,7 +37,9 @@ def _who(has_own_fit: bool) -> str:
     )
 
 
-def _lines(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) -> Iterator[str]:
+def _lines(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan
+) -> Iterator[str]:
     memory = plan.memory
     if memory:
         yield f"Memory: {_memory(memory, machine)}."
@@ -57,7 +63,7 @@ def _lines(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) -> It
         yield f"Priority: {plan.prio}{_by(engine, 'prio')}."
 
 
-def _memory(memory: Memory, machine: Machine) -> str:
+def _memory(memory: Memory, machine: DescribedMachine) -> str:
     said = f"{_size(memory.ram_bytes)} of {_size(machine.ram_free_bytes)} that are free"
     if machine.is_unified:
         return f"{said}, {_size(sum(memory.gpu_bytes))} of it for the GPU"
@@ -69,7 +75,7 @@ def _memory(memory: Memory, machine: Machine) -> str:
     return "; ".join([said, *gpus])
 
 
-def _layers(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) -> str:
+def _layers(engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan) -> str:
     if machine.backend == "cpu":
         return "Layers: all on the CPU, the only backend that this llama.cpp was built with."
     n = shape.n_units if plan.n_gpu_layers < 0 else plan.n_gpu_layers
@@ -81,7 +87,9 @@ def _layers(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) -> s
     return f"Layers: {n} of {shape.n_units} on the GPU, counting the output{why}."
 
 
-def _limit_hint(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) -> str:
+def _limit_hint(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan
+) -> str:
     """On a Mac whose wired limit is what keeps layers from the GPU."""
     raised = machine.with_raised_limit()
     if raised is None or plan.n_gpu_layers < 0 or engine.n_gpu_layers != "all":
@@ -98,7 +106,7 @@ def _limit_hint(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) 
             f" macOS lets the GPU have {_size(machine.gpus[0].total_bytes)} now.")  # fmt: skip
 
 
-def _types(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) -> str:
+def _types(engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan) -> str:
     types = f"Cache types: K {plan.cache_type_k}{_by(engine, 'cache_type_k')}, "
     types += f"V {plan.cache_type_v}{_by(engine, 'cache_type_v')}"
     flash = "with" if plan.flash_attn else "without"
@@ -110,7 +118,7 @@ def _types(engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan) -> st
     return f"{types}, {flash} flash attention{why}."
 
 
-def _threads(engine: Engine, machine: Machine, plan: LoadPlan) -> str:
+def _threads(engine: EngineConfig, machine: DescribedMachine, plan: LoadPlan) -> str:
     if by := _by(engine, "threads"):
         return f"Threads: {plan.threads}{by}."
     if 0 < machine.n_fast_cores < machine.n_cores:
@@ -127,7 +135,7 @@ def _file(plan: LoadPlan) -> str:
     return "File: read into memory (`engine.mmap` is false)."
 
 
-def _by(engine: Engine, key: str, free: str = "auto") -> str:
+def _by(engine: EngineConfig, key: str, free: str = "auto") -> str:
     """Whether it was the user."""
     return "" if getattr(engine, key) == free else " (set by you)"
 

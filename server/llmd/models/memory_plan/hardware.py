@@ -24,7 +24,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class DescribedMachine:
     backend: str  # "cpu", "metal", "gpu"
     n_cores: int
     n_fast_cores: int = 0  # 0: all are alike
@@ -50,19 +50,19 @@ class Machine:
             rooms = [min(room, most) for room in rooms]
         return rooms
 
-    def with_share(self, share: float) -> Machine:
+    def with_share(self, share: float) -> DescribedMachine:
         """With so much of its free memory."""
         gpus = tuple(replace(gpu, free_bytes=int(gpu.free_bytes * share)) for gpu in self.gpus)
         return replace(self, ram_free_bytes=int(self.ram_free_bytes * share), gpus=gpus)
 
-    def with_plenty(self) -> Machine:
+    def with_plenty(self) -> DescribedMachine:
         """With room for anything; where nothing is known, as it is."""
         if not self.is_known:
             return self
         gpus = tuple(replace(gpu, free_bytes=_PLENTY_BYTES) for gpu in self.gpus)
         return replace(self, ram_free_bytes=_PLENTY_BYTES, gpus=gpus)
 
-    def with_raised_limit(self) -> Machine | None:
+    def with_raised_limit(self) -> DescribedMachine | None:
         """With the wired limit of a Mac as high as it should go; None where that is no more."""
         if self.backend != "metal" or len(self.gpus) != 1:
             return None

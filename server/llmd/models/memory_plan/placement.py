@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from llmd.config import CacheType, Engine
-from llmd.models.memory_plan.hardware import Machine
+from llmd.config import CacheType, EngineConfig
+from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.sizes import (
     Placed,
@@ -28,7 +28,7 @@ N_COPIES = 4  # of a batch's input, where several GPUs work one after the other
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TrialSettings:
     n_ctx: int
     n_batch: int
     n_ubatch: int
@@ -61,12 +61,12 @@ class Memory:
     compute_bytes: int  # of one device
     sparse_bytes: int  # of experts' weights that are mapped where they lie
 
-    def fits(self, machine: Machine) -> bool:
+    def fits(self, machine: DescribedMachine) -> bool:
         held = self.ram_bytes - self.mapped_bytes
         room = machine.ram_free_bytes - machine.ram_reserve_bytes
         return held <= room and self.reread_bytes(machine) <= self.sparse_bytes // SELDOM
 
-    def reread_bytes(self, machine: Machine) -> int:
+    def reread_bytes(self, machine: DescribedMachine) -> int:
         """What of the mapped file has no room, and comes from the disk each time it is wanted."""
         return max(0, self.ram_bytes - machine.ram_free_bytes)
 
@@ -79,7 +79,7 @@ Reserve = Literal["with reserve", "to the last byte"]
 
 
 def units_on_gpus(
-    engine: Engine, settings: Settings, machine: Machine, shape: Shape
+    engine: EngineConfig, settings: TrialSettings, machine: DescribedMachine, shape: Shape
 ) -> Placed | None:
     """Layers, and the output, on each GPU. None: what the user fixed does not fit."""
     if machine.backend == "cpu" or not machine.gpus:
@@ -91,7 +91,9 @@ def units_on_gpus(
     return found if sum(found) == wanted else None
 
 
-def _as_many_as_fit(engine: Engine, settings: Settings, machine: Machine, shape: Shape) -> Placed:
+def _as_many_as_fit(
+    engine: EngineConfig, settings: TrialSettings, machine: DescribedMachine, shape: Shape
+) -> Placed:
     whole = _placed(engine, settings, machine, shape, shape.n_units, "with reserve")
     if sum(whole) == shape.n_units:
         return whole
@@ -99,7 +101,12 @@ def _as_many_as_fit(engine: Engine, settings: Settings, machine: Machine, shape:
 
 
 def _placed(
-    engine: Engine, settings: Settings, machine: Machine, shape: Shape, most: int, how: Reserve
+    engine: EngineConfig,
+    settings: TrialSettings,
+    machine: DescribedMachine,
+    shape: Shape,
+    most: int,
+    how: Reserve,
 ) -> Placed:
     is_whole, units = most == shape.n_units, settings.units(shape)
     fixed = gpu_fixed_bytes(settings, machine, shape, is_whole)
@@ -115,7 +122,9 @@ def _placed(
     return by_split(most_that(fits, most), split, n_gpus)
 
 
-def gpu_fixed_bytes(settings: Settings, machine: Machine, shape: Shape, is_whole: bool) -> int:
+def gpu_fixed_bytes(
+    settings: TrialSettings, machine: DescribedMachine, shape: Shape, is_whole: bool
+) -> int:
     """On each GPU in use, beside layers. Of layers that stay behind, a large batch has the GPU
     compute one tensor after the other, which comes to it for that."""
     copies = N_COPIES if is_whole and len(machine.gpus) > 1 else 1
@@ -124,7 +133,9 @@ def gpu_fixed_bytes(settings: Settings, machine: Machine, shape: Shape, is_whole
     return settings.compute_bytes(shape) + (copies - 1) * inputs + staged
 
 
-def memory_of(settings: Settings, counts: Placed, machine: Machine, shape: Shape) -> Memory:
+def memory_of(
+    settings: TrialSettings, counts: Placed, machine: DescribedMachine, shape: Shape
+) -> Memory:
     units, n_on_gpu = settings.units(shape), sum(counts)
     is_whole = n_on_gpu == shape.n_units
     fixed = gpu_fixed_bytes(settings, machine, shape, is_whole)

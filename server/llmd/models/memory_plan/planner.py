@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import BadInput, ModelError
 from llmd.models.memory_plan import too_large
 from llmd.models.memory_plan.cache_types import cache_types
-from llmd.models.memory_plan.hardware import Machine
+from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.placement import LoadPlan, Memory, Settings, memory_of, units_on_gpus
+from llmd.models.memory_plan.placement import (
+    LoadPlan,
+    Memory,
+    TrialSettings,
+    memory_of,
+    units_on_gpus,
+)
 from llmd.models.memory_plan.sizes import Placed, kv_bytes
 
 N_CTX = 2048  # tokens: the prompt's windows and what is decoded, with room to spare
@@ -21,7 +27,9 @@ N_BATCH_GPU = 512
 _MIN_UBATCH = 16
 
 
-def plan_load(engine: Engine, machine: Machine, shape: Shape, name: str = "") -> LoadPlan:
+def plan_load(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, name: str = ""
+) -> LoadPlan:
     """`name` of the model's file, for what is said.
 
     Raises:
@@ -30,17 +38,19 @@ def plan_load(engine: Engine, machine: Machine, shape: Shape, name: str = "") ->
     """
     _check_batches(engine)
     if not machine.is_known:
-        return _made(engine, machine, next(_settings(engine, machine, shape)), shape, None, None)
-    if found := _fitting(engine, machine, shape):
+        return _load_plan(
+            engine, machine, next(_settings(engine, machine, shape)), shape, None, None
+        )
+    if found := _fitting_plan(engine, machine, shape):
         return found
-    raise ModelError(too_large.reason(engine, machine, shape, name, _fitting, _least))
+    raise ModelError(too_large.reason(engine, machine, shape, name, _fitting_plan, _least_memory))
 
 
-def _fitting(engine: Engine, machine: Machine, shape: Shape) -> LoadPlan | None:
+def _fitting_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> LoadPlan | None:
     """The layers on GPUs are those of the roomiest settings: so less memory never means more of
     them. Then the context is what the memory beside them allows."""
     tried = list(_settings(engine, machine, shape))
-    best: tuple[Settings, Placed] | None = None
+    best: tuple[TrialSettings, Placed] | None = None
     for settings in (each for each in tried if each.n_ctx == tried[0].n_ctx):
         counts = units_on_gpus(engine, settings, machine, shape)
         if counts is not None and (best is None or sum(counts) > sum(best[1])):
@@ -53,54 +63,56 @@ def _fitting(engine: Engine, machine: Machine, shape: Shape) -> LoadPlan | None:
             continue
         memory = memory_of(settings, counts, machine, shape)
         if memory.fits(machine):
-            return _made(engine, machine, settings, shape, counts, memory)
+            return _load_plan(engine, machine, settings, shape, counts, memory)
     return None
 
 
-def _least(engine: Engine, machine: Machine, shape: Shape) -> Memory:
+def _least_memory(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> Memory:
     """What is needed at least, whether it is there or not."""
     settings = list(_settings(engine, machine, shape))[-1]
     counts = units_on_gpus(engine, settings, machine, shape) or (0,) * len(machine.gpus)
     return memory_of(settings, counts, machine, shape)
 
 
-def _settings(engine: Engine, machine: Machine, shape: Shape) -> Iterator[Settings]:
+def _settings(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape
+) -> Iterator[TrialSettings]:
     """The best first."""
     is_cpu = machine.backend == "cpu"
     type_k, type_v, flash_attn = cache_types(engine, is_cpu, shape)
     for n_ctx in _contexts(engine, shape):
         n_batch = _n_batch(engine, is_cpu, n_ctx)
         for n_ubatch in _ubatches(engine, n_batch):
-            yield Settings(
+            yield TrialSettings(
                 n_ctx, n_batch, n_ubatch, type_k, type_v, flash_attn, engine.mmap, engine.mlock
             )
 
 
-def _contexts(engine: Engine, shape: Shape) -> list[int]:
+def _contexts(engine: EngineConfig, shape: Shape) -> list[int]:
     if engine.n_ctx != "auto":
         return [engine.n_ctx]
     most = min(N_CTX, shape.n_ctx_train or N_CTX)
     return [most, *(n for n in _SMALLER_N_CTX if n < most)]
 
 
-def _n_batch(engine: Engine, is_cpu: bool, n_ctx: int) -> int:
+def _n_batch(engine: EngineConfig, is_cpu: bool, n_ctx: int) -> int:
     if engine.n_batch != "auto":
         return engine.n_batch
     n_ubatch = 0 if engine.n_ubatch == "auto" else engine.n_ubatch
     return max(n_ubatch, min(N_BATCH_CPU if is_cpu else N_BATCH_GPU, n_ctx))
 
 
-def _ubatches(engine: Engine, n_batch: int) -> list[int]:
+def _ubatches(engine: EngineConfig, n_batch: int) -> list[int]:
     if engine.n_ubatch != "auto":
         return [engine.n_ubatch]
     halves = (n_batch >> n for n in range(3))
     return [n for n in halves if n >= _MIN_UBATCH] or [n_batch]
 
 
-def _made(
-    engine: Engine,
-    machine: Machine,
-    settings: Settings,
+def _load_plan(
+    engine: EngineConfig,
+    machine: DescribedMachine,
+    settings: TrialSettings,
     shape: Shape,
     counts: Placed | None,
     memory: Memory | None,
@@ -130,7 +142,7 @@ def _made(
     )
 
 
-def _check_batches(engine: Engine) -> None:
+def _check_batches(engine: EngineConfig) -> None:
     if "auto" not in (engine.n_batch, engine.n_ubatch) and engine.n_ubatch > engine.n_batch:  # type: ignore[operator]
         raise BadInput(
             f"Config `engine.n_ubatch` is {engine.n_ubatch}, more than the {engine.n_batch} of"

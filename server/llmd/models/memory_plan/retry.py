@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from llmd.config import Engine
+from llmd.config import EngineConfig
 from llmd.errors import EngineError, LlmdError, ModelError
-from llmd.models.memory_plan.hardware import Machine
+from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.placement import LoadPlan
 from llmd.models.memory_plan.planner import plan_load
@@ -32,7 +32,7 @@ def is_for_memory(said: str) -> bool:
     return bool(_FOR_MEMORY.search(said))
 
 
-def fits_in_full(engine: Engine, machine: Machine, shape: Shape) -> bool:
+def fits_in_full(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> bool:
     """Whether nothing that is automatic has to shrink, and the machine keeps its reserve."""
     try:
         plan = plan_load(engine, machine, shape)
@@ -45,8 +45,8 @@ def fits_in_full(engine: Engine, machine: Machine, shape: Shape) -> bool:
 
 
 def smaller(
-    engine: Engine, machine: Machine, shape: Shape, plan: LoadPlan, name: str = ""
-) -> tuple[LoadPlan, Machine] | None:
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan, name: str = ""
+) -> tuple[LoadPlan, DescribedMachine] | None:
     """The next smaller plan, as for a machine with less memory; None where nothing that is
     automatic can shrink."""
     step = _STEP if machine.is_known else 1.0
@@ -69,8 +69,8 @@ def _size(plan: LoadPlan) -> tuple[int, int, int]:
 
 def with_less(
     attempt: Callable[[LoadPlan], T],
-    engine: Engine,
-    machine: Machine,
+    engine: EngineConfig,
+    machine: DescribedMachine,
     shape: Shape,
     plan: LoadPlan,
     name: str = "",
@@ -93,7 +93,7 @@ def with_less(
     raise LlmdError("unreachable")
 
 
-def what_to_change(engine: Engine, plan: LoadPlan) -> str:
+def what_to_change(engine: EngineConfig, plan: LoadPlan) -> str:
     """The user's own numbers that take memory, the greatest first."""
     fixed = [key for key, free in FREE.items() if getattr(engine, key) != free]
     if not fixed:

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from llmd.config import Engine
-from llmd.models.memory_plan.hardware import Machine
+from llmd.config import EngineConfig
+from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.placement import LoadPlan, Memory
 
@@ -19,12 +19,17 @@ FREE: dict[str, Any] = {
     "cache_type_k": "auto", "cache_type_v": "auto", "tensor_split": "auto", "mlock": False,
 }  # fmt: skip
 
-Fitting = Callable[[Engine, Machine, Shape], "LoadPlan | None"]
-Least = Callable[[Engine, Machine, Shape], Memory]
+Fitting = Callable[[EngineConfig, DescribedMachine, Shape], "LoadPlan | None"]
+Least = Callable[[EngineConfig, DescribedMachine, Shape], Memory]
 
 
 def reason(
-    engine: Engine, machine: Machine, shape: Shape, name: str, fitting: Fitting, least: Least
+    engine: EngineConfig,
+    machine: DescribedMachine,
+    shape: Shape,
+    name: str,
+    fitting: Fitting,
+    least: Least,
 ) -> str:
     if named := list(_to_change(engine, machine, shape, fitting)):
         return f"Model file `{name}` does not fit with what the config says: " + "; ".join(named)
@@ -41,14 +46,16 @@ def reason(
     )
 
 
-def largest_file_bytes(machine: Machine, n_beside: int) -> int:
+def largest_file_bytes(machine: DescribedMachine, n_beside: int) -> int:
     room = machine.ram_free_bytes - machine.ram_reserve_bytes - n_beside
     if not machine.is_unified:
         room += sum(max(0, gpu - n_beside) for gpu in machine.gpu_rooms())
     return max(0, room)
 
 
-def _to_change(engine: Engine, machine: Machine, shape: Shape, fitting: Fitting) -> Iterator[str]:
+def _to_change(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, fitting: Fitting
+) -> Iterator[str]:
     """Each of the user's numbers without which the rest would fit; else all that are set."""
     fixed = [key for key, free in FREE.items() if getattr(engine, key) != free]
     for key in fixed:
@@ -62,7 +69,9 @@ def _to_change(engine: Engine, machine: Machine, shape: Shape, fitting: Fitting)
         yield f"{keys} together take too much; set some of them to auto"
 
 
-def _named(key: str, engine: Engine, found: LoadPlan, machine: Machine, shape: Shape) -> str:
+def _named(
+    key: str, engine: EngineConfig, found: LoadPlan, machine: DescribedMachine, shape: Shape
+) -> str:
     said = f"`engine.{key}` is {_shown(getattr(engine, key))}"
     if key == "n_gpu_layers":
         n_layers = shape.n_units if found.n_gpu_layers < 0 else found.n_gpu_layers

@@ -28,7 +28,7 @@ def pull_own(path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with only_pull(folder / PULL_LOCK_FILE, lambda _: None):
             for part in map(path.with_name, part_names(path.name)):
-                if pulled_files.of(part) is None:
+                if pulled_files.record_of(part) is None:
                     pulled_files.add(part, sha256_of(part, lambda _: None), part.stat().st_size)
     except OSError as error:
         raise ModelError(

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _log = logging.getLogger("llmd.lsp")
 
 
-class Completion:
+class CompletionHandlers:
     def __init__(self, service: Service, documents: Documents, rpc: Rpc) -> None:
         self.wants_partial = False
         self._service = service

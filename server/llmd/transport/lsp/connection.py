@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 from llmd import __version__
 from llmd.transport.framing import FrameSplitter, FramingError
 from llmd.transport.lsp.jsonrpc import CONVERTER
-from llmd.transport.lsp.session import Session
+from llmd.transport.lsp.session import LspSession
 from llmd.transport.service import Service
 
 CHUNK_BYTES = 64 * 1024
@@ -27,7 +27,7 @@ async def serve_connection(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service
 ) -> None:
     """Speaks LSP until either side ends it. What a client sends never raises into the caller."""
-    session = _Connection(service, writer).session
+    session = _LspConnection(service, writer).session
     try:
         await _read_messages(reader, session)
     except (asyncio.CancelledError, ConnectionError):
@@ -41,7 +41,7 @@ async def serve_connection(
         await _close(writer)
 
 
-async def _read_messages(reader: asyncio.StreamReader, session: Session) -> None:
+async def _read_messages(reader: asyncio.StreamReader, session: LspSession) -> None:
     splitter = FrameSplitter()
     while chunk := await reader.read(CHUNK_BYTES):
         for body in splitter.feed(chunk):
@@ -77,14 +77,14 @@ class _Writer:
         self._writer.close()
 
 
-class _Connection(LanguageServer):
+class _LspConnection(LanguageServer):
     """pygls's server object, one for each connection."""
 
     def __init__(self, service: Service, writer: asyncio.StreamWriter) -> None:
         super().__init__(
-            "llmd", __version__, protocol_cls=Session, converter_factory=lambda: CONVERTER
+            "llmd", __version__, protocol_cls=LspSession, converter_factory=lambda: CONVERTER
         )
-        self.session = cast(Session, self.protocol)
+        self.session = cast(LspSession, self.protocol)
         self.session.begin(service, _Writer(writer))
 
     def report_server_error(self, error: Exception, source: object) -> None:

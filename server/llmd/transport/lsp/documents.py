@@ -18,7 +18,7 @@ _log = logging.getLogger("llmd.lsp")
 
 
 @dataclass(slots=True)
-class Journal:
+class ChangeCount:
     """What a bridge holds of one document's changes since it was opened or last sent whole."""
 
     n_open: int  # its number among the didOpens of the connection
@@ -32,7 +32,7 @@ class Documents:
     def __init__(self) -> None:
         self.open: dict[str, Document] = {}
         self.encoding: Encoding = "utf-16"
-        self._journals: dict[str, Journal] = {}
+        self._journals: dict[str, ChangeCount] = {}
         self._n_opens = 0
         self._stale: set[str] = set()  # documents that miss a change, until they come whole
 
@@ -48,7 +48,7 @@ class Documents:
             item.uri, str(item.language_id), item.version, valid(item.text)
         )
         self._n_opens += 1
-        self._journals[item.uri] = Journal(self._n_opens)
+        self._journals[item.uri] = ChangeCount(self._n_opens)
 
     def change(self, params: t.DidChangeTextDocumentParams) -> Document | None:
         """The document; None where it is not open."""
@@ -66,7 +66,7 @@ class Documents:
                 document.edit(start, end, valid(change.text))
         return document
 
-    def lose_change(self, params: Any) -> None:
+    def mark_stale(self, params: Any) -> None:
         """Nothing is said of the document until its whole text comes; of all, where the message
         does not say which it is."""
         document = params.get("textDocument") if isinstance(params, dict) else None
@@ -82,7 +82,7 @@ class Documents:
         self._stale.discard(uri)
         return self.open.pop(uri, None)
 
-    def due_snapshot(self, document: Document, n_body_bytes: int) -> dict[str, Any] | None:
+    def snapshot_if_due(self, document: Document, n_body_bytes: int) -> dict[str, Any] | None:
         """A bridge keeps every change in case we go away; now and then it gets the text instead.
         `n_body_bytes`: of the change that it has just kept."""
         journal = self._journals[document.uri]

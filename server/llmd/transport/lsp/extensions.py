@@ -13,10 +13,10 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from llmd.completion.types import Answer, Outcome, OutcomeKind
 from llmd.document import Position, open_document
 from llmd.errors import LlmdError
-from llmd.transport.lsp.completion import Completion
+from llmd.transport.lsp.completion import CompletionHandlers
 from llmd.transport.lsp.documents import Documents, snapshot_of
 from llmd.transport.lsp.protocol_types import valid
-from llmd.transport.service import Service, Then
+from llmd.transport.service import ReconnectPolicy, Service
 
 REQUEST_FAILED = -32803
 OUTCOME_COMMANDS: dict[str, OutcomeKind] = {
@@ -65,8 +65,10 @@ class _CompleteParams(msgspec.Struct):
     languageId: str = ""  # noqa: N815 - a name on the wire
 
 
-class Own:
-    def __init__(self, service: Service, documents: Documents, completion: Completion) -> None:
+class ExtensionMethods:
+    def __init__(
+        self, service: Service, documents: Documents, completion: CompletionHandlers
+    ) -> None:
         self._service = service
         self._documents = documents
         self._completion = completion
@@ -95,7 +97,7 @@ class Own:
             return
         if document := self._documents.get(found.uri):
             cursor = self._documents.from_client(document, _position(found))
-            self._service.cursor_rests(document, cursor)
+            self._service.cursor_idle(document, cursor)
 
     def _alternative(self, params: Any) -> Coroutine[Any, Any, dict[str, str] | None] | None:
         asked = _convert(params, _AlternativeParams)
@@ -119,11 +121,11 @@ class Own:
         except msgspec.ValidationError:
             return
         if document := self._documents.open.get(found.uri):
-            self._service.noted(document, Outcome(found.kind, found.n_chars))
+            self._service.record_outcome(document, Outcome(found.kind, found.n_chars))
 
     def _stop(self, params: Any) -> None:
         restarts = isinstance(params, dict) and params.get("restart") is True
-        then: Then = "restart" if restarts else "stay"
+        then: ReconnectPolicy = "restart" if restarts else "stay"
         # The reply is written first.
         asyncio.get_running_loop().call_soon(self._service.stop, then)
 

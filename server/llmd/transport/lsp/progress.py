@@ -14,7 +14,7 @@ TITLE = "llmd"
 MESSAGE = "loading the model"
 
 
-class Notices:
+class ProgressReporter:
     def __init__(self, notify: Callable[..., Any], request: Callable[..., Any]) -> None:
         self.has_progress = False  # whether the editor can show it
         self.is_plugin = False  # of ours

@@ -12,41 +12,41 @@ from pygls.protocol import lsp_method
 
 from llmd import __version__
 from llmd.document import Encoding
-from llmd.transport.lsp.completion import Completion
+from llmd.transport.lsp.completion import CompletionHandlers
 from llmd.transport.lsp.documents import Documents
-from llmd.transport.lsp.extensions import OUTCOME_COMMANDS, Own
+from llmd.transport.lsp.extensions import OUTCOME_COMMANDS, ExtensionMethods
 from llmd.transport.lsp.jsonrpc import Rpc
-from llmd.transport.lsp.progress import Notices
+from llmd.transport.lsp.progress import ProgressReporter
 from llmd.transport.lsp.protocol_types import (
     TRIGGER_CHARACTERS,
     shows_inline,
     shows_progress,
     wants,
 )
-from llmd.transport.service import Client, Service, Then
+from llmd.transport.service import Client, ReconnectPolicy, Service
 
 PROTOCOL = 1
 
 
-class Session(Rpc):
+class LspSession(Rpc):
     _service: Service
-    _completion: Completion
+    _completion: CompletionHandlers
 
     def __init__(self, server: LanguageServer, converter: Any) -> None:
         self.documents = Documents()
         self._client: Client | None = None
         self._is_bridge = False
         super().__init__(server, converter)
-        self._notices = Notices(self.notify, self.send_request)
+        self._notices = ProgressReporter(self.notify, self.send_request)
         self.fm.feature_options[t.TEXT_DOCUMENT_INLINE_COMPLETION] = t.InlineCompletionOptions()
         for name in OUTCOME_COMMANDS:  # offered; what they do is in `own`
             self.fm.command(name)(_nothing)
 
     def begin(self, service: Service, writer: Any) -> None:
         self._service = service
-        self._completion = Completion(service, self.documents, self)
+        self._completion = CompletionHandlers(service, self.documents, self)
         self.fm.add_builtin_feature(t.TEXT_DOCUMENT_INLINE_COMPLETION, self._completion.inline)
-        own = Own(service, self.documents, self._completion)
+        own = ExtensionMethods(service, self.documents, self._completion)
         for method, handler in own.handlers().items():
             self.fm.add_builtin_feature(method, handler)
         self.set_writer(writer)
@@ -86,7 +86,7 @@ class Session(Rpc):
             name=name,
             editor=f"{name} {version}".strip(),
             show=self._notices.show,
-            bye=self._bye,
+            disconnect=self._bye,
             n_documents=lambda: len(self.documents.open),
         )
 
@@ -109,7 +109,7 @@ class Session(Rpc):
         self.notify("llmd/bye", {"reason": reason, "then": "leave"})
         self.closing = True
 
-    def _bye(self, then: Then) -> None:
+    def _bye(self, then: ReconnectPolicy) -> None:
         if self._is_bridge or self._notices.is_plugin:
             self.notify("llmd/bye", {"reason": "The llmd daemon was stopped", "then": then})
 
@@ -126,7 +126,7 @@ class Session(Rpc):
         document = self.documents.change(params)
         if document is None or not self._is_bridge:
             return
-        if snapshot := self.documents.due_snapshot(document, self.n_body_bytes):
+        if snapshot := self.documents.snapshot_if_due(document, self.n_body_bytes):
             self.notify("llmd/snapshot", snapshot)
 
     @lsp_method(t.TEXT_DOCUMENT_DID_CLOSE)
@@ -134,7 +134,7 @@ class Session(Rpc):
         self._close(params.text_document.uri)
 
     def lose_change(self, params: Any) -> None:
-        self.documents.lose_change(params)
+        self.documents.mark_stale(params)
 
     def _close(self, uri: str) -> None:
         if document := self.documents.remove(uri):

@@ -7,18 +7,18 @@ Each line of a buffer ends in a line end, also the last; a carriage return or a 
 from __future__ import annotations
 
 from llmd.document import Document, Position, col_chars, col_units, content
-from llmd.transport.nvim.msgpack_rpc import plain
-from llmd.transport.nvim.protocol_types import Change, Place
+from llmd.transport.nvim.msgpack_rpc import replace_invalid_bytes
+from llmd.transport.nvim.protocol_types import Change, RowCol
 
 _WITHOUT_ENDS = str.maketrans("\r\n", "  ")
 
 
 def text_of(lines: list[str]) -> str:
     """Of a whole buffer."""
-    return "".join(plain(line).translate(_WITHOUT_ENDS) + "\n" for line in lines)
+    return "".join(replace_invalid_bytes(line).translate(_WITHOUT_ENDS) + "\n" for line in lines)
 
 
-def position_of(document: Document, place: Place) -> Position:
+def position_of(document: Document, place: RowCol) -> Position:
     """The nearest that exists; inside a character it is that character's start."""
     row, col_bytes = place
     lines = document.text.lines
@@ -29,7 +29,7 @@ def position_of(document: Document, place: Place) -> Position:
 
 def apply(document: Document, change: Change) -> None:
     start, end = position_of(document, change.start), position_of(document, change.end)
-    new = "\n".join(plain(line).translate(_WITHOUT_ENDS) for line in change.lines)
+    new = "\n".join(replace_invalid_bytes(line).translate(_WITHOUT_ENDS) for line in change.lines)
     is_whole = _is_at(document, start, change.start) and _is_at(document, end, change.end)
     if is_whole:
         document.edit(start, end, new)
@@ -38,7 +38,7 @@ def apply(document: Document, change: Change) -> None:
     document.version = change.version
 
 
-def _is_at(document: Document, position: Position, place: Place) -> bool:
+def _is_at(document: Document, position: Position, place: RowCol) -> bool:
     """False where the bytes begin or end inside a character. Beyond the text is at its end."""
     lines = document.text.lines
     if place[0] >= len(lines):
@@ -53,7 +53,7 @@ def _apply_inside_a_character(document: Document, change: Change, new: str) -> N
     tail = _line(document, change.end[0])[change.end[1] :]
     raw = (head + new.encode() + tail).decode("utf-8", "surrogateescape")
     end = position_of(document, (change.end[0], len(_line(document, change.end[0]))))
-    document.edit(Position(change.start[0], 0), end, plain(raw))
+    document.edit(Position(change.start[0], 0), end, replace_invalid_bytes(raw))
 
 
 def _line(document: Document, row: int) -> bytes:

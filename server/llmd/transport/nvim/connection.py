@@ -7,9 +7,9 @@ import contextlib
 import logging
 from typing import Any
 
-from llmd.transport.nvim.msgpack_rpc import Messages, PeerError, Request, call, refusal
+from llmd.transport.nvim.msgpack_rpc import MessageDecoder, PeerError, RpcRequest, call, refusal
 from llmd.transport.nvim.protocol_types import message_of
-from llmd.transport.nvim.session import Session
+from llmd.transport.nvim.session import NvimSession
 from llmd.transport.service import Service
 
 CHUNK_BYTES = 64 * 1024
@@ -24,8 +24,8 @@ async def serve_connection(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service
 ) -> None:
     """Serves until either side ends it. What a client sends never raises into the caller."""
-    connection = _Connection(writer)
-    session = Session(service, connection.tell)
+    connection = _NvimConnection(writer)
+    session = NvimSession(service, connection.tell)
     try:
         await connection.read(reader, session)
     except (asyncio.CancelledError, ConnectionError):
@@ -39,15 +39,15 @@ async def serve_connection(
         await connection.close()
 
 
-class _Connection:
+class _NvimConnection:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
 
-    async def read(self, reader: asyncio.StreamReader, session: Session) -> None:
-        messages = Messages()
+    async def read(self, reader: asyncio.StreamReader, session: NvimSession) -> None:
+        messages = MessageDecoder()
         while chunk := await reader.read(CHUNK_BYTES):
             for found in messages.feed(chunk):
-                if isinstance(found, Request):
+                if isinstance(found, RpcRequest):
                     self._send(refusal(found))
                 elif message := message_of(found.method, found.params):
                     session.receive(message)

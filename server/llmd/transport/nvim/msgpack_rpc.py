@@ -29,19 +29,19 @@ class PeerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RpcRequest:
     """One that waits for an answer; ours never do."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
+class RpcNotification:
     method: str
     params: list[Any]
 
 
-class Messages:
+class MessageDecoder:
     """Bytes in, messages out; what answers a request of ours is left out, since we make none."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Messages:
             raw=False, unicode_errors="surrogateescape", max_buffer_size=MAX_MESSAGE_BYTES
         )
 
-    def feed(self, data: bytes) -> Iterator[Request | Notification]:
+    def feed(self, data: bytes) -> Iterator[RpcRequest | RpcNotification]:
         """
         Raises:
             PeerError: the stream cannot be read on.
@@ -64,23 +64,23 @@ class Messages:
             raise PeerError(f"it is no msgpack ({type(error).__name__})") from None
 
 
-def _message(found: Any) -> Request | Notification | None:
+def _message(found: Any) -> RpcRequest | RpcNotification | None:
     match found:
         case [0, int(id_), str(_), list(_)]:
-            return Request(id_)
+            return RpcRequest(id_)
         case [1, int(_), _, _]:
             return None
         case [2, str(method), list(params)]:
-            return Notification(method, params)
+            return RpcNotification(method, params)
     raise PeerError("it is no msgpack-RPC message")
 
 
-def plain(text: str) -> str:
+def replace_invalid_bytes(text: str) -> str:
     """Without the bytes that are no UTF-8, as long as before."""
     return text if text.isascii() else _ESCAPED.sub("?", text)
 
 
-def refusal(request: Request) -> bytes:
+def refusal(request: RpcRequest) -> bytes:
     reason = "The llmd daemon takes notifications only, no requests"
     return _packed([RESPONSE, request.id, reason, None])
 

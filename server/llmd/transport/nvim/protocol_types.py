@@ -10,8 +10,8 @@ import msgspec
 from llmd.completion.types import OutcomeKind
 from llmd.transport.nvim.msgpack_rpc import PeerError
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Place = tuple[Count, Count]  # row, col_bytes
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+RowCol = tuple[NonNegative, NonNegative]  # row, col_bytes
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -40,51 +40,58 @@ class Change(Message, frozen=True):
 
     buf: int
     version: int
-    start: Place
-    end: Place
+    start: RowCol
+    end: RowCol
     lines: list[str]
 
 
 class Cursor(Message, frozen=True):
     buf: int
-    row: Count
-    col_bytes: Count
+    row: NonNegative
+    col_bytes: NonNegative
 
 
 class Complete(Message, frozen=True):
     id: int
     buf: int
     version: int
-    row: Count
-    col_bytes: Count
+    row: NonNegative
+    col_bytes: NonNegative
     invoked: bool = False
-    alternative: Count = 0
+    alternative: NonNegative = 0
 
 
 class Cancel(Message, frozen=True):
     id: int
 
 
-class Outcome(Message, frozen=True):
+class OutcomeReport(Message, frozen=True):
     buf: int
     kind: OutcomeKind
-    n_chars: Count
+    n_chars: NonNegative
 
 
 class Accepted(Message, frozen=True):
-    """`outcome` of that kind, by its older name."""
+    """Reports an outcome of kind `accepted`."""
 
     buf: int
-    n_chars: Count
+    n_chars: NonNegative
 
 
 class Close(Message, frozen=True):
     buf: int
 
 
-SHAPES: dict[str, type[Message]] = {
-    shape.__name__.lower(): shape
-    for shape in (Hello, Open, Change, Cursor, Complete, Cancel, Outcome, Accepted, Close)
+MESSAGE_TYPES: dict[str, type[Message]] = {
+    "hello": Hello,
+    "open": Open,
+    "change": Change,
+    "cursor": Cursor,
+    "complete": Complete,
+    "cancel": Cancel,
+    "outcome": OutcomeReport,
+    "accepted": Accepted,
+    "close": Close,
 }
 
 
@@ -94,10 +101,10 @@ def message_of(method: str, params: list[Any]) -> Message | None:
     Raises:
         PeerError: parameters that are none; the documents may differ from here on.
     """
-    if (shape := SHAPES.get(method)) is None:
+    if (message_type := MESSAGE_TYPES.get(method)) is None:
         return None
     try:
         (found,) = params
-        return msgspec.convert(found, shape)
+        return msgspec.convert(found, message_type)
     except (ValueError, msgspec.ValidationError):
         raise PeerError(f"the parameters of `{method}` are not of the expected form") from None

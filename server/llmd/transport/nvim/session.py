@@ -14,7 +14,7 @@ from llmd.document import Document, Position, open_document
 from llmd.errors import LlmdError
 from llmd.transport.nvim import protocol_types
 from llmd.transport.nvim.buffer import apply, position_of, text_of
-from llmd.transport.service import Client, EngineView, Service, Then
+from llmd.transport.service import Client, EngineView, ReconnectPolicy, Service
 
 PROTOCOL = 1
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("llmd.nvim")
 Tell = Callable[..., None]
 
 
-class Session:
+class NvimSession:
     """`tell` is given a name (`show` or `state`) and its arguments."""
 
     def __init__(self, service: Service, tell: Tell) -> None:
@@ -62,7 +62,7 @@ class Session:
                 name="neovim",
                 editor=message.editor,
                 show=self._show_state,
-                bye=self._bye,
+                disconnect=self._bye,
                 n_documents=lambda: len(self.documents),
             )
             self._service.client_connected(self._client)
@@ -80,7 +80,7 @@ class Session:
         )
         self._tell("state", "refused", 0.0, "", [problem])
 
-    def _bye(self, then: Then) -> None:
+    def _bye(self, then: ReconnectPolicy) -> None:
         self._tell("state", "gone", 0.0, then, [])
 
     # -- documents
@@ -116,7 +116,7 @@ class Session:
     def _cursor(self, message: protocol_types.Cursor) -> None:
         if document := self.documents.get(message.buf):
             cursor = _cursor_of(document, message)
-            self._service.cursor_rests(document, cursor)
+            self._service.cursor_idle(document, cursor)
 
     # -- completion
 
@@ -165,13 +165,13 @@ class Session:
     # -- what became of it
 
     @receive.register
-    def _outcome(self, message: protocol_types.Outcome) -> None:
+    def _outcome(self, message: protocol_types.OutcomeReport) -> None:
         if document := self.documents.get(message.buf):
-            self._service.noted(document, Outcome(message.kind, message.n_chars))
+            self._service.record_outcome(document, Outcome(message.kind, message.n_chars))
 
     @receive.register
     def _accepted(self, message: protocol_types.Accepted) -> None:
-        self._outcome(protocol_types.Outcome(message.buf, "accepted", message.n_chars))
+        self._outcome(protocol_types.OutcomeReport(message.buf, "accepted", message.n_chars))
 
 
 def _cursor_of(

@@ -4,7 +4,7 @@ It knows nothing of requests, families or the mirror of the KV cache. One thread
 calls it.
 """
 
-from llmd.worker.llama.context import Context, Logits, State
+from llmd.worker.llama.context import Context, Logits, StateBytes
 from llmd.worker.llama.devices import backend, gpus, has_own_fit
 from llmd.worker.llama.model import Model
 from llmd.worker.llama.vocabulary import Vocabulary
@@ -13,7 +13,7 @@ __all__ = [
     "Context",
     "Logits",
     "Model",
-    "State",
+    "StateBytes",
     "Vocabulary",
     "backend",
     "gpus",

@@ -17,7 +17,7 @@ from llmd.worker.llama import log
 from llmd.worker.llama.model import Model
 
 Logits = npt.NDArray[np.float32]
-State = npt.NDArray[np.uint8]
+StateBytes = npt.NDArray[np.uint8]
 
 _GGML_TYPES: dict[CacheType, int] = {
     "f16": c.GGML_TYPE_F16,
@@ -103,7 +103,7 @@ class Context:
     def clear(self) -> None:
         c.llama_memory_clear(self._memory, True)
 
-    def state(self) -> State:
+    def state(self) -> StateBytes:
         """A copy of all cells, in memory of its own.
 
         Raises:
@@ -116,14 +116,14 @@ class Context:
             raise EngineError("llama.cpp could not copy the cells of the KV cache")
         return state
 
-    def restore(self, state: State) -> bool:
+    def restore(self, state: StateBytes) -> bool:
         """Puts the cells of `state` in the place of those that are there. False: it failed, and
         what is there cannot be trusted."""
         n_read = c.llama_state_seq_set_data(self._handle, _at(state), state.size, 0)
         return bool(n_read == state.size)
 
 
-def _at(state: State) -> Any:
+def _at(state: StateBytes) -> Any:
     """Its address, for the length of a call."""
     return ctypes.byref(ctypes.c_uint8.from_buffer(state.data))
 
