@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd.engine import client, supervisor
+from llmd.engine import client, watchdog
 from llmd.engine.client import EngineClient
 from llmd.engine.messages import Cost, Done
 from llmd.engine.supervisor import MAX_DEATHS
@@ -136,16 +136,18 @@ async def test_a_model_that_cannot_be_loaded_is_not_tried_again(tmp_path: Path) 
 async def test_a_worker_that_says_nothing_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, stop: bool
 ) -> None:
-    monkeypatch.setattr(supervisor, "STUCK_S", 2)
+    monkeypatch.setattr(watchdog, "STUCK_S", 2)
     monkeypatch.setattr(client, "GRACE_MS", 0)
     async with running(mode, tmp_path) as engine:
         pid = await ready(engine)
         if stop:
             os.kill(pid, signal.SIGSTOP)
-        asked = [Asked(engine, deadline_ms=20) for _ in range(3)]
-        assert [(await one.answer()).reason for one in asked] == ["deadline"] * 3
+        asked = [Asked(engine, time_limit_ms=20) for _ in range(3)]
+        late = [one.request for one in asked]
+        await until(lambda: all(request.state == "cancelled" for request in late), "they are late")
         assert engine.worker_pid == pid  # late is not stuck
         await ready(engine, than=pid)
+        assert [(await one.answer()).reason for one in asked] == ["failed"] * 3
         assert len(starts()) == 2
         assert [one.n_answers for one in asked] == [1] * 3
 
@@ -155,18 +157,18 @@ async def test_an_answer_that_has_just_come_is_not_owed(tmp_path: Path) -> None:
     async with running("hang", tmp_path) as engine:
         await ready(engine)
         asked = Asked(engine)
-        assert not supervisor.is_unresponsive(engine._active)
-        asked.job.cancel("deadline")
-        assert supervisor.is_unresponsive(engine._active)
-        asked.job.finish(Done(asked.job.id, TEXT, "eog", Cost()))
-        assert not supervisor.is_unresponsive(engine._active)
+        assert not watchdog.is_unresponsive(engine._active)
+        asked.request.cancel()
+        assert watchdog.is_unresponsive(engine._active)
+        asked.request.finish(Done(asked.request.id, TEXT, "eog", Cost()))
+        assert not watchdog.is_unresponsive(engine._active)
 
 
 async def test_a_worker_that_owes_nothing_is_never_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 44: stopped while idle, as in a suspend."""
-    monkeypatch.setattr(supervisor, "STUCK_S", 2)
+    monkeypatch.setattr(watchdog, "STUCK_S", 2)
     async with running("ok", tmp_path) as engine:
         pid = await ready(engine)
         assert (await Asked(engine).answer()).text == TEXT

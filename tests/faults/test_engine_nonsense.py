@@ -78,7 +78,7 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
             pytest.fail(f"seed {seed}: {type(error).__name__}: {error}")
         assert said.count("\n") == 0, f"seed {seed}"
         assert said or seed % 4 == 2, f"seed {seed}"  # a flipped bit may still leave a frame
-        engine._jobs.fail_all("the worker was replaced")
+        engine._requests.fail_all("the worker was replaced")
         assert await asked.answer(), f"seed {seed}"
         assert not engine._jobs
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from llmd.config import Config, SamplingConfig
 from llmd.engine.client import EngineClient
 from llmd.engine.messages import Done
-from llmd.engine.requests import Job
+from llmd.engine.requests import EngineRequest
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from tests.support.fault_worker import STARTS
@@ -59,21 +59,20 @@ async def ready(engine: EngineClient, than: int | None = None) -> int:
 
 
 class Asked:
-    """A request, and how often it was answered."""
+    """A request, and how often it finished."""
 
-    def __init__(self, engine: EngineClient, deadline_ms: int = LONG_MS) -> None:
-        rule = StopRule(8, 1, 0, "", deadline_ms)
+    def __init__(self, engine: EngineClient, time_limit_ms: int = LONG_MS) -> None:
+        rule = StopRule(8, 1, 0, "", time_limit_ms)
         self.n_answers = 0
-        self.job: Job = engine.add_request(
-            lambda _: (Piece("prefix", "x"),), rule, SamplingConfig()
-        )
-        self.job.answered.add_done_callback(self._count)
+        pieces = (Piece("prefix", "x"),)
+        self.request: EngineRequest = engine.add_request(lambda _: pieces, rule, SamplingConfig())
+        self.request.finished.add_done_callback(self._count)
 
     def _count(self, _: asyncio.Future[Done]) -> None:
         self.n_answers += 1
 
     async def answer(self) -> Done:
-        done = await asyncio.wait_for(asyncio.shield(self.job.answered), PATIENCE_S)
+        done = await asyncio.wait_for(asyncio.shield(self.request.finished), PATIENCE_S)
         await asyncio.sleep(0)
         assert self.n_answers == 1
         return done

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "engine": {"config", "models", "postprocess", "prompt"},
     "worker": {"config", "engine", "models", "postprocess", "prompt"},
     "completion": {"config", "context", "document", "engine", "postprocess", "prompt"},
-    "transport": {"completion", "context", "document"},
+    "transport": {"completion", "context", "document", "engine"},
     "bridge": {"transport"},
     "daemon": {
         "completion", "config", "context", "document", "engine", "models", "transport",

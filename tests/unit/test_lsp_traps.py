@@ -10,19 +10,17 @@ import json
 import logging
 import socket
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.handle import FakeHandle
 
 from llmd import __version__
-from llmd.completion.trace import Trace
-from llmd.completion.types import Answer
 from llmd.context.request import Selected
 from llmd.document import Document, Position
-from llmd.errors import EngineError
 from llmd.transport import lsp
 from llmd.transport.framing import FrameSplitter, frame
 from llmd.transport.lsp import connection
@@ -40,14 +38,12 @@ class Call:
     invoked: bool
     selected: Selected | None
     on_partial: Callable[[str], None] | None
-    gate: asyncio.Future[Answer]
-    started: bool = False
-    cancelled: bool = False
+    handle: FakeHandle
 
 
 @dataclass
 class Recorder:
-    """Answers with `text` at once, or when the test opens the call's gate."""
+    """Answers with `text` at once, or when the test does."""
 
     text: str | None = "TEXT"  # None: the test answers
     calls: list[Call] = field(default_factory=list)
@@ -98,25 +94,15 @@ class Recorder:
         invoked: bool,
         selected: Selected | None = None,
         on_partial: Callable[[str], None] | None = None,
-    ) -> Coroutine[Any, Any, Answer]:
-        older = self.newest.get(document.uri)
-        if older and not older.gate.done():
-            older.gate.set_result(Answer("old", Trace(path="superseded")))
-        gate: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        call = Call(str(document.text), cursor, invoked, selected, on_partial, gate)
+    ) -> FakeHandle:
+        if older := self.newest.get(document.uri):
+            older.handle.answer("old", "superseded")
+        call = Call(str(document.text), cursor, invoked, selected, on_partial, FakeHandle())
         if self.text is not None:
-            gate.set_result(Answer(self.text, Trace(path="warm")))
+            call.handle.answer(self.text)
         self.newest[document.uri] = call
         self.calls.append(call)
-        return self._wait(call)
-
-    async def _wait(self, call: Call) -> Answer:
-        call.started = True
-        try:
-            return await call.gate
-        except asyncio.CancelledError:
-            call.cancelled = True
-            raise
+        return call.handle
 
 
 class Editor:
@@ -417,7 +403,7 @@ async def test_text_for_another_document_is_not_shown(
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)), event)
     await editor.rest()
-    wire.service.calls[0].gate.set_result(Answer("late", Trace(path="cold")))
+    wire.service.calls[0].handle.answer("late")
     assert (await editor.reply(10))["result"] is None
 
 
@@ -425,7 +411,7 @@ async def test_the_newer_of_two_requests_wins(wire: Wire, editor: Editor) -> Non
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)), request(11, INLINE, inline(0, 1)))
     assert (await editor.reply(10))["result"] is None
-    wire.service.calls[1].gate.set_result(Answer("new", Trace(path="warm")))
+    wire.service.calls[1].handle.answer("new")
     assert (await editor.reply(11))["result"]["items"][0]["insertText"] == "new"
     assert await editor.rest() == []
 
@@ -442,8 +428,7 @@ async def test_cancel_gives_one_reply(wire: Wire, editor: Editor, at_once: bool)
         editor.send(cancel, cancel)
     assert (await editor.reply(10))["error"]["code"] == -32800
     assert await editor.rest() == []
-    assert wire.service.calls[0].started
-    assert wire.service.calls[0].cancelled
+    assert wire.service.calls[0].handle.is_cancelled
 
 
 async def test_cancel_after_the_reply_changes_nothing(editor: Editor) -> None:
@@ -457,7 +442,7 @@ async def test_hanging_up_cancels(wire: Wire, editor: Editor) -> None:
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)))
     await wire.hang_up()
-    assert wire.service.calls[0].cancelled
+    assert wire.service.calls[0].handle.is_cancelled
     assert wire.service.clients == []
 
 
@@ -503,7 +488,7 @@ async def test_a_failed_engine_is_an_empty_answer(wire: Wire, editor: Editor) ->
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)))
     await editor.rest()
-    wire.service.calls[0].gate.set_exception(EngineError("The worker died"))
+    wire.service.calls[0].handle.answer("", "failed")
     assert (await editor.reply(10))["result"] is None
 
 

@@ -12,12 +12,10 @@ from typing import Any
 import msgpack
 import pytest
 from tests.support.fault_engine import until
+from tests.support.handle import FakeHandle
 
-from llmd.completion.trace import trace_of
-from llmd.completion.types import Answer, Outcome
+from llmd.completion.types import Outcome
 from llmd.document import Document, Position
-from llmd.engine.messages import Cost
-from llmd.errors import LlmdError
 from llmd.transport.nvim import serve_connection
 from llmd.transport.nvim.session import PROTOCOL
 from llmd.transport.service import Client, EngineView
@@ -28,12 +26,12 @@ ASK = {"id": 7, "buf": 1, "version": 1, "row": 0, "col_bytes": 5}
 
 
 class Service:
-    """In the daemon's place. `answers` are the futures of what it was asked."""
+    """In the daemon's place. `answers` are the handles of what it was asked."""
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
         self.asked: list[tuple[str, Position, dict[str, Any]]] = []
-        self.answers: list[asyncio.Future[str]] = []
+        self.answers: list[FakeHandle] = []
         self.closed: list[str] = []
         self.outcomes: list[Outcome] = []
         self.rests: list[Position] = []
@@ -58,14 +56,9 @@ class Service:
         self.outcomes.append(outcome)
 
     def complete(self, document: Document, cursor: Position, **how: Any) -> Any:
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.asked.append((str(document.text), cursor, how))
-        self.answers.append(answer)
-
-        async def wait() -> Answer:
-            return Answer(await answer, trace_of(Cost(), "warm", 1.0))
-
-        return wait()
+        self.answers.append(FakeHandle())
+        return self.answers[-1]
 
 
 class Neovim:
@@ -156,7 +149,7 @@ async def test_partial_texts_and_one_final_answer() -> None:
         assert (text, cursor) == ("ä > x\n", Position(0, 4))
         assert (how["alternative"], how["invoked"]) == (3, False)
         how["on_partial"]("on")
-        service.answers[0].set_result("one")
+        service.answers[0].answer("one")
         assert await editor.heard() == ["show", 7, 2, 0, 5, "on", False]
         assert await editor.heard() == ["show", 7, 2, 0, 5, "one", True]
 
@@ -184,7 +177,7 @@ async def test_a_cancelled_and_a_failed_one_are_answered_empty() -> None:
         assert (await editor.heard())[-2:] == ["", True]
         editor.say("complete", ASK)
         await until(lambda: len(service.answers) == 2, "what was said")
-        service.answers[1].set_exception(LlmdError("No model"))
+        service.answers[1].answer("", "failed")
         assert (await editor.heard())[-2:] == ["", True]
 
 
@@ -195,7 +188,7 @@ async def test_an_end_cancels_and_closes() -> None:
         editor.say("open", OPEN)
         editor.say("complete", ASK)
         await until(lambda: service.answers, "what was said")
-    assert service.answers[0].cancelled()
+    assert service.answers[0].is_cancelled
     assert service.closed == ["file:///t/a.py"]
     assert service.clients == []
 

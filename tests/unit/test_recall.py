@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.completion.results import MAX_ANSWERS, MAX_DOCUMENTS, CachedSuggestion, SuggestionCache
+from llmd.completion.results import MAX_SUGGESTIONS, MAX_DOCUMENTS, CachedSuggestion, SuggestionCache
 from llmd.context.window import Excerpt
 
 
@@ -53,7 +53,7 @@ def test_the_newest_answer_holds() -> None:
 def test_what_is_kept_is_bounded_and_can_be_forgotten() -> None:
     recall = SuggestionCache()
     for document in range(MAX_DOCUMENTS + 1):
-        for number in range(MAX_ANSWERS + 1):
+        for number in range(MAX_SUGGESTIONS + 1):
             recall.add(document, CachedSuggestion(f"{number} ", "\n", "a"))
     assert recall.find(0, at("5 ")) is None
     assert recall.find(1, at("0 ")) is None

@@ -1,112 +1,104 @@
-"""One run of the engine for a document, and the request that it serves: the latest one that it
-has answered, or is about to."""
+"""Holds a completion in flight: what was asked, the engine request that serves it, and the one
+answer that its caller gets."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from weakref import WeakValueDictionary
 
 from llmd.completion.results import remaining_text
+from llmd.completion.types import Answer
 from llmd.context.request import CompletionRequest
-from llmd.engine.messages import Done
-from llmd.engine.requests import Job
+from llmd.document import Document, Position
+from llmd.engine.requests import EngineRequest
+
+OnPartial = Callable[[str], None]
 
 
-class Ticket:
-    """The right of one request to be the latest of its document."""
+class CompletionHandle:
+    """Represents one caller's claim on an answer. Owned by the event loop.
 
-    __slots__ = ("__weakref__", "superseded")
+    The handle is answered exactly once: with a completion, or early because a newer request came,
+    the caller cancelled, or the deadline passed. The engine request behind the handle has a life of
+    its own: the engine request goes on after a late answer, and a newer handle may take it over.
+    """
 
-    def __init__(self) -> None:
-        self.superseded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(
+        self,
+        request: CompletionRequest,
+        document: Document,
+        cursor: Position,
+        on_partial: OnPartial | None,
+        on_cancel: Callable[[CompletionHandle], None],
+    ) -> None:
+        self.request = request
+        self.document = document
+        self.cursor = cursor
+        self.on_partial = on_partial
+        self.origin = request  # what `engine_request` was submitted for
+        self.engine_request: EngineRequest | None = None
+        self.timer: asyncio.TimerHandle | None = None  # of the debounce, then of the deadline
+        self._version = document.version
+        self._on_cancel = on_cancel
+        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    async def result(self) -> Answer:
+        """Waits for the answer. Cancelling the waiting task leaves the handle as it is."""
+        return await asyncio.shield(self._answer)
+
+    def add_done_callback(self, callback: Callable[[Answer], None]) -> None:
+        """Calls `callback` with the answer, in a later turn of the event loop."""
+        self._answer.add_done_callback(lambda answer: callback(answer.result()))
+
+    def cancel(self) -> None:
+        """Answers now, empty. The engine stops, unless a newer request of the document that may
+        continue the same prompt follows at once."""
+        if not self.is_answered:
+            self._on_cancel(self)
+
+    def answer(self, answer: Answer) -> None:
+        if self.timer:
+            self.timer.cancel()
+        self._answer.set_result(answer)
 
     @property
-    def is_superseded(self) -> bool:
-        return self.superseded.done()
+    def is_answered(self) -> bool:
+        return self._answer.done()
 
+    @property
+    def answered(self) -> Answer:
+        """The answer that was given; only once `is_answered`."""
+        return self._answer.result()
 
-class LatestWins:
-    """Tickets by document. One lives as long as the request that holds it."""
+    @property
+    def is_owner(self) -> bool:
+        """Whether the engine request was submitted for this handle."""
+        return self.origin is self.request
 
-    def __init__(self) -> None:
-        self._tickets: WeakValueDictionary[int, Ticket] = WeakValueDictionary()
+    def is_current(self) -> bool:
+        """Returns whether the document is still the one that was asked about."""
+        return self.document.version == self._version
 
-    def take(self, document: int) -> Ticket:
-        if older := self._tickets.get(document):
-            older.superseded.set_result(None)
-        ticket = self._tickets[document] = Ticket()
-        return ticket
+    def remaining(self, text: str) -> str | None:
+        """Returns what of `text`, generated for the origin, is left to show for this request; None
+        if what was typed since is not the beginning of the text."""
+        return self.remaining_for(self.request, text)
 
+    def remaining_for(self, request: CompletionRequest, text: str) -> str | None:
+        """As `remaining`, for another request."""
+        origin = self.origin.excerpt
+        return remaining_text(text, origin.prefix, origin.prompt_suffix, request.excerpt)
 
-Show = Callable[[str], None]
-
-# An editor that cancels mostly asks again at once: so long a prefill goes on that the next request
-# may go on with.
-CANCEL_PAUSE_S = 0.004
-
-
-class Generation:
-    """`place` is where it was asked for, `text` what it said so far, trimmed."""
-
-    def __init__(self, place: CompletionRequest, asker: Ticket, show: Show | None) -> None:
-        self.place = place
-        self.asker: Ticket | None = asker
-        self.show = show
-        self.text = ""
-        self.job: Job
-
-    def hear(self, text: str) -> None:
-        self.text = text
-        if self.show:
-            self.show(text)
-
-    def serves(self, place: CompletionRequest) -> bool:
-        """Whether what it says goes on from what stands there. An alternative is one place's."""
-        if self.place.alternative or place.alternative:
-            return False
-        may_wait = self.place.invoked or not place.invoked
-        is_going = not self.job.answered.done()
-        return is_going and may_wait and self.rest(self.text, place) is not None
-
-    def rest(self, text: str, place: CompletionRequest) -> str | None:
-        asked = self.place.excerpt
-        return remaining_text(text, asked.prefix, asked.prompt_suffix, place.excerpt)
-
-    def serve(self, place: CompletionRequest, asker: Ticket, show: Show | None) -> None:
-        """From now on it is the answer to that request."""
-        self.asker = asker
-
-        def show_rest(text: str) -> None:
-            if show and (rest := self.rest(text, place)):
-                show(rest)
-
-        self.show = show_rest
-        show_rest(self.text)
-
-    def make_way(self, place: CompletionRequest) -> None:
-        """Another request takes its place. A prefill may finish its batch where the two prompts
-        begin alike, also where who asked takes his leave."""
-        self.asker = None
-        mine, theirs = self.place.excerpt, place.excerpt
+    def cancel_engine_request(self, newer: CompletionRequest) -> None:
+        """Cancels the engine request in favour of a newer one. If both prompts begin alike and
+        nothing has been generated yet, the prefill batch in progress is completed, so that its KV
+        cells can be reused."""
+        if self.engine_request is None:
+            return
+        mine, theirs = self.origin.excerpt, newer.excerpt
         n_before = len(mine.prefix) - mine.n_typed
         is_alike = (
             mine.prompt_suffix == theirs.prompt_suffix
             and mine.prefix[:n_before] == theirs.prefix[: len(theirs.prefix) - theirs.n_typed]
         )
-        self.job.cancel(gently=is_alike and not self.text)
-
-    def leave(self, asker: Ticket) -> None:
-        """Nobody waits for it any more, unless somebody comes within a moment."""
-
-        def end() -> None:
-            if self.asker is asker:
-                self.job.cancel()
-
-        asyncio.get_running_loop().call_later(CANCEL_PAUSE_S, end)
-
-    async def wait(self, ticket: Ticket) -> Done | None:
-        """None: a newer request came first."""
-        either = self.job.answered, ticket.superseded
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        return None if ticket.is_superseded else self.job.answered.result()
+        self.engine_request.cancel(after_batch=is_alike and not self.engine_request.text)

@@ -1,68 +1,63 @@
-"""Work that nobody asked for yet: the prompt of a place where the cursor rests, what follows an
-acceptance, an anchor that has been left far behind. Any request goes before it."""
+"""Works ahead of the user: evaluates the prompt where the cursor rests, generates what follows an
+acceptance, and moves an anchor that has been left far behind. Any request cancels such work."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
-from llmd.completion.engine_request import EngineRequests
+from llmd.completion.inflight import CompletionHandle
 from llmd.completion.results import Results
+from llmd.completion.submit import Submitter
 from llmd.completion.trace import Totals, TracePath, trace_of
-from llmd.completion.types import Answer
+from llmd.config import Config
 from llmd.context.request import CompletionRequest
 from llmd.context.window import MAX_TYPED_CHARS
 from llmd.document import Document, Position
 from llmd.engine.messages import Done
-from llmd.engine.requests import Job
+from llmd.engine.requests import EngineRequest
 
-# Nobody accepts sooner, and whoever types on has asked again by then.
+# Delay before prefetching. Accepting takes longer than this, and a user who keeps typing has
+# already sent a new request.
 PAUSE_S = 0.1
-# A longer typed text gets an anchor nearer by once nobody asks.
+# A longer typed text gets a nearer anchor once no request is pending.
 MAX_IDLE_TYPED_CHARS = MAX_TYPED_CHARS // 2
 
 
-class CursorSnapshot:
-    """A place of a document that may have changed since."""
-
-    def __init__(self, document: Document, cursor: Position) -> None:
-        self.document = document
-        self.cursor = cursor
-        self._version = document.version
-
-    def is_current(self) -> bool:
-        return self.document.version == self._version
+class BuildRequest(Protocol):
+    def __call__(self, document: Document, cursor: Position) -> CompletionRequest: ...
 
 
 class Prefetcher:
-    """`is_allowed` may be set at any time. `totals` counts the work."""
+    """`totals` counts the prefetched work. `is_allowed` holds from the next request on."""
 
     def __init__(
-        self,
-        asker: EngineRequests,
-        answers: Results,
-        look: Callable[[Document, Position], CompletionRequest],
+        self, config: Config, submitter: Submitter, results: Results, build_request: BuildRequest
     ) -> None:
         self.is_allowed = True
         self.totals = Totals()
-        self._engine_requests = asker
-        self._results = answers
-        self._build_request = look
+        self._config = config
+        self._submitter = submitter
+        self._results = results
+        self._build_request = build_request
         self._timer: asyncio.TimerHandle | None = None
 
-    def on_cursor_idle(self, spot: CursorSnapshot) -> None:
-        """The cursor has come to rest there."""
-        if self.is_allowed:
-            self._prefill(self._build_request(spot.document, spot.cursor))
+    def configure(self, config: Config) -> None:
+        self._config = config
 
-    def on_completion(self, place: CompletionRequest, answer: Answer, spot: CursorSnapshot) -> None:
-        """What may be asked after that answer."""
-        if answer.trace.path == "late":
-            self._prefill(place)
-        elif answer.text and self._results.config.completion.recall:
-            self._schedule(lambda: self._prefetch(place.after_accepting(answer.text), spot))
+    def on_cursor_idle(self, document: Document, cursor: Position) -> None:
+        if self.is_allowed:
+            self._prefill(self._build_request(document, cursor))
+
+    def on_completion(self, handle: CompletionHandle) -> None:
+        """Schedules what may be asked next, once the handle has been answered."""
+        text = handle.answered.text
+        if text and self._config.completion.recall:
+            accepted = handle.request.after_accepting(text)
+            self._schedule(lambda: self._prefetch(accepted, handle))
         else:
-            self._schedule(lambda: self._reanchor(spot))
+            self._schedule(lambda: self._reanchor(handle))
 
     def cancel_pending(self) -> None:
         if self._timer:
@@ -70,43 +65,45 @@ class Prefetcher:
             self._timer = None
 
     def _schedule(self, work: Callable[[], None]) -> None:
-        """Unless somebody asks before."""
+        """Runs `work` after a pause, unless a request comes first."""
         self.cancel_pending()
         if self.is_allowed:
             self._timer = asyncio.get_running_loop().call_later(PAUSE_S, work)
 
-    def _prefill(self, place: CompletionRequest) -> None:
-        if self.is_allowed and not place.skip_reason:
-            self._count(self._engine_requests.submit(place, background=True, is_prefill=True))
+    def _prefill(self, request: CompletionRequest) -> None:
+        if not request.skip_reason:
+            self._count(self._submitter.submit(request, background=True, is_prefill=True))
 
-    def _prefetch(self, place: CompletionRequest, spot: CursorSnapshot) -> None:
-        """What follows an acceptance."""
-        job = self._engine_requests.submit(place, background=True)
-        self._count(job)
+    def _prefetch(self, accepted: CompletionRequest, handle: CompletionHandle) -> None:
+        """Generates what follows once the handle's answer has been accepted."""
+        running = self._submitter.submit(accepted, background=True)
+        self._count(running)
 
-        def keep(finished: asyncio.Future[Done]) -> None:
+        def store(finished: asyncio.Future[Done]) -> None:
             done = finished.result()
-            self._results.store_prefetched(place, done)
+            self._results.store_prefetched(accepted, done)
             if done.reason != "cancelled":
-                self._schedule(lambda: self._reanchor(spot))
+                self._schedule(lambda: self._reanchor(handle))
 
-        job.finished.add_done_callback(keep)
+        running.finished.add_done_callback(store)
 
-    def _reanchor(self, spot: CursorSnapshot) -> None:
-        bears_lines = self._engine_requests.allows_distant_anchor()
-        if bears_lines is None or not spot.is_current():
+    def _reanchor(self, handle: CompletionHandle) -> None:
+        allows_lines = self._submitter.allows_distant_anchor()
+        if allows_lines is None or not handle.is_current():
             return
-        document, typed = spot.document, spot.document.typed
-        is_far = self._build_request(document, spot.cursor).excerpt.n_typed > MAX_IDLE_TYPED_CHARS
-        has_lines = typed is not None and typed.start.line < spot.cursor.line
-        if is_far or (has_lines and not bears_lines):
+        document, cursor = handle.document, handle.cursor
+        typed = document.typed
+        is_far = self._build_request(document, cursor).excerpt.n_typed > MAX_IDLE_TYPED_CHARS
+        has_lines = typed is not None and typed.start.line < cursor.line
+        if is_far or (has_lines and not allows_lines):
             document.typed = None
-            self._prefill(self._build_request(document, spot.cursor))
+            self._prefill(self._build_request(document, cursor))
 
-    def _count(self, job: Job) -> None:
-        job.finished.add_done_callback(self._add)
+    def _count(self, running: EngineRequest) -> None:
+        def add(finished: asyncio.Future[Done]) -> None:
+            done = finished.result()
+            is_lost = done.reason in ("cancelled", "failed")
+            path: TracePath = "superseded" if is_lost else "prefetched"
+            self.totals.add(trace_of(done.cost, path, 0.0))
 
-    def _add(self, finished: asyncio.Future[Done]) -> None:
-        done = finished.result()
-        path: TracePath = "superseded" if done.reason in ("cancelled", "failed") else "prefetched"
-        self.totals.add(trace_of(done.cost, path, 0.0))
+        running.finished.add_done_callback(add)

@@ -1,9 +1,8 @@
-"""What becomes of the engine's text: trimmed, remembered, recorded; and what was said already,
-said again. Knows no engine."""
+"""Turns engine output into answers: trims it, keeps it in the suggestion cache, records metrics;
+serves later requests from that cache. Owned by the event loop."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
@@ -23,17 +22,16 @@ from llmd.config import Config
 from llmd.context.request import CompletionRequest
 from llmd.context.window import Excerpt
 from llmd.engine.messages import Cost, Done
-from llmd.engine.requests import Job
 from llmd.postprocess.trim import trim
 
-MAX_DOCUMENTS, MAX_ANSWERS = 32, 16
+MAX_DOCUMENTS, MAX_SUGGESTIONS = 32, 16  # cached
 
 
 @dataclass(frozen=True, slots=True)
 class CachedSuggestion:
-    """`text` as it was shown where `prefix` and `suffix` stood around the cursor; the suffix is
-    the model's, without the closers that an editor adds. `is_ahead`: nobody had asked.
-    `is_other`: an alternative, which only goes on where some of it has been typed."""
+    """A text as it was shown where `prefix` and `suffix` surrounded the cursor. `suffix` is the
+    prompt's, without the closers that an editor adds. An alternative is not shown again at its own
+    position, only once some of its text has been typed."""
 
     prefix: str
     suffix: str
@@ -42,44 +40,44 @@ class CachedSuggestion:
     is_alternative: bool = False
 
     def remaining(self, excerpt: Excerpt) -> str | None:
-        """What is still to be shown of it here; None: it says nothing about this place."""
+        """Returns what is left to show at `excerpt`; None where the suggestion does not apply."""
         if self.is_alternative and len(excerpt.prefix) == len(self.prefix):
             return None
         return remaining_text(self.text, self.prefix, self.suffix, excerpt)
 
 
 def remaining_text(text: str, prefix: str, suffix: str, excerpt: Excerpt) -> str | None:
-    """What is left of `text` after what has been typed since; None where that is something else,
-    or all of it."""
+    """Returns what is left of `text`, a suggestion between `prefix` and `suffix`, after what has
+    been typed since; None if something else was typed, or all of the text."""
     n_typed = len(excerpt.prefix) - len(prefix)
     if n_typed < 0 or excerpt.prompt_suffix != suffix or not excerpt.prefix.startswith(prefix):
         return None
-    is_said = text.startswith(excerpt.prefix[len(prefix) :])
-    return text[n_typed:] if is_said and (n_typed < len(text) or not n_typed) else None
+    is_typed = text.startswith(excerpt.prefix[len(prefix) :])
+    return text[n_typed:] if is_typed and (n_typed < len(text) or not n_typed) else None
 
 
 class SuggestionCache:
-    """The latest answers of the latest documents. Owned by the event loop."""
+    """Keeps the latest suggestions of the latest documents."""
 
     def __init__(self) -> None:
         self._by_document: OrderedDict[int, deque[CachedSuggestion]] = OrderedDict()
 
-    def add(self, document: int, said: CachedSuggestion) -> None:
-        kept = self._by_document.setdefault(document, deque(maxlen=MAX_ANSWERS))
+    def add(self, document: int, suggestion: CachedSuggestion) -> None:
+        suggestions = self._by_document.setdefault(document, deque(maxlen=MAX_SUGGESTIONS))
         self._by_document.move_to_end(document)
-        kept.append(said)
+        suggestions.append(suggestion)
         if len(self._by_document) > MAX_DOCUMENTS:
             self._by_document.popitem(last=False)
 
     def find(self, document: int, excerpt: Excerpt) -> tuple[CachedSuggestion, str] | None:
-        """The newest answer that holds here, and what is left of it."""
-        for said in reversed(self._by_document.get(document, ())):
-            if (rest := said.remaining(excerpt)) is not None:
-                return said, rest
+        """Returns the newest suggestion that applies at `excerpt`, and what is left of its text."""
+        for suggestion in reversed(self._by_document.get(document, ())):
+            if (rest := suggestion.remaining(excerpt)) is not None:
+                return suggestion, rest
         return None
 
     def forget(self, document: int | None = None) -> None:
-        """One document's, or all."""
+        """Drops the suggestions of one document, or of all."""
         if document is None:
             self._by_document.clear()
         else:
@@ -87,85 +85,95 @@ class SuggestionCache:
 
 
 class Results:
-    """`config` and `without` as an Asker's. Owned by the event loop."""
+    """`disabled_rules`: names of `postprocess.stop.RULES`, for `llmd eval`."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.disabled_rules: frozenset[str] = frozenset()
+    def __init__(self, config: Config, disabled_rules: frozenset[str] = frozenset()) -> None:
         self.totals = Totals()
         self.history = RequestHistory()
+        self._config = config
+        self._disabled_rules = disabled_rules
         self._cache = SuggestionCache()
 
+    def configure(self, config: Config) -> None:
+        """Applies `config`. Suggestions made under the old one are forgotten."""
+        self._config = config
+        self.forget()
+
     def forget(self, document: int | None = None) -> None:
-        """What was said in one document, or in all, is not said again."""
+        """Drops the cached suggestions of one document, or of all."""
         self._cache.forget(document)
 
-    def trimmed(self, text: str, place: CompletionRequest) -> str:
-        return trim(text, place.excerpt, self.disabled_rules)
+    def trimmed(self, text: str, request: CompletionRequest) -> str:
+        return trim(text, request.excerpt, self._disabled_rules)
 
-    def finish(self, place: CompletionRequest, done: Done) -> Answer:
-        text = self.trimmed(done.text, place)
-        if text and self._is_below_min_logprob(done) and not place.alternative:
-            return self.record(place, "", done.cost, "suppressed", "confidence", done)
-        self._store(place, text, done)
+    def finish(self, request: CompletionRequest, done: Done) -> Answer:
+        """Returns the answer to the request that the engine has finished."""
+        text = self.trimmed(done.text, request)
+        if text and self._is_below_min_logprob(done) and not request.alternative:
+            return self.record(request, "", done.cost, "suppressed", "confidence", done)
+        self._store(request, text, done)
         reason = done.error or done.reason
-        return self.record(place, text, done.cost, _path(done), reason, done)
+        return self.record(request, text, done.cost, _path(done), reason, done)
 
-    def finish_shared(self, asked: CompletionRequest, done: Done) -> str:
-        """The whole text of a run that was asked for at another place."""
-        whole = self.trimmed(done.text, asked)
-        self._store(asked, whole, done)
-        return whole
+    def finish_shared(self, origin: CompletionRequest, done: Done) -> str:
+        """Returns the whole text that was generated for `origin`, another request."""
+        text = self.trimmed(done.text, origin)
+        self._store(origin, text, done)
+        return text
 
-    def from_cache(self, place: CompletionRequest) -> Answer | None:
-        found = self._cache.find(place.document, place.excerpt)
-        if found is None:
+    def from_cache(self, request: CompletionRequest) -> Answer | None:
+        cached = self._cache.find(request.document, request.excerpt)
+        if cached is None:
             return None
-        said, rest = found
-        if place.excerpt.n_closers:  # those that came since stand in it too
-            rest = self.trimmed(rest, place)
-        return self.record(place, rest, Cost(), "prefetched" if said.is_prefetched else "reused")
+        suggestion, text = cached
+        if request.excerpt.n_closers:  # closers that an editor added since are in the text too
+            text = self.trimmed(text, request)
+        path: TracePath = "prefetched" if suggestion.is_prefetched else "reused"
+        return self.record(request, text, Cost(), path)
 
-    def store_prefetched(self, place: CompletionRequest, done: Done) -> None:
-        """Nobody has asked for it yet."""
+    def store_prefetched(self, request: CompletionRequest, done: Done) -> None:
+        """Keeps a text that no request has asked for yet."""
         if not self._is_below_min_logprob(done):
-            self._store(place, self.trimmed(done.text, place), done, is_ahead=True)
+            self._store(request, self.trimmed(done.text, request), done, is_prefetched=True)
 
-    def record_when_finished(self, job: Job, place: CompletionRequest, reason: str = "") -> None:
-        """The reply is out; what the engine still spends on it is known when it has stopped."""
-
-        def count(finished: asyncio.Future[Done]) -> None:
-            self.record(place, "", finished.result().cost, "superseded", reason)
-
-        job.finished.add_done_callback(count)
+    def record_answered_early(self, request: CompletionRequest, answer: Answer, done: Done) -> None:
+        """Records a request that was answered before the engine had finished, with its whole cost.
+        The text that came too late serves the next request."""
+        path, reason = answer.trace.path, answer.trace.reason
+        if path == "late" and not self._is_below_min_logprob(done):
+            self._store(request, self.trimmed(done.text, request), done)
+        self.record(request, answer.text, done.cost, path, reason)
 
     def record(
         self,
-        place: CompletionRequest,
+        request: CompletionRequest,
         text: str,
         cost: Cost,
         path: TracePath,
         reason: str = "",
         done: Done | None = None,
     ) -> Answer:
-        trace = trace_of(cost, path, since_ms(place.arrived_s), reason)
+        trace = trace_of(cost, path, since_ms(request.arrived_s), reason)
         self.totals.add(trace)
-        self.history.add(_stages(place, trace, done, len(text)))
+        self.history.add(_stages(request, trace, done, len(text)))
         return Answer(text, trace)
 
     def _is_below_min_logprob(self, done: Done) -> bool:
-        floor = self.config.completion.min_logprob
-        return floor != "off" and done.cost.logprob_line < floor
+        minimum = self._config.completion.min_logprob
+        return minimum != "off" and done.cost.logprob_line < minimum
 
     def _store(
-        self, place: CompletionRequest, text: str, done: Done, is_ahead: bool = False
+        self, request: CompletionRequest, text: str, done: Done, is_prefetched: bool = False
     ) -> None:
         is_whole = done.reason not in ("failed", "deadline", "cancelled")
-        if is_whole and place.slot and self.config.completion.recall:
-            excerpt = place.excerpt
-            is_other = place.alternative > 0
-            said = CachedSuggestion(excerpt.prefix, excerpt.prompt_suffix, text, is_ahead, is_other)
-            self._cache.add(place.document, said)
+        if is_whole and request.slot and self._config.completion.recall:
+            excerpt, is_alternative = request.excerpt, request.alternative > 0
+            self._cache.add(
+                request.document,
+                CachedSuggestion(
+                    excerpt.prefix, excerpt.prompt_suffix, text, is_prefetched, is_alternative
+                ),
+            )
 
 
 def since_ms(start_s: float) -> float:
@@ -173,16 +181,16 @@ def since_ms(start_s: float) -> float:
 
 
 def _stages(
-    place: CompletionRequest, trace: Trace, done: Done | None, n_shown: int
+    request: CompletionRequest, trace: Trace, done: Done | None, n_shown: int
 ) -> RequestStages:
-    lines, excerpt = place.lines, place.excerpt
+    lines, excerpt = request.lines, request.excerpt
     n_prefix, n_suffix = len(excerpt.prefix), len(excerpt.suffix)
     return RequestStages(
-        file=place.file,
-        line=place.cursor.line + 1,
-        col=place.cursor.col + 1,
-        invoked=place.invoked,
-        gate=place.skip_reason,
+        file=request.file,
+        line=request.cursor.line + 1,
+        col=request.cursor.col + 1,
+        invoked=request.invoked,
+        gate=request.skip_reason,
         window=WindowLines(lines.first + 1, lines.end, n_prefix, n_suffix) if lines else None,
         trace=trace,
         stop=(done.error or done.reason) if done else trace.reason,
@@ -194,6 +202,6 @@ def _stages(
 def _path(done: Done) -> TracePath:
     if done.reason == "failed":
         return "failed"
-    if done.reason == "deadline":
+    if done.reason in ("deadline", "cancelled"):
         return "late"
     return "warm" if done.cost.n_cached >= WARM_MIN_CACHED else "cold"

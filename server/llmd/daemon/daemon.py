@@ -195,7 +195,7 @@ class Daemon:
             self._config_problem = ""
         config = self._settings.config
         self.pipeline.configure(config)
-        self._set_debounce()
+        self._apply_policy()
         is_worth_a_try = self.engine.state == "failed" and config != old
         is_other = needs_reload(self.engine.config, config)
         if config != old or not is_seen:
@@ -204,16 +204,17 @@ class Daemon:
 
     async def _watch_battery(self) -> None:
         """Ends at once where there is none."""
-        self._set_debounce()
+        self._apply_policy()
         while machine.on_battery() is not None:
             await asyncio.sleep(BATTERY_LOOK_S)
-            self._set_debounce()
+            self._apply_policy()
 
-    def _set_debounce(self) -> None:
-        on_battery = bool(machine.on_battery())
-        self.pipeline.debounce_ms = debounce_ms(self._settings.config, on_battery)
-        is_allowed = may_prefetch(self._settings.config, on_battery)
-        self.pipeline.prefetcher.is_allowed = is_allowed and not self._pressure.step
+    def _apply_policy(self) -> None:
+        config, on_battery = self._settings.config, bool(machine.on_battery())
+        is_roomy = not self._pressure.step
+        self.pipeline.set_policy(
+            debounce_ms(config, on_battery), is_roomy and may_prefetch(config, on_battery)
+        )
 
     async def _watch_memory(self) -> None:
         """When a model was loaded, then again and again; not while nothing is loaded."""
@@ -231,7 +232,7 @@ class Daemon:
         if old.step == new.step:
             return
         _log.warning("Step %d: %s", new.step, new.doing or "memory is no longer short")
-        self._set_debounce()
+        self._apply_policy()
         self.engine.set_parking(new.step < NO_PARKED)
         if new.step == UNLOADED:
             self.engine.suspend(f"The model is unloaded: {new.doing}")

@@ -1,7 +1,7 @@
-"""The daemon's side of the engine: what the rest of the daemon asks of it.
+"""Offers the engine to the rest of the daemon: requests, the model in use, switching and unloading.
 
-The event loop owns all of this. A model that nobody has asked for long is unloaded, and loaded
-again when somebody comes.
+Owned by the event loop. A model that has been idle for long is unloaded, and loaded again when a
+client needs it.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llmd.config import Config, SamplingConfig
 from llmd.engine import candidate, messages
-from llmd.engine.active_worker import ActiveWorker, EngineState
+from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.messages import Loaded
+from llmd.engine.messages import EngineState, Loaded
 from llmd.engine.model_switch import ModelSwitch, SwitchView
-from llmd.engine.requests import Job
-from llmd.engine.supervisor import Supervisor, watchdog
+from llmd.engine.requests import EngineRequest
+from llmd.engine.supervisor import Supervisor
+from llmd.engine.watchdog import watchdog
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 
 WORKER = (sys.executable, "-m", "llmd.worker.main")
 
-# How much longer than the deadline the worker may take before its asker is answered without it.
+# How much longer than its time limit a request may take before it is cancelled from outside.
 GRACE_MS = 500
 
 
@@ -39,19 +39,19 @@ class EngineClient:
         has_room: Callable[[Path, Loaded], bool] = candidate.has_room,
     ) -> None:
         """`on_change` is called when the state, its reason or the share loaded has changed.
-        `has_room`: whether another model can be loaded while that one stays."""
+        `has_room` tells whether another model can be loaded beside the loaded one."""
         self._on_change = on_change
         self._ids = itertools.count(1)
         self._flags = CancelFlags()
-        self._suspended = ""  # why no model may be loaded now
+        self._suspended = ""  # why no model may be loaded; empty: one may
         self._active = ActiveWorker(self._changed)
-        self._jobs = self._active.jobs
+        self._requests = self._active.requests
         self._supervisor = Supervisor(config, command, self._flags, self._active)
         self._switch = ModelSwitch(
             command, self._flags, self._active, self._supervisor, on_change, has_room
         )
 
-    # -- what there is to see
+    # -- what the daemon shows
 
     @property
     def state(self) -> EngineState:
@@ -59,12 +59,12 @@ class EngineClient:
 
     @property
     def reason(self) -> str:
-        """Of the state; may be empty."""
+        """Why the engine is in this state; may be empty."""
         return self._active.reason
 
     @property
     def info(self) -> Loaded | None:
-        """What is loaded."""
+        """The loaded model."""
         return self._active.info
 
     @property
@@ -73,7 +73,8 @@ class EngineClient:
 
     @property
     def config(self) -> Config:
-        """What is loaded, or will be: during a switch, and after one that failed, the old one."""
+        """The configuration that is loaded or will be. During a switch, and after a failed one, the
+        old configuration."""
         return self._supervisor.config
 
     @property
@@ -86,19 +87,31 @@ class EngineClient:
 
     @property
     def notice(self) -> str:
-        """One sentence about the model in use, or empty."""
+        """One sentence for the user about the model in use, or an empty text."""
         if self.switch.state == "failed":
             return f"{self.switch.reason}; `{self.config.model}` stays in use"
         return self._active.notice
 
     def file_has_changed(self) -> bool:
-        """Whether what is loaded is no longer what its file holds."""
+        """Returns whether the model file has changed since it was loaded."""
         return self._active.file_has_changed()
 
     def slots(self) -> list[dict[str, int]]:
-        """Whose cells there are, after the latest request: in the KV cache or parked in memory,
-        then with the bytes that this takes."""
-        return self._active.slots_shown()
+        """Returns the slots after the latest request: in the KV cache, or parked in memory with the
+        bytes that this takes."""
+        if self.info is None:
+            return []
+        n_ctx = self.info.n_ctx
+        return [
+            {
+                "id": slot.id,
+                "n_cells": slot.n_cells,
+                "n_ctx": n_ctx,
+                "resident": slot.resident,
+                "bytes": slot.parked_bytes,
+            }
+            for slot in self._active.slots
+        ]
 
     # -- requests
 
@@ -107,45 +120,46 @@ class EngineClient:
         pieces: Callable[[Loaded], tuple[Piece, ...]],
         stop: StopRule,
         sampling: SamplingConfig,
-        on_partial: Callable[[str], None] | None = None,
         *,
         slot: int = 0,
         background: bool = False,
         is_prefill: bool = False,
         alternative: int = 0,
-    ) -> Job:
-        """Asks the engine; while the model loads the request waits for it, up to its deadline.
+        wants_tokens: bool = False,
+    ) -> EngineRequest:
+        """Submits a request. While a model loads, the request waits for it.
 
-        Work in the background makes way for any request and for newer such work. It is refused,
-        that is finished as cancelled, where it would wait, wake the model or keep it awake.
+        A background request is cancelled by any other request and by a newer background one. It
+        finishes at once as cancelled where it would have to wait, load the model, or keep an idle
+        model loaded.
         """
         id_ = next(self._ids)
 
-        def make(model: Loaded) -> messages.Generate:
-            asked = slot, background, is_prefill, alternative
-            return messages.Generate(id_, pieces(model), stop, sampling, *asked)
+        def build_message(model: Loaded) -> messages.Generate:
+            options = slot, background, is_prefill, alternative, wants_tokens
+            return messages.Generate(id_, pieces(model), stop, sampling, *options)
 
-        job = Job(id_, self._flags, make, on_partial, slot, background)
-        if background and not (self.state == "ready" and self._jobs.is_free()):
-            job.finish(messages.empty_done(id_, "cancelled"))
-            return job
-        self._jobs.make_way(slot)
-        self._jobs.add(job)
+        request = EngineRequest(id_, self._flags, build_message, slot, background)
+        if background and not (self.state == "ready" and self._requests.is_idle()):
+            request.cancel()
+            return request
+        self._requests.cancel_background(slot)
+        self._requests.add(request)
         if not background and self.state != "ready":
             self.wake()
-        self._active.send_or_keep(job)
-        if not background:  # what can wait comes while the worker is at it
-            _answer_in_time(job, stop.deadline_ms)
+        self._active.send_or_queue(request)
+        if not background:  # after sending, so that the worker does not wait for it
+            _cancel_after(request, stop.deadline_ms + GRACE_MS)
             self.wake()
-        return job
+        return request
 
     def forget(self, slot: int) -> None:
-        """The document of the slot was closed."""
-        self._jobs.end_background(slot)
+        """Ends the work for a slot whose document was closed, and drops its KV cells."""
+        self._requests.end_background(slot)
         self._active.forget(slot)
 
     def set_parking(self, keep: bool) -> None:
-        """Whether the worker keeps cells of documents that one is not in."""
+        """Sets whether the worker keeps the KV cells of documents other than the active one."""
         self._active.set_parking(keep)
 
     # -- the model
@@ -158,27 +172,27 @@ class EngineClient:
         finally:
             ticking.cancel()
             self._switch.cancel()
-            self._jobs.fail_all("The daemon is stopping")
+            self._requests.fail_all("The daemon is stopping")
 
     def wake(self) -> None:
-        """Somebody is about to ask: an unloaded model is loaded, a missing one looked for."""
-        self._active.used_s = time.monotonic()
+        """Prepares for a request that is about to come: loads an unloaded model, and looks again
+        for a missing one."""
+        self._active.touch()
         if (self.state == "unloaded" and not self._suspended) or self._supervisor.model_has_come():
-            self._active.set_state("loading")
+            self._active.load()
         self._supervisor.wake()
-        self._active.state_changed.set()
 
     def suspend(self, reason: str) -> None:
-        """Unloads the model, and loads none until `release`."""
+        """Unloads the model, and loads none until `resume`."""
         self._suspended = reason
         if self.state in ("ready", "loading"):
-            self._jobs.fail_all(reason)
+            self._requests.fail_all(reason)
             self._active.unload(reason)
 
     def resume(self) -> None:
-        """The next request loads the model again."""
+        """Lets the next request load the model again."""
         if self._suspended and self.state == "unloaded":
-            self._active.set_state("unloaded")
+            self._active.unload()
         self._suspended = ""
 
     def restart(self) -> None:
@@ -187,8 +201,9 @@ class EngineClient:
         self._supervisor.restart_worker("restart")
 
     def configure(self, config: Config, reload: bool) -> None:
-        """Another model is switched to; with any other change the worker is started anew."""
-        self._active.state_changed.set()
+        """Applies `config`: switches to another model, or restarts the worker, where `reload` says
+        that the loaded model does not fit any more."""
+        self._active.activity.set()  # the time until an idle unload may have changed
         if self._switch.is_switching_to(config):
             return
         self._switch.cancel()
@@ -206,8 +221,6 @@ class EngineClient:
         self._on_change()
 
 
-def _answer_in_time(job: Job, deadline_ms: int) -> None:
-    timer = asyncio.get_running_loop().call_later(
-        (deadline_ms + GRACE_MS) / 1e3, job.cancel, "deadline"
-    )
-    job.answered.add_done_callback(lambda _: timer.cancel())
+def _cancel_after(request: EngineRequest, timeout_ms: int) -> None:
+    timer = asyncio.get_running_loop().call_later(timeout_ms / 1e3, request.cancel)
+    request.finished.add_done_callback(lambda _: timer.cancel())

@@ -20,6 +20,8 @@ from llmd.prompt.families import Order
 MAX_FRAME_BYTES = 64 << 20
 _LENGTH = struct.Struct("<I")
 
+EngineState = Literal["loading", "ready", "unloaded", "failed"]
+
 StopReason = Literal[
     "eog", "lines", "indent", "suffix", "repeat", "brackets",  # postprocess/stop's
     "tokens", "deadline", "cancelled", "context", "failed",
@@ -73,6 +75,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     background: bool = False
     is_prefill: bool = False
     alternative: int = 0
+    wants_tokens: bool = False  # report each token's log-probability
 
 
 class Forget(msgspec.Struct, frozen=True, tag=True):
@@ -118,11 +121,21 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """One generated token: where its text ends, in characters of the generated text, and its
+    log-probability at temperature 1 among the tokens that were allowed."""
+
+    end: int
+    logprob: float
+
+
 class Partial(msgspec.Struct, frozen=True, tag=True):
-    """The text so far that no later token takes back; whole, not a difference."""
+    """The text so far that no later token takes back; whole, not a difference. `tokens`: all that
+    were generated so far, which may reach beyond `text`; empty unless they were asked for."""
 
     id: int
     text: str
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 class SlotView(msgspec.Struct, frozen=True):
@@ -143,10 +156,11 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     cost: Cost
     error: str = ""
     slots: tuple[SlotView, ...] = ()
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 def empty_done(id_: int, reason: StopReason, error: str = "") -> Done:
-    """The end of a request that cost nothing."""
+    """Ends a request that cost nothing."""
     return Done(id_, "", reason, Cost(), error)
 
 

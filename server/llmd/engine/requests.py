@@ -1,124 +1,133 @@
-"""The requests that are not finished: those at the worker, those that wait for it, and the one
-that nobody asked for. Owned by the event loop."""
+"""Tracks the requests in flight: waiting for a worker, being worked on, or cancelled and not yet
+given up by the worker. Owned by the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.messages import Done, Loaded
+from llmd.engine.messages import Done, Loaded, Partial, TokenLogprob
+
+RequestState = Literal["queued", "running", "cancelled", "finished"]
 
 
-class Job:
-    """One request to the engine.
+class EngineRequest:
+    """One request to the engine, from its submission until the worker no longer works on it.
 
-    `answered` is done when the asker may go on, `finished` when the engine has stopped working.
+    Several callers may follow the same request: each adds a listener for the text so far and
+    awaits `finished`. A caller that stops waiting does not end the request; `cancel` does.
+
+    Invariant: `finished` is resolved exactly once, when `state` becomes `finished`.
     """
 
     def __init__(
         self,
         id_: int,
         flags: CancelFlags,
-        make: Callable[[Loaded], messages.Generate],
-        on_partial: Callable[[str], None] | None,
+        build_message: Callable[[Loaded], messages.Generate],
         slot: int = 0,
         background: bool = False,
     ) -> None:
-        loop = asyncio.get_running_loop()
         self.id = id_
-        self.make = make
+        self.build_message = build_message
         self.slot = slot
         self.background = background
-        self.answered: asyncio.Future[Done] = loop.create_future()
-        self.finished: asyncio.Future[Done] = loop.create_future()
+        self.state: RequestState = "queued"
+        self.text = ""  # generated so far; no later token takes any of it back
+        self.tokens: tuple[TokenLogprob, ...] = ()  # of `text` and what follows, where asked for
+        self.finished: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._flags = flags
-        self._on_partial = on_partial
+        self._listeners: list[Callable[[str], None]] = []
         flags.clear(id_)
 
-    def cancel(self, reason: messages.StopReason = "cancelled", gently: bool = False) -> None:
-        """Answers now. The engine stops within one decode step, or, gently, after the batch that
-        it is at, whose cells are kept."""
-        if not self.finished.done():
-            self._flags.set(self.id, gently)
-        if not self.answered.done():
-            self.answered.set_result(messages.empty_done(self.id, reason))
+    def add_listener(self, on_partial: Callable[[str], None]) -> None:
+        """Calls `on_partial` with all the text so far whenever the text has grown."""
+        self._listeners.append(on_partial)
 
-    def show(self, text: str) -> None:
-        if self._on_partial and not self.answered.done():
-            self._on_partial(text)
+    def cancel(self, *, after_batch: bool = False) -> None:
+        """Ends the request: within one decode step, or, `after_batch`, once the batch that is
+        being evaluated is complete, so that its KV cells are kept. A request that no worker has
+        received finishes at once."""
+        if self.state == "finished":
+            return
+        self._flags.set(self.id, after_batch)
+        if self.state == "queued":
+            self.finish(messages.empty_done(self.id, "cancelled"))
+        else:
+            self.state = "cancelled"
+
+    def receive(self, partial: Partial) -> None:
+        """Takes the text so far from the worker; a cancelled request ignores it."""
+        if self.state != "running":
+            return
+        self.text, self.tokens = partial.text, partial.tokens
+        for on_partial in self._listeners:
+            on_partial(partial.text)
 
     def finish(self, done: Done) -> None:
-        for future in (self.answered, self.finished):
-            if not future.done():
-                future.set_result(done)
+        if self.state != "finished":
+            self.state = "finished"
+            self.finished.set_result(done)
 
 
-class Jobs:
+class RequestTable:
+    """Holds every request that has not finished, by id."""
+
     def __init__(self) -> None:
-        self._open: dict[int, Job] = {}
-        self._unsent: list[Job] = []
+        self._open: dict[int, EngineRequest] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._open)
+        return any(request.state != "finished" for request in self._open.values())
 
-    def add(self, job: Job) -> None:
-        """It is forgotten when it has finished."""
-        self._open[job.id] = job
-        job.finished.add_done_callback(lambda _: self._open.pop(job.id, None))
+    def add(self, request: EngineRequest) -> None:
+        """Keeps `request` until it has finished."""
+        self._open[request.id] = request
+        request.finished.add_done_callback(lambda _: self._open.pop(request.id, None))
 
-    def is_free(self) -> bool:
-        """Whether there is nothing but work that nobody asked for."""
-        return all(job.background or job.finished.done() for job in self._open.values())
+    def is_idle(self) -> bool:
+        """Returns whether only background requests are left."""
+        return all(
+            request.background or request.state == "finished" for request in self._open.values()
+        )
 
-    def make_way(self, slot: int) -> None:
-        """Ends the work that nobody asked for. What it evaluates just now is kept where the next
-        request is of the same slot."""
-        for job in self._open.values():
-            if job.background:
-                job.cancel(gently=job.slot == slot)
+    def has_cancelled(self) -> bool:
+        """Returns whether the worker has yet to end a request that was cancelled."""
+        return any(request.state == "cancelled" for request in self._open.values())
+
+    def cancel_background(self, slot: int) -> None:
+        """Cancels background requests in favour of a new one of `slot`; those of the same slot
+        finish their batch, since its KV cells serve the new request."""
+        for request in list(self._open.values()):
+            if request.background:
+                request.cancel(after_batch=request.slot == slot)
 
     def end_background(self, slot: int) -> None:
-        for job in self._open.values():
-            if job.background and job.slot == slot:
-                job.cancel()
+        """Cancels the background requests of a document that was closed."""
+        for request in list(self._open.values()):
+            if request.background and request.slot == slot:
+                request.cancel()
 
-    def is_overdue(self) -> bool:
-        """Whether one was answered without the worker, which still owes its end."""
-        return any(job.answered.done() and not job.finished.done() for job in self._open.values())
+    def queued(self) -> list[EngineRequest]:
+        """Returns the requests that wait for a worker, oldest first."""
+        return [request for request in self._open.values() if request.state == "queued"]
 
-    def keep(self, job: Job) -> None:
-        """Until a worker is ready, or the job has been answered without one."""
-        self._unsent.append(job)
-        job.answered.add_done_callback(lambda _: self._forget_unsent(job))
+    def receive(self, partial: Partial) -> None:
+        if request := self._open.get(partial.id):
+            request.receive(partial)
 
-    def take_unsent(self) -> list[Job]:
-        unsent, self._unsent = self._unsent, []
-        return unsent
-
-    def all(self) -> list[Job]:
-        return list(self._open.values())
-
-    def show(self, partial: messages.Partial) -> None:
-        if job := self._open.get(partial.id):
-            job.show(partial.text)
-
-    def finish(self, done: messages.Done) -> None:
-        if job := self._open.get(done.id):
-            job.finish(done)
+    def finish(self, done: Done) -> None:
+        if request := self._open.get(done.id):
+            request.finish(done)
 
     def fail_sent(self, reason: str) -> None:
-        """Those that wait for a worker go on to wait."""
-        for job in [job for job in self._open.values() if job not in self._unsent]:
-            job.finish(messages.empty_done(job.id, "failed", reason))
+        """Fails what the worker had received; queued requests wait for the next worker."""
+        for request in list(self._open.values()):
+            if request.state != "queued":
+                request.finish(messages.empty_done(request.id, "failed", reason))
 
     def fail_all(self, reason: str) -> None:
-        self._unsent = []
-        for job in self.all():
-            job.finish(messages.empty_done(job.id, "failed", reason))
-
-    def _forget_unsent(self, job: Job) -> None:
-        if job in self._unsent:
-            self._unsent.remove(job)
-            job.finish(job.answered.result())
+        for request in list(self._open.values()):
+            request.finish(messages.empty_done(request.id, "failed", reason))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from llmd.completion.types import Answer, Outcome
+from llmd.completion.inflight import CompletionHandle, OnPartial
+from llmd.completion.types import Outcome
 from llmd.context.request import Selected
 from llmd.document import Document, Position
+from llmd.engine.messages import EngineState
 
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
     """What an editor is shown of the engine. `problems`: sentences for the user, each once."""
 
-    state: Literal["loading", "ready", "unloaded", "failed"]
+    state: EngineState
     share: float  # loaded, 0 to 1
     doing: str  # why it takes time, where that is not the loading itself
     problems: tuple[str, ...]
@@ -64,17 +66,16 @@ class Service(Protocol):
         *,
         invoked: bool,
         selected: Selected | None = None,
-        on_partial: Callable[[str], None] | None = None,
+        on_partial: OnPartial | None = None,
         alternative: int = 0,
-    ) -> Coroutine[Any, Any, Answer]:
-        """A plain function: takes its snapshot and supersedes this document's older request at
-        once, so that an edit which follows in the same read is not seen. The coroutine waits for
-        the text; it is always started, and cancelling it cancels the engine. `on_partial` gets
-        all the text so far. An `alternative` of k begins with the k-th best other token; empty
-        where there are not so many, and never from memory.
+    ) -> CompletionHandle:
+        """Takes a snapshot and supersedes the document's older request, before returning, so that
+        an edit which follows in the same read does not change the request. Writes the document's
+        `window` and `typed`.
 
-        Raises:
-            LlmdError: from the coroutine; a sentence for the user.
+        `on_partial` gets all the text so far, whenever it has grown. An `alternative` of k begins
+        with the k-th best other token; its text is empty where there are not so many, and never
+        comes from the cache.
         """
 
     def record_outcome(self, document: Document, outcome: Outcome) -> None:

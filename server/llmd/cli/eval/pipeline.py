@@ -77,15 +77,15 @@ class Pipeline:
 
     def __init__(self, setting: Setting, config: Config, engine: EngineClient) -> None:
         self._anchor = setting.anchor
-        self._completer = CompletionPipeline(config, engine, lambda _names, _language: "")
-        self._completer.disable_rules(setting.without)
-        self._completer.prefetcher.is_allowed = False
+        self._completer = CompletionPipeline(config, engine, lambda *_: "", setting.without)
+        self._completer.set_policy(debounce_ms=0, may_prefetch=False)
 
     async def complete(self, place: Place) -> Reply:
         document = document_of(place)
         if anchor := self._anchor_of(place):
             document.typed = Span(anchor, place.cursor)
-        answer = await self._completer.complete(document, place.cursor, invoked=place.is_asked)
+        request = self._completer.complete(document, place.cursor, invoked=place.is_asked)
+        answer = await request.result()
         return _checked(Reply(answer.text, answer.trace), answer.trace.reason)
 
     def _anchor_of(self, place: Place) -> Position | None:
@@ -116,7 +116,7 @@ class Bare:
             return build(by_name(model.family), model.order, excerpt, place.file_name)
 
         job = self._engine.add_request(pieces, rule, self._config.sampling)
-        done = await job.answered
+        done = await job.finished
         path: TracePath = "failed" if done.reason == "failed" else "cold"
         trace = trace_of(done.cost, path, done.cost.ttft_ms + done.cost.decode_ms, done.reason)
         return _checked(Reply(done.text, trace), done.error)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from lsprotocol import types as t
 
-from llmd.completion.types import Answer
+from llmd.completion.inflight import CompletionHandle
 from llmd.context.request import Selected
 from llmd.document import Document, Position
-from llmd.errors import LlmdError
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.jsonrpc import Rpc
 from llmd.transport.lsp.protocol_types import WORD_BEFORE, popup
 from llmd.transport.service import Service
 
 T = TypeVar("T")
-
-_log = logging.getLogger("llmd.lsp")
 
 
 class CompletionHandlers:
@@ -39,7 +36,7 @@ class CompletionHandlers:
         here = self._documents.to_client(document, cursor)
         info = params.context.selected_completion_info
         head, range_ = (info.text, info.range) if info else ("", t.Range(here, here))
-        work = self._service.complete(
+        request = self._service.complete(
             document,
             cursor,
             invoked=params.context.trigger_kind == t.InlineCompletionTriggerKind.Invoked,
@@ -50,7 +47,7 @@ class CompletionHandlers:
         def shape(text: str) -> t.InlineCompletionList:
             return t.InlineCompletionList([t.InlineCompletionItem(head + text, range=range_)])
 
-        return self._answer(document, document.version, work, shape)
+        return self._answer(document, document.version, request, shape)
 
     def in_popup(
         self, params: t.CompletionParams
@@ -64,22 +61,22 @@ class CompletionHandlers:
         word = found.group() if found else ""
         start = self._documents.to_client(document, Position(cursor.line, cursor.col - len(word)))
         range_ = t.Range(start, self._documents.to_client(document, cursor))
-        work = self._service.complete(document, cursor, invoked=False)
+        request = self._service.complete(document, cursor, invoked=False)
         return self._answer(
-            document, document.version, work, lambda text: popup(word + text, range_)
+            document, document.version, request, lambda text: popup(word + text, range_)
         )
 
     def alternative(
         self, document: Document, cursor: Position, n: int
     ) -> Coroutine[Any, Any, dict[str, str] | None]:
-        work = self._service.complete(
+        request = self._service.complete(
             document,
             cursor,
             invoked=True,
             on_partial=self._partial_sender(document, ""),
             alternative=n,
         )
-        return self._answer(document, document.version, work, lambda text: {"text": text})
+        return self._answer(document, document.version, request, lambda text: {"text": text})
 
     def _selected(self, document: Document, info: t.SelectedCompletionInfo) -> Selected:
         start = self._documents.from_client(document, info.range.start)
@@ -89,7 +86,7 @@ class CompletionHandlers:
         self,
         document: Document,
         version: int,
-        work: Coroutine[Any, Any, Answer],
+        request: CompletionHandle,
         shape: Callable[[str], T],
     ) -> T | None:
         """The text in the reply's shape; null if there is none or the document has moved on.
@@ -97,10 +94,10 @@ class CompletionHandlers:
         `version` is the one asked about: an edit in the same read comes before this begins.
         """
         try:
-            answer = await work
-        except LlmdError as error:
-            _log.warning("completion failed: %s", error)
-            return None
+            answer = await request.result()
+        except asyncio.CancelledError:
+            request.cancel()
+            raise
         if not answer.text or answer.trace.path == "superseded":
             return None
         return shape(answer.text) if self._documents.is_current(document, version) else None

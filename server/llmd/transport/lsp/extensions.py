@@ -8,17 +8,16 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from lsprotocol import types as t
-from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcInvalidParams
 
-from llmd.completion.types import Answer, Outcome, OutcomeKind
+from llmd.completion.inflight import CompletionHandle
+from llmd.completion.types import Outcome, OutcomeKind
 from llmd.document import Position, open_document
-from llmd.errors import LlmdError
 from llmd.transport.lsp.completion import CompletionHandlers
 from llmd.transport.lsp.documents import Documents, snapshot_of
 from llmd.transport.lsp.protocol_types import valid
 from llmd.transport.service import ReconnectPolicy, Service
 
-REQUEST_FAILED = -32803
 OUTCOME_COMMANDS: dict[str, OutcomeKind] = {
     "llmd.accepted": "accepted",
     "llmd.rejected": "rejected",
@@ -143,14 +142,15 @@ class ExtensionMethods:
         asked = _convert(params, _CompleteParams)
         document = open_document(asked.uri, asked.languageId, 0, valid(asked.text), is_kept=False)
         cursor = document.text.clamp(Position(asked.line, asked.col))
-        return _by_hand(self._service.complete(document, cursor, invoked=True))
+        return _traced(self._service.complete(document, cursor, invoked=True))
 
 
-async def _by_hand(work: Coroutine[Any, Any, Answer]) -> dict[str, Any]:
+async def _traced(request: CompletionHandle) -> dict[str, Any]:
     try:
-        answer = await work
-    except LlmdError as error:
-        raise JsonRpcException(str(error), REQUEST_FAILED) from None
+        answer = await request.result()
+    except asyncio.CancelledError:
+        request.cancel()
+        raise
     return {"text": answer.text, "trace": msgspec.to_builtins(answer.trace)}
 
 

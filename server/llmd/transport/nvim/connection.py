@@ -35,7 +35,7 @@ async def serve_connection(
     except Exception as error:  # its words may hold the user's code
         _log.warning("connection closed by %s", type(error).__name__)
     finally:
-        await session.end()
+        session.end()
         await connection.close()
 
 

@@ -3,22 +3,17 @@ file have two."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from functools import singledispatchmethod
-from typing import Any
 
+from llmd.completion.inflight import CompletionHandle
 from llmd.completion.types import Answer, Outcome
 from llmd.document import Document, Position, open_document
-from llmd.errors import LlmdError
 from llmd.transport.nvim import protocol_types
 from llmd.transport.nvim.buffer import apply, position_of, text_of
 from llmd.transport.service import Client, EngineView, ReconnectPolicy, Service
 
 PROTOCOL = 1
-
-_log = logging.getLogger("llmd.nvim")
 
 Tell = Callable[..., None]
 
@@ -32,15 +27,12 @@ class NvimSession:
         self._tell = tell
         self._client: Client | None = None
         self._view: EngineView | None = None
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._requests: dict[int, CompletionHandle] = {}
 
-    async def end(self) -> None:
-        """Cancels what is under way and forgets the documents. Once."""
-        await asyncio.sleep(0)  # a task that never began would not end its engine request
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def end(self) -> None:
+        """Cancels the requests in flight and closes the documents. Called once."""
+        for request in list(self._requests.values()):
+            request.cancel()
         for buf in list(self.documents):
             self._close(buf)
         if self._client:
@@ -121,46 +113,35 @@ class NvimSession:
     # -- completion
 
     @receive.register
-    def _complete(self, asked: protocol_types.Complete) -> None:
-        """Answered by one `show` that is final, whatever comes."""
-        document = self.documents.get(asked.buf)
-        if document is None or document.version != asked.version or asked.id in self._tasks:
-            self._show(asked, "", is_final=True)
+    def _complete(self, message: protocol_types.Complete) -> None:
+        """Requests a completion. The editor gets exactly one final `show`."""
+        document = self.documents.get(message.buf)
+        is_current = document is not None and document.version == message.version
+        if document is None or not is_current or message.id in self._requests:
+            self._show(message, "", is_final=True)
             return
-
-        def show(text: str) -> None:
-            if asked.id in self._tasks:
-                self._show(asked, text, is_final=False)
-
-        work = self._service.complete(
+        request = self._requests[message.id] = self._service.complete(
             document,
-            _cursor_of(document, asked),
-            invoked=asked.invoked,
-            on_partial=show,
-            alternative=asked.alternative,
+            _cursor_of(document, message),
+            invoked=message.invoked,
+            on_partial=lambda text: self._show(message, text, is_final=False),
+            alternative=message.alternative,
         )
-        self._tasks[asked.id] = asyncio.ensure_future(self._answer(asked, work))
+        request.add_done_callback(lambda answer: self._finish(message, answer))
 
-    async def _answer(self, asked: protocol_types.Complete, work: Any) -> None:
-        text = ""
-        try:
-            answer: Answer = await work
-            text = "" if answer.trace.path == "superseded" else answer.text
-        except LlmdError as error:
-            _log.warning("completion failed: %s", error)
-        finally:
-            del self._tasks[asked.id]
-            self._show(asked, text, is_final=True)
+    def _finish(self, message: protocol_types.Complete, answer: Answer) -> None:
+        del self._requests[message.id]
+        text = "" if answer.trace.path == "superseded" else answer.text
+        self._show(message, text, is_final=True)
 
-    def _show(self, asked: protocol_types.Complete, text: str, *, is_final: bool) -> None:
-        place = (asked.version, asked.row, asked.col_bytes)
-        self._tell("show", asked.id, *place, text, is_final)
+    def _show(self, message: protocol_types.Complete, text: str, *, is_final: bool) -> None:
+        position = (message.version, message.row, message.col_bytes)
+        self._tell("show", message.id, *position, text, is_final)
 
     @receive.register
     def _cancel(self, message: protocol_types.Cancel) -> None:
-        """After the task's first step: one that never began would leave its engine request."""
-        if task := self._tasks.get(message.id):
-            asyncio.get_running_loop().call_soon(task.cancel)
+        if request := self._requests.get(message.id):
+            request.cancel()
 
     # -- what became of it
 

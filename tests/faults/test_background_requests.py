@@ -11,7 +11,7 @@ import pytest
 from llmd.config import SamplingConfig
 from llmd.engine import client, messages
 from llmd.engine.client import EngineClient
-from llmd.engine.requests import Job
+from llmd.engine.requests import EngineRequest
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from tests.support.fault_engine import LONG_MS, PATIENCE_S, Asked, ready, running, until
@@ -24,7 +24,7 @@ N_REQUESTS = 2000
 
 def ask(
     engine: EngineClient, slot: int, *, background: bool = False, deadline_ms: int = LONG_MS
-) -> Job:
+) -> EngineRequest:
     rule = StopRule(8, 1, 0, "", deadline_ms)
     made = (Piece("prefix", "x"),)
     return engine.add_request(
@@ -32,13 +32,15 @@ def ask(
     )
 
 
-async def text_of(job: Job) -> str:
-    done = await asyncio.wait_for(asyncio.shield(job.finished), PATIENCE_S)
+async def text_of(request: EngineRequest) -> str:
+    done = await asyncio.wait_for(asyncio.shield(request.finished), PATIENCE_S)
     return done.text
 
 
-def is_refused(job: Job) -> bool:
-    return job.finished.done() and job.finished.result() == messages.empty_done(job.id, "cancelled")
+def is_refused(request: EngineRequest) -> bool:
+    return request.finished.done() and request.finished.result() == messages.empty_done(
+        request.id, "cancelled"
+    )
 
 
 @pytest.mark.parametrize(("slot", "flag"), [(1, GENTLE), (2, HARD), (0, HARD)])
@@ -51,7 +53,7 @@ async def test_a_request_goes_before_what_nobody_asked_for(
         behind = ask(engine, 1, background=True)
         assert not is_refused(behind)
         first = ask(engine, slot)
-        assert behind.answered.result().reason == "cancelled"
+        assert behind.state == "cancelled"
         assert await text_of(first) == TEXT
         assert await text_of(behind) == flag
 
@@ -72,7 +74,7 @@ async def test_it_never_waits_behind_a_request(tmp_path: Path) -> None:
         await ready(engine)
         first = ask(engine, 1)
         assert is_refused(ask(engine, 1, background=True))
-        first.cancel(gently=True)
+        first.cancel(after_batch=True)
         assert is_refused(ask(engine, 1, background=True)), "the worker may still be at it"
         await text_of(first)
         assert not is_refused(ask(engine, 1, background=True)), "in the same turn of the loop"
@@ -97,7 +99,7 @@ async def test_no_timer_answers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         await ready(engine)
         behind = ask(engine, 1, background=True, deadline_ms=1)
         await asyncio.sleep(0.05)
-        assert not behind.answered.done()
+        assert behind.state == "running"
 
 
 async def test_a_closed_document_ends_the_work_for_it(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ async def test_a_closed_document_ends_the_work_for_it(tmp_path: Path) -> None:
         await ready(engine)
         behind = ask(engine, 1, background=True)
         engine.forget(2)
-        assert not behind.answered.done()
+        assert behind.state == "running"
         engine.forget(1)
         assert await text_of(behind) == HARD
         assert await text_of(ask(engine, 3)) == TEXT
@@ -119,13 +121,13 @@ async def test_nothing_grows_with_the_number_of_requests(tmp_path: Path) -> None
         for n in range(N_REQUESTS):
             if n % 3 == 0:
                 ask(engine, n % 7, background=True)
-            job = ask(engine, n % 7)
+            request = ask(engine, n % 7)
             if n % 2:
-                job.cancel(gently=n % 4 == 1)
+                request.cancel(after_batch=n % 4 == 1)
             else:
-                await text_of(job)
+                await text_of(request)
         await Asked(engine).answer()
-        assert not engine._jobs
-        assert engine._jobs.all() == engine._jobs.take_unsent() == []
+        assert not engine._requests
+        assert engine._requests.queued() == []
         assert len(engine._flags._bytes) == n_flag_bytes
         assert len(engine.slots()) == 1
