@@ -2,32 +2,35 @@ VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint unit engine contract editors faults soak train train-smoke clean
+.PHONY: help demo test lint unit engine contract editors faults soak train train-smoke clean
 
-demo: $(INSTALLED)
+help:  ## list the targets
+	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 44
+
+demo: $(INSTALLED)  ## make .venv, build llama.cpp, run two completions
 	@$(VENV)/bin/llmd demo
 
-test: lint unit engine contract editors faults
+test: lint unit engine contract editors faults  ## run the linters and all tests
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## ruff, and mypy in strict mode
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-unit engine contract editors faults: $(INSTALLED)
+unit engine contract editors faults: $(INSTALLED)  ## run one part of the tests
 	$(VENV)/bin/python -m pytest tests/$@
 
-# Ten thousand faults of each kind, and a machine that sleeps for a minute: some twenty minutes. Then
-# what one does at the keyboard, in every editor, twenty times.
-soak: $(INSTALLED)
+# Ten thousand faults of each kind, and a machine that sleeps for a minute: about twenty minutes.
+# Then the editors' scenarios, twenty times in a row.
+soak: $(INSTALLED)  ## run the long fault tests
 	$(VENV)/bin/python -m tests.faults.soak
 	for n in $$(seq 20); do $(VENV)/bin/python -m pytest -q tests/editors/test_scenarios.py || exit 1; done
 
-# The built-in model's infill adapter, over again: PyTorch, and some hours of all cores.
-train: $(VENV)/.trainable
+# Needs PyTorch and some hours on all cores.
+train: $(VENV)/.trainable  ## train the built-in model's adapter again
 	$(VENV)/bin/python -m training --out .training
 
-train-smoke: $(VENV)/.trainable
+train-smoke: $(VENV)/.trainable  ## train for 50 steps, to see that it works
 	$(VENV)/bin/python -m training --out .training-smoke --steps 50
 
 $(VENV)/.trainable: $(INSTALLED)
@@ -37,5 +40,5 @@ $(VENV)/.trainable: $(INSTALLED)
 $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml tools/install.py
 	@$(PYTHON) tools/install.py
 
-clean:
+clean:  ## remove .venv
 	rm -rf $(VENV)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.daemon import RunningDaemon
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+DOCS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
 BLOCK = re.compile(r"^```(sh|console|toml|lua)\n(.*?)^```$", re.M | re.S)
 # Other tests run these to their end.
 RUN_ELSEWHERE = ("serve", "lsp", "demo", "stop", "restart", "purge", "use", "bench", "doctor")
@@ -78,11 +78,17 @@ def _is_catalog(text: str) -> bool:
     return ".files]]" in text
 
 
-def test_the_file_list_of_the_architecture_is_the_tree() -> None:
-    named = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-    modules = [path for path in (ROOT / "server/llmd").rglob("*.py") if path.stem[:2] != "__"]
-    missing = [path.stem for path in modules if path.stem not in named]
-    assert not missing
+def test_the_architecture_has_a_paragraph_for_each_folder() -> None:
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    folders = {path.parent.name for path in (ROOT / "server" / "llmd").glob("*/__init__.py")}
+    assert set(re.findall(r"^- \*\*`(\w+)/`\*\* ", page, re.M)) == folders
+
+
+def test_every_file_that_the_docs_name_exists() -> None:
+    roots = [ROOT, ROOT / "server" / "llmd", ROOT / "docs", *ROOT.glob("plugins/*/*/llmd")]
+    for page in DOCS:
+        for name in re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|toml|lua|vim|md))`", page.read_text()):
+            assert any((root / name).exists() for root in roots), f"{page.name}: `{name}`"
 
 
 def test_the_demo_shows_two_completions_and_ends(daemon: RunningDaemon) -> None:

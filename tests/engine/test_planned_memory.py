@@ -41,5 +41,5 @@ async def _ask(engine: EngineClient) -> None:
     """Some batches of a prompt and some tokens."""
     rule = StopRule(8, 1, 0, "", 60_000)
     job = engine.add_request(lambda _: (Piece("prefix", "x = 1\n" * 60),), rule, SamplingConfig())
-    done = await job.answered
+    done = await job.finished
     assert done.cost.n_prefill > 100

@@ -19,7 +19,7 @@ from llmd.config import Config
 from llmd.context.window import Excerpt
 from llmd.engine.client import EngineClient
 from llmd.engine.messages import Done, Loaded
-from llmd.engine.requests import Job
+from llmd.engine.requests import EngineRequest
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build
 from llmd.prompt.families import by_name
@@ -126,7 +126,7 @@ def ask(
     *,
     background: bool = False,
     max_tokens: int = 4,
-) -> Job:
+) -> EngineRequest:
     def pieces(model: Loaded) -> tuple[Piece, ...]:
         excerpt = Excerpt(prefix, suffix, "", "", "")
         return build(by_name(model.family), model.order, excerpt, "a.py", heal=True)
@@ -183,13 +183,13 @@ async def test_twenty_keys_in_a_cold_prefill_cost_little_more_than_one() -> None
         whole = await ask(engine, prefix, suffix, 1).finished
         assert 900 <= whole.cost.n_prompt <= 1100
         engine.forget(1)
-        jobs: list[Job] = []
+        requests: list[EngineRequest] = []
         for n_keys in range(len(KEYS)):
-            for job in jobs[-1:]:
-                job.cancel(gently=True)
-            jobs.append(ask(engine, prefix + KEYS[:n_keys], suffix, 1))
-            await until_some_is_done(0.08, jobs[-1].finished.done)
-        done = [await job.finished for job in jobs]
+            for request in requests[-1:]:
+                request.cancel(after_batch=True)
+            requests.append(ask(engine, prefix + KEYS[:n_keys], suffix, 1))
+            await until_some_is_done(0.08, requests[-1].finished.done)
+        done = [await request.finished for request in requests]
         assert done[-1].reason != "cancelled"
         spent = sum(each.cost.n_prefill + each.cost.n_healed for each in done)
         assert spent <= whole.cost.n_prompt + 300, [each.cost.n_prefill for each in done]
@@ -198,10 +198,10 @@ async def test_twenty_keys_in_a_cold_prefill_cost_little_more_than_one() -> None
 async def test_what_was_replaced_before_the_worker_came_to_it_costs_nothing() -> None:
     prefix, suffix = next(places(1, 900))
     async with engine_service() as engine:
-        jobs = [ask(engine, prefix + KEYS[:n_keys], suffix, 1) for n_keys in range(20)]
-        for job in jobs[:-1]:
-            job.cancel(gently=True)
-        done = [await job.finished for job in jobs]
+        requests = [ask(engine, prefix + KEYS[:n_keys], suffix, 1) for n_keys in range(20)]
+        for request in requests[:-1]:
+            request.cancel(after_batch=True)
+        done = [await request.finished for request in requests]
         assert [each.reason for each in done[:-1]] == ["cancelled"] * 19
         assert sum(each.cost.n_prefill for each in done[1:-1]) == 0
         assert done[-1].reason != "cancelled"
@@ -211,8 +211,8 @@ async def test_a_hard_cancel_leaves_an_idle_engine_at_once() -> None:
     """Counted, not timed: not one batch is begun after it."""
     prefix, suffix = next(places(1, 2400))
     async with engine_service() as engine:
-        job = ask(engine, prefix, suffix, 1)
-        await until_some_is_done(0.2, job.finished.done)
-        job.cancel()
-        done = await job.finished
+        request = ask(engine, prefix, suffix, 1)
+        await until_some_is_done(0.2, request.finished.done)
+        request.cancel()
+        done = await request.finished
         assert done.cost.n_prefill - cells_of(done, 1) <= N_BATCH
