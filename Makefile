@@ -2,7 +2,7 @@ VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint unit engine contract editors faults soak train train-smoke clean
+.PHONY: help demo test lint unit engine contract editors faults soak dist train train-smoke clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 44
@@ -19,6 +19,9 @@ lint: $(INSTALLED)  ## ruff, and mypy in strict mode
 
 unit engine contract editors faults: $(INSTALLED)  ## run one part of the tests
 	$(VENV)/bin/python -m pytest tests/$@
+
+dist: $(INSTALLED)  ## build the sdist and the wheel into dist/
+	$(VENV)/bin/python -m hatchling build
 
 # Ten thousand faults of each kind, and a machine that sleeps for a minute: about twenty minutes.
 # Then the editors' scenarios, twenty times in a row.
@@ -37,7 +40,7 @@ $(VENV)/.trainable: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet -e '.[train]'
 	@touch $@
 
-$(INSTALLED): requirements.lock requirements-build.lock pyproject.toml tools/install.py
+$(INSTALLED): requirements.lock requirements-build.lock requirements-cmake.lock pyproject.toml tools/install.py
 	@$(PYTHON) tools/install.py
 
 clean:  ## remove .venv

@@ -1,13 +1,14 @@
-"""Makes the one environment of this checkout, `.venv`, from the two hashed lock files.
+"""Makes the one environment of this checkout, `.venv`, from the hashed lock files.
 
 Standard library only. The native build of llama.cpp takes minutes, so its percentages are shown;
-everything else that pip says goes to `.venv/install.log`.
+everything else that pip prints goes to `.venv/install.log`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -17,6 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
 BUILD_STEP = re.compile(r"\[ *(\d+)(?:%|/(\d+))\]")
+MIN_CMAKE = (3, 21)  # llama-cpp-python's CMakeLists.txt
+# What llmd never loads is not built: the multimodal library, and the library that it alone needs.
+LEAN = (
+    f"-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT}/tools/llama_without_common.cmake"
+)
 
 
 def main() -> int:
@@ -27,9 +33,11 @@ def main() -> int:
         print("Making .venv", flush=True)
         venv.create(VENV, with_pip=True)
     LOG.write_text("")
-    # The tools that build come first, by hash; the rest is then built with them, not with a
-    # build environment that pip would fill with whatever is newest.
+    # The build tools come first, by hash. The rest is built with them, not with a build environment
+    # that pip would fill with the newest versions.
     pip("build tools", "--require-hashes", "-r", "requirements-build.lock")
+    if needs_cmake():
+        pip("CMake and Ninja", "--require-hashes", "-r", "requirements-cmake.lock")
     pip(
         "packages (the native build of llama.cpp takes some minutes)",
         "--require-hashes",
@@ -42,11 +50,22 @@ def main() -> int:
     return 0
 
 
+def needs_cmake() -> bool:
+    """Returns whether the machine has no CMake that is new enough, or no Ninja and no make."""
+    cmake = shutil.which("cmake")
+    if cmake is None or not (shutil.which("ninja") or shutil.which("make")):
+        return True
+    done = subprocess.run([cmake, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    version = re.search(r"(\d+)\.(\d+)", done.stdout)
+    return version is None or (int(version[1]), int(version[2])) < MIN_CMAKE
+
+
 def pip(what: str, *args: str) -> None:
     print(f"Installing {what}", flush=True)
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-v", *args]
     env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), **os.environ}
     env["PATH"] = f"{VENV / 'bin'}:{env['PATH']}"
+    env["CMAKE_ARGS"] = f"{LEAN} {env.get('CMAKE_ARGS', '')}".strip()
     with LOG.open("a") as log:
         run = subprocess.Popen(  # noqa: S603
             command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -59,11 +78,11 @@ def pip(what: str, *args: str) -> None:
         print()
     if run.wait():
         tail = LOG.read_text().splitlines()[-15:]
-        sys.exit("\n".join([*tail, f"Installing {what} failed; all of pip's words are in {LOG}"]))
+        sys.exit("\n".join([*tail, f"Installing {what} failed; {LOG} has all that pip printed"]))
 
 
 def show(line: str, shown: int) -> int:
-    """Prints the percentage of a build line when it has grown; returns what is on screen."""
+    """Prints the percentage of a build line if it has grown. Returns the percentage on screen."""
     if not (step := BUILD_STEP.search(line)):
         return shown
     percent = int(step[1]) if not step[2] else 100 * int(step[1]) // int(step[2])

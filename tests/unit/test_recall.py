@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.completion.results import MAX_SUGGESTIONS, MAX_DOCUMENTS, CachedSuggestion, SuggestionCache
+from llmd.completion.results import (
+    MAX_DOCUMENTS,
+    MAX_SUGGESTIONS,
+    CachedSuggestion,
+    SuggestionCache,
+)
 from llmd.context.window import Excerpt
 
 
