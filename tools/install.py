@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,10 @@ LOG = VENV / "install.log"
 BUILD_STEP = re.compile(r"\[ *(\d+)(?:%|/(\d+))\]")
 MIN_CMAKE = (3, 21)  # llama-cpp-python's CMakeLists.txt
 # What llmd never loads is not built: the multimodal library, and the library that it alone needs.
-LEAN = (
-    f"-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT}/tools/llama_without_common.cmake"
-)
+LEAN = shlex.join((
+    "-DLLAVA_BUILD=OFF",
+    f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'tools' / 'llama_without_common.cmake'}",
+))  # fmt: skip
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ async def test_a_worker_that_speaks_nonsense_is_replaced(
             asked = [Asked(engine), Asked(engine)]
             done = [await one.answer() for one in asked]
             assert [one.reason for one in done] == ["failed"] * 2, f"seed {seed}"
-            assert "unreadable frame" in done[0].error, f"seed {seed}"
+            assert "invalid message" in done[0].error, f"seed {seed}"
             pid = await ready(engine, than=pid)
     assert len(starts()) >= 2 * len(seeds)
 

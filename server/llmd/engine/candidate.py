@@ -1,4 +1,4 @@
-"""A worker whose model is loaded beside the one in use, until it takes that one's place."""
+"""Loads a model in a second worker beside the active one, until the second worker replaces it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from llmd.errors import EngineError, ModelError
 from llmd.models import memory_plan
 from llmd.models.gguf.header import check_model, whole_shape
 
-SILENT_S = 600.0  # as long as any model may say nothing while it loads
+SILENT_S = 600.0  # a model that is read from a slow disk sends nothing for minutes
 ASK_S = 30.0
 _DESCRIBE = (sys.executable, "-m", "llmd.worker.loader")
 
 
 class CandidateWorker:
-    """Ends with `end`, or lives on in `go_on`."""
+    """Call `end()` to discard the worker, or `adopt()` to make it the active one."""
 
     def __init__(
         self, command: Sequence[str], flags: CancelFlags, path: Path, load: messages.Load
@@ -37,44 +37,48 @@ class CandidateWorker:
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._on_message: OnMessage = lambda _: None
         self._run = asyncio.create_task(
-            self.worker.run(load, lambda frame: self._on_message(frame))
+            self.worker.run(load, lambda message: self._on_message(message))
         )
 
-    async def wait_loaded(self, tell: Callable[[float], None]) -> None:
-        """`tell` is told the share loaded.
+    async def wait_loaded(self, on_share: Callable[[float], None]) -> None:
+        """Waits until the model is loaded; `on_share` gets the share loaded, 0 to 1.
 
         Raises:
             ModelError: the model could not be loaded.
-            EngineError: the worker sent nonsense, died, or said nothing for long.
+            EngineError: the worker sent an invalid message, died, or was silent for too long.
             OSError: no process could be made.
         """
         try:
             async with asyncio.timeout(SILENT_S) as silence:
-                self._on_message = lambda frame: self._on_load_message(frame, tell, silence)
+                self._on_message = lambda message: self._on_load_message(message, on_share, silence)
                 either: set[asyncio.Future[Any]] = {self._loaded, self._run}
                 await asyncio.wait(either, return_when="FIRST_COMPLETED")
         except TimeoutError:
-            raise EngineError(f"The engine worker said nothing for {SILENT_S:.0f} s") from None
+            raise EngineError(f"The engine worker sent nothing for {SILENT_S:.0f} s") from None
         if not self._loaded.done():
             raise EngineError(await self._run)
 
     def _on_load_message(
-        self, frame: messages.FromWorker, tell: Callable[[float], None], silence: asyncio.Timeout
+        self,
+        message: messages.FromWorker,
+        on_share: Callable[[float], None],
+        silence: asyncio.Timeout,
     ) -> None:
         if not self._loaded.done():
             silence.reschedule(asyncio.get_running_loop().time() + SILENT_S)
-        match frame:
+        match message:
             case messages.Loading(share=share):
-                tell(share)
+                on_share(share)
             case messages.Loaded() if not self._loaded.done():
-                self._loaded.set_result(frame)
+                self._loaded.set_result(message)
             case messages.LoadFailed(reason=reason):
                 raise ModelError(reason)
 
-    async def adopt(self, take: OnMessage) -> str:
-        """As WorkerProcess.live, from where it is loaded."""
-        self._on_message = take
-        take(self._loaded.result())
+    async def adopt(self, on_message: OnMessage) -> str:
+        """Passes on messages as `WorkerProcess.run` does, beginning with the loaded model. Returns
+        how the worker ended."""
+        self._on_message = on_message
+        on_message(self._loaded.result())
         return await self._run
 
     async def end(self) -> None:
@@ -83,11 +87,11 @@ class CandidateWorker:
 
 
 def has_room(path: Path, info: Loaded) -> bool:
-    """Whether another model can be loaded in full while that of `info` stays, where it is whole
-    on its GPU too.
+    """Returns whether another model fits in full while the model of `info` stays loaded. A model
+    that is only partly on its GPU leaves no room for another.
 
     Raises:
-        ModelError: it is no model that llmd takes.
+        ModelError: the file is not a model that llmd can load.
     """
     shape = whole_shape(path, check_model(path))
     if 0 < info.n_gpu_layers < info.n_layers:
@@ -99,8 +103,8 @@ def has_room(path: Path, info: Loaded) -> bool:
 
 
 def _remaining(here: memory_plan.DescribedMachine, info: Loaded) -> memory_plan.DescribedMachine:
-    """Metal tells a process of its own share alone (`currentAllocatedSize`), so what the model in
-    use has of the wired limit still looks free."""
+    """Subtracts what the loaded model uses. Metal reports the allocations of the calling process
+    only (`currentAllocatedSize`), so what another process has of the wired limit looks free."""
     if here.backend != "metal":
         return here
     gpus = (replace(gpu, free_bytes=gpu.free_bytes - info.planned_bytes) for gpu in here.gpus)
@@ -108,13 +112,13 @@ def _remaining(here: memory_plan.DescribedMachine, info: Loaded) -> memory_plan.
 
 
 def engine_options(info: Loaded) -> EngineConfig:
-    """What the user set, as far as what is loaded tells: the same will hold for the next one."""
-    wishes: dict[str, object] = {"n_gpu_layers": "all" if info.n_gpu_layers else 0}
+    """Infers the user's settings from what is loaded: they will hold for the next model too."""
+    options: dict[str, object] = {"n_gpu_layers": "all" if info.n_gpu_layers else 0}
     if info.n_ctx > memory_plan.N_CTX:
-        wishes["n_ctx"] = info.n_ctx
-    if info.cache_type_k == info.cache_type_v:  # else mostly automatic, and hardly more
-        wishes |= {"cache_type_k": info.cache_type_k, "cache_type_v": info.cache_type_v}
-    return msgspec.convert(wishes, EngineConfig)
+        options["n_ctx"] = info.n_ctx
+    if info.cache_type_k == info.cache_type_v:  # otherwise mostly chosen automatically
+        options |= {"cache_type_k": info.cache_type_k, "cache_type_v": info.cache_type_v}
+    return msgspec.convert(options, EngineConfig)
 
 
 def _cpu_machine() -> memory_plan.DescribedMachine:
@@ -124,7 +128,7 @@ def _cpu_machine() -> memory_plan.DescribedMachine:
 
 
 def _query_machine() -> memory_plan.DescribedMachine | None:
-    """What llama.cpp, which is not loaded here, says of GPUs; None where it says nothing."""
+    """Asks a child process that loads llama.cpp about the GPUs; None if there is no answer."""
     try:
         done = subprocess.run(_DESCRIBE, capture_output=True, timeout=ASK_S, check=True)  # noqa: S603
         return msgspec.json.decode(done.stdout, type=memory_plan.DescribedMachine)

@@ -1,7 +1,7 @@
-"""When memory runs short, what llmd does less of, and when it does it again. Pure.
+"""Decides what llmd stops doing while memory is short, and when it starts again. Pure.
 
-A step down is taken at once, one for each reading that says so; a step up after a minute of
-readings that say otherwise, so that one does not undo the other.
+A reading that is short takes one step down at once; a step up takes a minute of calm readings, so
+that steps do not alternate.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 from llmd.machine import MemoryReading
 
-EVERY_S = 10.0  # while something is loaded, or a step is to be taken back
+EVERY_S = 10.0  # between readings, while a model is loaded or a step is to be taken back
 N_CALM = 6  # readings in a row before a step up
 
 ALL, NO_BACKGROUND, NO_PARKED, UNLOADED = range(4)
@@ -22,9 +22,9 @@ DESCRIPTIONS = (
     "memory is short: the model is unloaded until there is room",
 )
 
-_SHORT_SHARE, _SHORT_BYTES = 0.06, 1 << 30  # free; the lesser of both
+_SHORT_SHARE, _SHORT_BYTES = 0.06, 1 << 30  # free; the smaller of both
 _SPENT_SHARE, _SPENT_BYTES = 0.02, 300 << 20
-_ROOMY = 1.5  # as often what is short: between them nothing changes
+_ROOMY = 1.5  # times what is short; between the two nothing changes
 _SHORT_STALL, _SPENT_STALL, _CALM_STALL = 0.05, 0.25, 0.01
 _MACOS_WARNING, _MACOS_CRITICAL = 2, 4
 
@@ -53,7 +53,7 @@ def severity(reading: MemoryReading) -> Severity:
 
 
 def next_pressure(before: Pressure, reading: MemoryReading) -> Pressure:
-    """Only where memory is all but spent does the model go."""
+    """Returns the next step. The model is unloaded only when memory is almost exhausted."""
     match severity(reading):
         case "spent":
             return Pressure(min(before.step + 1, UNLOADED))

@@ -1,7 +1,7 @@
-"""What crosses between daemon and worker: length-prefixed msgpack over a socketpair.
+"""Defines the messages between daemon and worker: length-prefixed msgpack over a socketpair.
 
-Text goes to the worker and text comes back; token ids never leave it. Cancelling does not cross
-here but through shared memory (engine/cancel_flags), so that it is seen in the middle of a decode.
+Text goes to the worker and text comes back; token ids never leave the worker. Cancelling uses
+shared memory instead (engine/cancel_flags), so that the worker sees it in the middle of a decode.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ EngineState = Literal["loading", "ready", "unloaded", "failed"]
 StopReason = Literal[
     "eog", "lines", "indent", "suffix", "repeat", "brackets",  # postprocess/stop's
     "tokens", "deadline", "cancelled", "context", "failed",
-    "alternative",  # there is no such
+    "alternative",  # there are not so many
 ]  # fmt: skip
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Tokens and times that the engine spent on one request, and how sure the model was."""
+    """Counts tokens and times that the engine spent on one request, and how sure the model was."""
 
     n_prompt: int = 0
     n_cached: int = 0
@@ -44,28 +44,31 @@ class Cost(msgspec.Struct, frozen=True):
     prefill_ms: float = 0.0
     ttft_ms: float = 0.0
     decode_ms: float = 0.0
-    # Log-probabilities at temperature 1, among the tokens that agree with owed bytes: of the first
-    # token shown, and the mean over the first line. 0: the model said nothing.
+    # Log-probabilities at temperature 1, among the tokens that healing allows: of the first token
+    # shown, and the mean over the first line. 0: nothing was generated.
     logprob_first: float = 0.0
     logprob_line: float = 0.0
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
-    """The first frame to a worker."""
+    """Loads a model: the first message to a worker."""
 
     path: str
     order: Order | Literal["auto"]
     engine: EngineConfig
     kv: KvConfig = KvConfig()
     adapters: tuple[tuple[str, float], ...] = ()  # paths of LoRAs, and their scales
-    n_shrunk: int = 0  # how often what is automatic is made smaller, since a load was killed
+    n_shrunk: int = 0  # how often the automatic settings are reduced, since a load was killed
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
-    """`slot`: whose cells it goes on from; 0 is nobody's. `background`: nobody asked for it, and
-    it ends when anything else comes. `is_prefill`: the prompt is evaluated and nothing generated,
-    as with `max_tokens` 0; its layout leaves room for `max_tokens`. `alternative` k: the text
-    begins with the k-th best token other than its own."""
+    """Generates a completion.
+
+    `slot`: whose KV cells the prompt continues; 0 belongs to no document. `background`: nobody
+    waits for the text, and any other message ends the request. `is_prefill`: the prompt is
+    evaluated and nothing generated; its layout leaves room for `max_tokens`. `alternative` k: the
+    text begins with the k-th best token other than the best text's own.
+    """
 
     id: int
     pieces: tuple[Piece, ...]
@@ -79,14 +82,13 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
 
 
 class Forget(msgspec.Struct, frozen=True, tag=True):
-    """The document of the slot is closed: its cells and what is parked of it go."""
+    """Drops the KV cells of a slot, parked ones too: its document was closed."""
 
     slot: int
 
 
 class DropParked(msgspec.Struct, frozen=True, tag=True):
-    """Memory is short: what is parked of documents goes, and so does what is parked after it,
-    while `keep` is false."""
+    """Drops all parked slots when memory is short. While `keep` is false, none is parked again."""
 
     keep: bool = False
 
@@ -96,7 +98,7 @@ class Loading(msgspec.Struct, frozen=True, tag=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """What the model is and how it was laid out. `notice`: one sentence for the user, or empty."""
+    """Describes the loaded model and its layout. `notice`: one sentence for the user, or empty."""
 
     name: str
     family: str
@@ -139,7 +141,7 @@ class Partial(msgspec.Struct, frozen=True, tag=True):
 
 
 class SlotView(msgspec.Struct, frozen=True):
-    """`parked_bytes` is 0 where the cells are in the KV cache."""
+    """Describes one slot. `parked_bytes` is 0 for the slot in the KV cache."""
 
     id: int
     n_cells: int
@@ -148,7 +150,7 @@ class SlotView(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """`slots`: all there are after the request, the resident one first."""
+    """Ends a request. `slots`: all slots after the request, the resident one first."""
 
     id: int
     text: str
@@ -177,7 +179,7 @@ def encode(frame: ToWorker | FromWorker) -> bytes:
 
 
 class FrameDecoder:
-    """Bytes in, frame bodies out."""
+    """Splits a byte stream into message bodies."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

@@ -1,5 +1,7 @@
-"""Another model in the place of the one in use: loaded beside it where there is room, else
-instead of it. The old one goes on to be used, or comes back, where the new one does not load."""
+"""Switches to another model: loads it beside the model in use if both fit, otherwise in its place.
+
+If the new model does not load, the old model stays in use or comes back.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,11 @@ _log = logging.getLogger("llmd.engine")
 
 
 class SwitchView(msgspec.Struct, frozen=True):
-    """The latest change to another model. `state`: empty where it was done, or there was none."""
+    """Describes the latest switch. An empty `state`: the switch is done, or there was none."""
 
     model: str = ""
     state: Literal["", "loading", "failed"] = ""
-    share: float = 0.0  # that is loaded
+    share: float = 0.0  # loaded, 0 to 1
     reason: str = ""
 
 
@@ -39,23 +41,23 @@ class ModelSwitch:
         self,
         command: Sequence[str],
         flags: CancelFlags,
-        current: ActiveWorker,
-        life: Supervisor,
+        active: ActiveWorker,
+        supervisor: Supervisor,
         on_change: Callable[[], None],
         has_room: Callable[[Path, Loaded], bool],
     ) -> None:
         self.view = SwitchView()
         self._command = command
         self._flags = flags
-        self._active = current
-        self._supervisor = life
+        self._active = active
+        self._supervisor = supervisor
         self._on_change = on_change
         self._has_room = has_room
-        self._target: Config | None = None  # of the switch that is under way
+        self._target: Config | None = None  # of the switch in progress
         self._task: asyncio.Task[None] | None = None
 
     def is_switching_to(self, config: Config) -> bool:
-        """Beside the old model, or in its place."""
+        """Returns whether `config` is being loaded, beside the old model or in its place."""
         return self._target == config or self._supervisor.is_trying(config)
 
     def start(self, config: Config) -> None:
@@ -63,61 +65,63 @@ class ModelSwitch:
         self._task = asyncio.create_task(self._switch_to(config))
 
     def cancel(self) -> None:
-        """What was loaded beside is not wanted any more."""
+        """Ends the switch in progress and drops what it has loaded."""
         if self._task:
             self._task.cancel()
         self._task = self._target = None
         self._supervisor.drop_candidate()
 
     def forget(self) -> None:
-        """There is nothing to tell of it any more."""
+        """Stops reporting the latest switch."""
         self.view = SwitchView()
 
     def on_loaded(self) -> None:
-        """A model has been, in the place of the old one or beside it."""
+        """Handles that a model has been loaded: a switch in its place is done."""
         if self.view.state == "loading" and self._target is None:
             self.forget()
 
     async def _switch_to(self, config: Config) -> None:
-        """Until the new model is loaded, or will be loaded in the old one's place."""
-        beside = back = None
+        """Runs until the new model is loaded, or will be loaded in the place of the old one."""
+        candidate = rollback = None
         try:
-            laid = resolve_model(config.model)
-            if await self._fits_beside(config, laid):
-                beside = await self._load_candidate(config, laid)
+            resolved = resolve_model(config.model)
+            if await self._fits_beside(config, resolved):
+                candidate = await self._load_candidate(config, resolved)
             else:
-                back = Rollback(self._supervisor.config, partial(self._tell_failed, config))
+                rollback = Rollback(self._supervisor.config, partial(self._report_failure, config))
         except (ModelError, EngineError, OSError) as error:
             self._target = None
-            self._tell_failed(config, str(error))
+            self._report_failure(config, str(error))
             return
         self._target = None
-        self._supervisor.set_next(config, beside, back)
+        self._supervisor.set_next(config, candidate, rollback)
         self._supervisor.restart_worker("switch")
 
-    async def _fits_beside(self, config: Config, laid: ResolvedModel) -> bool:
-        """Where both have room, and nothing but the model is to be another."""
+    async def _fits_beside(self, config: Config, resolved: ResolvedModel) -> bool:
+        """Returns whether both models fit, and nothing but the model changes."""
         info = self._active.info
-        has_room = info is not None and await asyncio.to_thread(self._has_room, laid.path, info)
+        has_room = info is not None and await asyncio.to_thread(self._has_room, resolved.path, info)
         old = self._supervisor.config
         is_alike = (config.engine, config.kv, config.fim.order) == (
             old.engine, old.kv, old.fim.order
         )  # fmt: skip
         return has_room and is_alike
 
-    async def _load_candidate(self, config: Config, laid: ResolvedModel) -> CandidateWorker:
-        new = CandidateWorker(self._command, self._flags, laid.path, load_message(config, laid))
+    async def _load_candidate(self, config: Config, resolved: ResolvedModel) -> CandidateWorker:
+        candidate = CandidateWorker(
+            self._command, self._flags, resolved.path, load_message(config, resolved)
+        )
         try:
-            await new.wait_loaded(partial(self._tell_share, config.model))
+            await candidate.wait_loaded(partial(self._report_share, config.model))
         except BaseException:
-            await new.end()
+            await candidate.end()
             raise
-        return new
+        return candidate
 
-    def _tell_share(self, model: str, share: float) -> None:
+    def _report_share(self, model: str, share: float) -> None:
         self.view = SwitchView(model, "loading", share)
 
-    def _tell_failed(self, config: Config, reason: str) -> None:
-        _log.error("Model `%s` was not switched to: %s", config.model, reason)
+    def _report_failure(self, config: Config, reason: str) -> None:
+        _log.error("The switch to model `%s` failed: %s", config.model, reason)
         self.view = SwitchView(config.model, "failed", reason=reason)
         self._on_change()

@@ -1,4 +1,4 @@
-"""One worker process: started, spoken to, ended, and how it ended."""
+"""Runs one worker process: starts it, exchanges messages, ends it, and describes how it ended."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from llmd.errors import EngineError
 from llmd.models.pull.presence import fingerprint
 from llmd.models.resolve import ResolvedModel
 
-# How long a worker that closed its socket may take to end by itself.
+# How long a worker that closed its socket may take to exit.
 OWN_END_S = 1.0
-# Else ggml runs a debugger when it aborts, which takes seconds and stops the process meanwhile.
+# Without it, ggml runs a debugger when it aborts, which takes seconds.
 QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 KILLED = "as the kernel does when memory runs out"
 
@@ -38,27 +38,28 @@ class WorkerProcess:
         self._socket: asyncio.Transport | None = None
         self._must_end = False
 
-    async def run(self, load: messages.Load, take: OnMessage) -> str:
-        """From its start to its end; `take` is given what it says. Returns how it ended.
+    async def run(self, load: messages.Load, on_message: OnMessage) -> str:
+        """Runs the process from start to end; `on_message` gets each message. Returns how the
+        process ended.
 
         Raises:
-            ModelError: what `take` raises.
-            EngineError: it sent nonsense.
+            ModelError: what `on_message` raises.
+            EngineError: the worker sent an invalid message.
             OSError: no process could be made.
         """
         worker, ours = await self._start()
         self.pid = worker.pid
-        if self._must_end:  # told while the process was being made
+        if self._must_end:  # `end` was called while the process was starting
             self.end()
         loop = asyncio.get_running_loop()
-        self._socket, hearing = await loop.create_connection(
-            lambda: WorkerProtocol(take), sock=ours
+        self._socket, protocol = await loop.create_connection(
+            lambda: WorkerProtocol(on_message), sock=ours
         )
-        listening = asyncio.create_task(self._stderr_tail.read(worker.stderr))
+        reading = asyncio.create_task(self._stderr_tail.read(worker.stderr))
         try:
             self.send(load)
-            await hearing.ended
-            with suppress(TimeoutError):  # its own end says more than ours
+            await protocol.ended
+            with suppress(TimeoutError):  # its own exit code says more than our SIGKILL
                 async with asyncio.timeout(OWN_END_S):
                     await worker.wait()
         finally:
@@ -66,7 +67,7 @@ class WorkerProcess:
             self.end()
             code = await worker.wait()
             self.pid = None
-            await listening
+            await reading
         return self._exit_description(code)
 
     def send(self, frame: messages.ToWorker) -> None:
@@ -80,7 +81,7 @@ class WorkerProcess:
                 os.kill(self.pid, signal.SIGKILL)
 
     def file_has_changed(self) -> bool:
-        """Whether the model's file is no longer the one that was given to it."""
+        """Returns whether the model file has changed since the worker was created."""
         return fingerprint(self.path) != self._file
 
     async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
@@ -104,20 +105,20 @@ class WorkerProcess:
             how += f", {KILLED}"
         if code == -signal.SIGBUS and self.file_has_changed():
             how += ", since its model file has changed"
-        said = f": {self._stderr_tail.last}" if self._stderr_tail.last else ""
-        return f"The engine worker ended ({how}){said}"
+        tail = f": {self._stderr_tail.last}" if self._stderr_tail.last else ""
+        return f"The engine worker ended ({how}){tail}"
 
 
 class WorkerProtocol(asyncio.Protocol):
-    """Takes what the worker says as it comes; a stream would be two turns of the loop later.
+    """Decodes messages as they come; a stream reader would be two turns of the event loop later.
 
-    `ended` is done when the worker's end of the socket closes, or fails with what `take` raises,
-    or with an EngineError: what came is no frame. Then nothing more is taken.
+    `ended` is resolved when the worker closes its end of the socket. It fails with what
+    `on_message` raises, or with an EngineError for an invalid message; later data is ignored.
     """
 
-    def __init__(self, take: OnMessage) -> None:
+    def __init__(self, on_message: OnMessage) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._take = take
+        self._on_message = on_message
         self._splitter = messages.FrameDecoder()
 
     def data_received(self, data: bytes) -> None:
@@ -125,10 +126,10 @@ class WorkerProtocol(asyncio.Protocol):
             return
         try:
             for body in self._splitter.feed(data):
-                self._take(messages.decode_from_worker(body))
-        except ValueError as error:  # also msgspec's: the worker speaks nonsense
-            said = f"The engine worker sent an unreadable frame: {error}"
-            self.ended.set_exception(EngineError(said))
+                self._on_message(messages.decode_from_worker(body))
+        except ValueError as error:  # msgspec's errors too
+            reason = f"The engine worker sent an invalid message: {error}"
+            self.ended.set_exception(EngineError(reason))
         except Exception as error:
             self.ended.set_exception(error)
 
@@ -137,14 +138,13 @@ class WorkerProtocol(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-def load_message(config: Config, laid: ResolvedModel, n_shrunk: int = 0) -> messages.Load:
-    """What a worker is told first. What the user set of the order stands above what the model's
-    entry says."""
+def load_message(config: Config, model: ResolvedModel, n_shrunk: int = 0) -> messages.Load:
+    """Builds the first message to a worker. The user's `fim.order` overrides the catalog's."""
     order = config.fim.order
-    if order == "auto" and laid.order:
-        order = laid.order
-    adapters = tuple((str(path), scale) for path, scale in laid.adapters)
-    return messages.Load(str(laid.path), order, config.engine, config.kv, adapters, n_shrunk)
+    if order == "auto" and model.order:
+        order = model.order
+    adapters = tuple((str(path), scale) for path, scale in model.adapters)
+    return messages.Load(str(model.path), order, config.engine, config.kv, adapters, n_shrunk)
 
 
 MAX_LINE_BYTES = 500
@@ -153,20 +153,22 @@ _log = logging.getLogger("llmd.worker")
 
 
 class StderrTail:
+    """Logs what a worker writes to its standard error, and keeps the last line."""
+
     def __init__(self) -> None:
         self.last = ""
 
     async def read(self, stream: asyncio.StreamReader | None) -> None:
-        """Until the worker's end. A line that is too long is cut."""
+        """Reads until the worker's end. Lines over MAX_LINE_BYTES are cut."""
         rest = b""
         while stream and (data := await stream.read(1 << 12)):
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                self._take(line)
+                self._add(line)
             rest = rest[:MAX_LINE_BYTES]
-        self._take(rest)
+        self._add(rest)
 
-    def _take(self, line: bytes) -> None:
-        if said := line[:MAX_LINE_BYTES].decode(errors="replace").strip():
-            self.last = said
-            _log.info("%s", said)
+    def _add(self, line: bytes) -> None:
+        if text := line[:MAX_LINE_BYTES].decode(errors="replace").strip():
+            self.last = text
+            _log.info("%s", text)
