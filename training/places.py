@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from llmd.cli.eval.sets import Sample
+from llmd.cli.eval.sets import InfillingSample
 from llmd.postprocess.brackets import CLOSER_OF, count
 from training.__main__ import corpus
 from training.holes import code_lines
@@ -27,7 +27,7 @@ N_TRIES = 20  # to find brackets in a line
 SEED = 6
 
 
-def places(files: list[File]) -> list[Sample]:
+def places(files: list[File]) -> list[InfillingSample]:
     """At most N_OF_LANGUAGE of each language, N_OF_FILE of a file."""
     n_of: Counter[str] = Counter()
     found = []
@@ -42,7 +42,7 @@ def places(files: list[File]) -> list[Sample]:
     return found
 
 
-def _place(file: File, start: int, end: int, rng: random.Random) -> Sample | None:
+def _place(file: File, start: int, end: int, rng: random.Random) -> InfillingSample | None:
     line = file.text[start:end]
     at = start + _cut(line, rng)
     middle, closers = file.text[at:end], _closers(file.text[start:at])
@@ -52,7 +52,9 @@ def _place(file: File, start: int, end: int, rng: random.Random) -> Sample | Non
         return None
     name = f"{file.source}/{file.name}"
     suffix = closers + file.text[end:]
-    return Sample(f"{name}:{at}", file.text[:at], suffix, middle, file_name=Path(name).name)
+    return InfillingSample(
+        f"{name}:{at}", file.text[:at], suffix, middle, file_name=Path(name).name
+    )
 
 
 def _cut(line: str, rng: random.Random) -> int:

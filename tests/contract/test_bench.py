@@ -184,9 +184,9 @@ def test_a_peer_that_is_not_there_is_told_first(here: RunningDaemon, trace: str)
 
 
 OWN = """
-from llmd.own_daemon import own_daemon
-with own_daemon() as daemon:
-    print(daemon.control.request("llmd/status", {})["pid"], flush=True)
+from llmd.cli.temporary_daemon import temporary_daemon
+with temporary_daemon() as daemon:
+    print(daemon.client.request("llmd/status", {})["pid"], flush=True)
     input()
 """
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmd.cli.eval.trace_pauses import read
+from llmd.cli.eval.trace_pauses import read_trace
 from llmd.config import Config
 from llmd.context.request import build_request
 from llmd.context.window import Excerpt
@@ -38,7 +38,7 @@ class Counted:
 
 
 def of_trace(path: Path) -> list[Patch]:
-    return [patch for edit in read(path).txns for patch in edit.patches]
+    return [patch for edit in read_trace(path).txns for patch in edit.patches]
 
 
 def with_order(engine: RealEngine, order: Order) -> RealEngine:

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 
 from llmd.cli.bench import measure, recommend, report
-from llmd.cli.bench.backend import Spent, Tokens, outcome_of
-from llmd.cli.bench.recommend import Speed, Way
-from llmd.cli.bench.replay import Replayed, Row, replayed
+from llmd.cli.bench.backend import TokenCounts, TokenUsage, outcome_of_path
+from llmd.cli.bench.recommend import BatchSpeed, EngineVariant
+from llmd.cli.bench.replay import ReplayResult, ReplayRow, replay_result
 from llmd.models.memory_plan import Shape
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def row(**changed: Any) -> Row:
+def row(**changed: Any) -> ReplayRow:
     values: dict[str, Any] = {
         "document": 0, "kind": "key", "outcome": "model", "n_prefill": 2, "n_healed": 1,
         "n_decoded": 5, "prefill_ms": 4.0, "engine_ms": 29.5, "ttft_ms": 10.0,
         "total_ms": 30.0, "n_shown": 8, "n_kept": 3,
     }  # fmt: skip
-    return Row(**(values | changed))
+    return ReplayRow(**(values | changed))
 
 
 def test_figures_are_of_what_the_model_answered() -> None:
@@ -34,19 +34,19 @@ def test_figures_are_of_what_the_model_answered() -> None:
         row(outcome="cancelled", n_shown=0, n_kept=0, ttft_ms=None),
         row(outcome="suppressed", n_shown=0, n_kept=0, ttft_ms=None),
     ]
-    found = measure.figures(rows)
+    found = measure.kind_figures(rows)
     assert (found.n, found.n_model, found.n_memory, found.n_cancelled) == (5, 2, 1, 1)
-    assert found.tokens == measure.Spread(p50=6.0, mean=6.0, p90=9)
-    assert found.ttft_ms == measure.Spread(p50=20.0, mean=20.0, p90=30.0)
-    assert found.outside_ms == measure.Spread(p50=0.5, mean=0.5, p90=0.5)
-    assert found.memory_ms == measure.Spread(p50=1.0, mean=1.0, p90=1.0)
+    assert found.tokens == measure.Distribution(p50=6.0, mean=6.0, p90=9)
+    assert found.ttft_ms == measure.Distribution(p50=20.0, mean=20.0, p90=30.0)
+    assert found.outside_ms == measure.Distribution(p50=0.5, mean=0.5, p90=0.5)
+    assert found.memory_ms == measure.Distribution(p50=1.0, mean=1.0, p90=1.0)
     assert (found.n_suggestions, found.n_shown, found.n_kept) == (3, 24, 9)
     assert found.prefill_per_s == 1250.0  # 10 tokens in 8 ms
     assert found.decode_per_s == 400.0  # 8 tokens after the first of each, in 20 ms
 
 
 def test_an_empty_answer_has_no_first_text() -> None:
-    found = measure.figures([row(ttft_ms=None, n_shown=0, n_kept=0)])
+    found = measure.kind_figures([row(ttft_ms=None, n_shown=0, n_kept=0)])
     assert found.ttft_ms is None
     assert found.total_ms is not None
     assert found.decode_per_s is None
@@ -56,18 +56,18 @@ def test_an_empty_answer_has_no_first_text() -> None:
     ("values", "p90"), [([1.0], 1.0), (list(range(1, 11)), 9), (list(range(1, 21)), 18)]
 )
 def test_the_p90_is_not_exceeded_by_nine_in_ten(values: list[float], p90: float) -> None:
-    found = measure.spread(values)
+    found = measure.distribution(values)
     assert found
     assert found.p90 == p90
 
 
 def test_what_answers_do_not_tell_was_spent_on_the_cancelled() -> None:
-    before = Spent(Tokens(1, 100, 0, 0), Tokens(0, 10, 0, 0))
-    after = Spent(Tokens(4, 170, 2, 9), Tokens(1, 40, 1, 3))
-    found = replayed([row(), row(outcome="cancelled", n_prefill=0, n_healed=0)], before, after)
+    before = TokenUsage(TokenCounts(1, 100, 0, 0), TokenCounts(0, 10, 0, 0))
+    after = TokenUsage(TokenCounts(4, 170, 2, 9), TokenCounts(1, 40, 1, 3))
+    found = replay_result([row(), row(outcome="cancelled", n_prefill=0, n_healed=0)], before, after)
     assert found.n_cancelled == 72 - 3
-    assert found.background == Tokens(1, 30, 1, 3)
-    assert replayed([row()], None, None).n_cancelled is None
+    assert found.background == TokenCounts(1, 30, 1, 3)
+    assert replay_result([row()], None, None).n_cancelled is None
 
 
 @pytest.mark.parametrize(
@@ -76,19 +76,23 @@ def test_what_answers_do_not_tell_was_spent_on_the_cancelled() -> None:
      ("superseded", "cancelled"), ("suppressed", "suppressed"), ("failed", "failed")],
 )  # fmt: skip
 def test_who_answered(path: str, outcome: str) -> None:
-    assert outcome_of(path) == outcome
+    assert outcome_of_path(path) == outcome
 
 
-def made(*sides: measure.Side) -> report.Report:
-    return report.Report({"trace": "t"}, sides)
+def made(*sides: measure.BackendFigures) -> report.BenchReport:
+    return report.BenchReport({"trace": "t"}, sides)
 
 
 def cells_of(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")]
 
 
-OURS = measure.side("llmd", "1", Replayed((row(), row(kind="jump")), 5, Tokens(1, 20, 0, 0)))
-THEIRS = measure.side("llama-server", "b1", Replayed((row(n_prefill=299), row(kind="newline"))))
+OURS = measure.backend_figures(
+    "llmd", "1", ReplayResult((row(), row(kind="jump")), 5, TokenCounts(1, 20, 0, 0))
+)
+THEIRS = measure.backend_figures(
+    "llama-server", "b1", ReplayResult((row(n_prefill=299), row(kind="newline")))
+)
 
 
 def test_the_table_has_a_row_for_each_kind_side_and_ratio() -> None:
@@ -120,39 +124,40 @@ def test_the_charts_have_a_dot_for_each_kind_and_side() -> None:
 # -- the model
 
 
-def way(type_k: Any = "q4_0", threads: int = 2, kv_bytes: int = 10) -> Way:
-    return Way(type_k, "f16", False, threads, kv_bytes)
+def way(type_k: Any = "q4_0", threads: int = 2, kv_bytes: int = 10) -> EngineVariant:
+    return EngineVariant(type_k, "f16", False, threads, kv_bytes)
 
 
-def speeds(of: Way, prefill: float, decode: float, depth: int = 1024) -> list[Speed]:
-    return [Speed(of, depth, 1, decode), Speed(of, depth, 64, prefill)]
+def speeds(of: EngineVariant, prefill: float, decode: float, depth: int = 1024) -> list[BatchSpeed]:
+    return [BatchSpeed(of, depth, 1, decode), BatchSpeed(of, depth, 64, prefill)]
 
 
 def test_the_best_way_answers_soonest_at_the_greatest_depth() -> None:
     slow, fast = way("f16"), way("q8_0")
     shallow = speeds(slow, 9999, 9999, depth=0) + speeds(fast, 1, 1, depth=0)
     found = [*shallow, *speeds(slow, 400, 100), *speeds(fast, 500, 110)]
-    assert recommend.best_way(found) == fast
-    assert 'cache_type_k = "q8_0"' in recommend.proposal(found)
+    assert recommend.best_variant(found) == fast
+    assert 'cache_type_k = "q8_0"' in recommend.config_lines(found)
 
 
 def test_alike_the_smaller_cache_and_fewer_threads_win() -> None:
     large, small, one = way("f16", kv_bytes=20), way("q8_0"), way("f16", threads=1)
-    assert recommend.best_way(speeds(large, 500, 100) + speeds(small, 499, 100)) == small
-    assert recommend.best_way(speeds(large, 500, 100) + speeds(one, 499, 100)) == one
+    assert recommend.best_variant(speeds(large, 500, 100) + speeds(small, 499, 100)) == small
+    assert recommend.best_variant(speeds(large, 500, 100) + speeds(one, 499, 100)) == one
 
 
 def test_the_batch_is_the_smallest_that_is_nearly_as_fast() -> None:
     rates = {1: 100.0, 16: 300.0, 64: 470.0, 256: 500.0}
-    assert recommend.best_batch([Speed(way(), 0, n, rate) for n, rate in rates.items()]) == 64
+    assert recommend.best_batch([BatchSpeed(way(), 0, n, rate) for n, rate in rates.items()]) == 64
 
 
 def test_a_head_that_cannot_be_quantised_leaves_f16() -> None:
     types = {
-        (each.cache_type_k, each.cache_type_v) for each in recommend.ways(Shape(2, 2, 40, 99), 2)
+        (each.cache_type_k, each.cache_type_v)
+        for each in recommend.variants(Shape(2, 2, 40, 99), 2)
     }
     assert types == {("f16", "f16")}
-    assert len(recommend.ways(Shape(2, 2, 64, 99), 2)) > 2
+    assert len(recommend.variants(Shape(2, 2, 64, 99), 2)) > 2
 
 
 def test_speeds_in_a_table_and_as_json() -> None:
@@ -161,4 +166,4 @@ def test_speeds_in_a_table_and_as_json() -> None:
     assert [cell.strip() for cell in lines[2].split("|")[-3:-1]] == ["100", "500"]
     told = json.loads(recommend.speeds_json({"model": "m"}, found))
     assert told["speeds"][1]["tokens_per_s"] == 500
-    assert "circle" in recommend.chart(found)
+    assert "circle" in recommend.speed_chart(found)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.cli.bench.backend import Place, place_at
-from llmd.cli.bench.replay import in_turn, n_common
-from llmd.cli.bench.trace import KINDS, Action, actions, applied, kind_of, script, with_closers
-from llmd.cli.eval.trace_pauses import Edit, Patch
+from llmd.cli.bench.backend import LspPosition, position_at
+from llmd.cli.bench.replay import common_prefix_len, interleave
+from llmd.cli.bench.trace import (
+    KINDS,
+    EditAction,
+    apply_patches,
+    build_script,
+    edit_actions,
+    edit_kind,
+    insert_closers,
+)
+from llmd.cli.eval.trace_pauses import Patch, TraceEdit
 
 
-def edits(*patches: Patch) -> list[Edit]:
-    return [Edit(patches=(patch,)) for patch in patches]
+def edits(*patches: Patch) -> list[TraceEdit]:
+    return [TraceEdit(patches=(patch,)) for patch in patches]
 
 
 @pytest.mark.parametrize(
@@ -38,12 +46,12 @@ def edits(*patches: Patch) -> list[Edit]:
     ],
 )
 def test_the_kind_of_an_edit(patches: tuple[Patch, ...], cursor: int | None, kind: str) -> None:
-    assert kind_of(patches, cursor) == kind
+    assert edit_kind(patches, cursor) == kind
     assert kind in KINDS
 
 
 def test_actions_know_the_cursor_and_what_is_typed_next() -> None:
-    found = list(actions(edits((0, 0, "a"), (1, 0, "()"), (2, 0, "b"), (9, 1, "")), 9))
+    found = list(edit_actions(edits((0, 0, "a"), (1, 0, "()"), (2, 0, "b"), (9, 1, "")), 9))
     assert [action.caret for action in found] == [1, 2, 3, 9]
     assert [action.typed for action in found] == ["(b", "b", "", ""]
     assert [action.kind for action in found] == ["key", "key", "key", "jump"]
@@ -51,7 +59,7 @@ def test_actions_know_the_cursor_and_what_is_typed_next() -> None:
 
 
 def test_a_script_begins_where_it_is_told() -> None:
-    made = script(
+    made = build_script(
         "a.py", "", edits((0, 0, "a"), (1, 0, "b"), (2, 0, "c"), (3, 0, "d")), 1, 2, False
     )
     assert (made.text, made.start, len(made.actions)) == ("a", 1, 2)
@@ -59,30 +67,30 @@ def test_a_script_begins_where_it_is_told() -> None:
 
 
 def test_files_take_turns() -> None:
-    one = script("a", "", edits((0, 0, "a"), (1, 0, "b")), 0, None, False)
-    other = script("b", "", edits((0, 0, "x")), 0, None, False)
-    assert [(n, action.patches[0][2]) for n, action in in_turn([one, other])] == [
+    one = build_script("a", "", edits((0, 0, "a"), (1, 0, "b")), 0, None, False)
+    other = build_script("b", "", edits((0, 0, "x")), 0, None, False)
+    assert [(n, action.patches[0][2]) for n, action in interleave([one, other])] == [
         (0, "a"), (1, "x"), (0, "b"),
     ]  # fmt: skip
 
 
-def typed(text: str, cursor: int, keys: str) -> list[Edit]:
+def typed(text: str, cursor: int, keys: str) -> list[TraceEdit]:
     """One edit for each character; `<` takes back the one before."""
     found = []
     for key in keys:
-        found.append(Edit(patches=((cursor - 1, 1, "") if key == "<" else (cursor, 0, key),)))
+        found.append(TraceEdit(patches=((cursor - 1, 1, "") if key == "<" else (cursor, 0, key),)))
         cursor += -1 if key == "<" else 1
     return found
 
 
-def check(text: str, keys: str, shown: str, *more: Edit) -> None:
+def check(text: str, keys: str, shown: str, *more: TraceEdit) -> None:
     """`$` is the cursor, in the text before and after."""
     before, after = text.split("$")
     now = before + after
     made = [*typed(now, len(before), keys), *more]
     caret = len(before)
-    for action in with_closers(now, iter(list(actions(made, len(made))))):
-        now, caret = applied(now, action.patches), action.caret
+    for action in insert_closers(now, iter(list(edit_actions(made, len(made))))):
+        now, caret = apply_patches(now, action.patches), action.caret
     assert now[:caret] + "$" + now[caret:] == shown
 
 
@@ -110,11 +118,11 @@ def test_closers_come_and_are_typed_over(text: str, keys: str, shown: str) -> No
 
 
 def test_closers_that_the_cursor_left_go() -> None:
-    check("ab$", "(c", "x$ab(c", Edit(patches=((0, 0, "x"),)))
+    check("ab$", "(c", "x$ab(c", TraceEdit(patches=((0, 0, "x"),)))
 
 
 def test_a_deletion_that_reaches_a_closer_takes_all() -> None:
-    check("ab$", "(c", "a$", Edit(patches=((1, 3, ""),)))
+    check("ab$", "(c", "a$", TraceEdit(patches=((1, 3, ""),)))
 
 
 def test_with_every_closer_typed_the_text_is_the_traces() -> None:
@@ -124,17 +132,17 @@ def test_with_every_closer_typed_the_text_is_the_traces() -> None:
 
 def test_places_count_characters() -> None:
     text = "a\n😀b\n"
-    assert place_at(text, 3) == Place(1, 1)
-    assert place_at(text, len(text)) == Place(2, 0)
+    assert position_at(text, 3) == LspPosition(1, 1)
+    assert position_at(text, len(text)) == LspPosition(2, 0)
 
 
 @pytest.mark.parametrize(
     ("left", "right", "n"), [("abc", "abd", 2), ("", "a", 0), ("ab", "abc", 2), ("x", "y", 0)]
 )
 def test_the_common_beginning(left: str, right: str, n: int) -> None:
-    assert n_common(left, right) == n
+    assert common_prefix_len(left, right) == n
 
 
 def test_an_action_without_patches_moves_the_cursor() -> None:
-    found = list(with_closers("", iter(list(actions(typed("", 0, "()"), 9)))))
-    assert found[1] == Action("key", (), start=1, caret=2, typed="")
+    found = list(insert_closers("", iter(list(edit_actions(typed("", 0, "()"), 9)))))
+    assert found[1] == EditAction("key", (), start=1, caret=2, typed="")

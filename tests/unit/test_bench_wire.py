@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from llmd.cli.bench.backend import Copy, Place
+from llmd.cli.bench.backend import LspPosition, OpenDocument
 from llmd.cli.bench.events import Events
-from llmd.cli.bench.llama_server import Peer, version_of
-from llmd.cli.bench.lsp_client import text_of, trace_of
+from llmd.cli.bench.llama_server import LlamaServerBackend, version_of
+from llmd.cli.bench.lsp_client import completion_text, engine_costs
 from llmd.cli.bench.stream import Stream
 from llmd.errors import BadInput, DaemonError
 
@@ -93,7 +93,7 @@ async def test_other_bodies(reply: bytes) -> None:
         assert await body(Stream("127.0.0.1", port)) == b"abc"
 
 
-COPY = Copy("file:///a.py", "a.py", "def f():\n    return \n", 20)
+COPY = OpenDocument("file:///a.py", "a.py", "def f():\n    return \n", 20)
 
 
 async def test_a_cancelled_request_is_answered_so_and_the_next_one_goes_on() -> None:
@@ -111,13 +111,13 @@ async def test_a_cancelled_request_is_answered_so_and_the_next_one_goes_on() -> 
         writer.close()
 
     async with serving(handle) as port:
-        peer = Peer(f"http://127.0.0.1:{port}")
-        first = peer.ask(COPY)
+        peer = LlamaServerBackend(f"http://127.0.0.1:{port}")
+        first = peer.request(COPY)
         await is_asked.wait()
         peer.cancel()
         assert (await first).outcome == "cancelled"
         await is_closed.wait()
-        second = await peer.ask(COPY)
+        second = await peer.request(COPY)
         assert (second.outcome, second.text, second.n_prefill, second.n_decoded) == (
             "model", "1", 7, 2,
         )  # fmt: skip
@@ -135,19 +135,19 @@ async def test_a_refusal_and_a_silent_peer_are_told() -> None:
 
     async with serving(handle) as port:
         with pytest.raises(DaemonError, match=r"\(503\): Loading model"):
-            await Peer(f"http://127.0.0.1:{port}").ask(COPY)
+            await LlamaServerBackend(f"http://127.0.0.1:{port}").request(COPY)
     with pytest.raises(DaemonError, match="No llama-server answers"):
-        await Peer(f"http://127.0.0.1:{port}").introduce()
+        await LlamaServerBackend(f"http://127.0.0.1:{port}").read_version()
 
 
 def test_a_url_that_is_none_is_told() -> None:
     with pytest.raises(BadInput, match="not http://HOST:PORT"):
-        Peer("localhost:8012")
+        LlamaServerBackend("localhost:8012")
 
 
 async def test_llama_vim_does_not_ask_with_much_right_of_the_cursor() -> None:
-    copy = Copy("file:///a.py", "a.py", "x = (and much more)", 5)
-    assert (await Peer("http://127.0.0.1:9").ask(copy)).outcome == "suppressed"
+    copy = OpenDocument("file:///a.py", "a.py", "x = (and much more)", 5)
+    assert (await LlamaServerBackend("http://127.0.0.1:9").request(copy)).outcome == "suppressed"
 
 
 @pytest.mark.parametrize(
@@ -163,14 +163,14 @@ def test_no_folder_of_the_peers_is_told(props: object, said: str) -> None:
     [(None, ""), ([], ""), ({"items": []}, ""), ({"items": [{"insertText": "x"}]}, "x")],
 )
 def test_the_text_of_an_answer(result: object, text: str) -> None:
-    assert text_of(result) == text
+    assert completion_text(result) == text
 
 
 def test_another_requests_trace_is_not_taken() -> None:
     trace = {"path": "warm", "n_prefill": 3, "n_healed": 1, "n_decoded": 9, "prefill_ms": 1.5}
     trace |= {"queue_ms": 0.5, "decode_ms": 8.0}
     why = {"line": 2, "col": 5, "trace": trace}
-    spent, outcome = trace_of(why, Place(1, 4), has_text=True)
+    spent, outcome = engine_costs(why, LspPosition(1, 4), has_text=True)
     assert (spent["n_prefill"], spent["engine_ms"], outcome) == (3, 10.0, "model")
-    assert trace_of(why, Place(1, 5), has_text=True) == ({}, "memory")
-    assert trace_of(None, Place(1, 5), has_text=False) == ({}, "cancelled")
+    assert engine_costs(why, LspPosition(1, 5), has_text=True) == ({}, "memory")
+    assert engine_costs(None, LspPosition(1, 5), has_text=False) == ({}, "cancelled")

@@ -9,15 +9,15 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from llmd.cli.eval.pipeline import Bare, Pipeline
-from llmd.cli.eval.samples import Place
-from llmd.cli.eval.settings_grid import Setting
+from llmd.cli.eval.cases import EvalCase
+from llmd.cli.eval.pipeline import BareModel, PipelineCompleter
+from llmd.cli.eval.settings_grid import EvalSetting
 from llmd.config import Config
 from llmd.engine.messages import Cost, Done, Loaded
 from llmd.errors import EngineError
 from llmd.prompt.build import Piece
 
-PLACE = Place("T", "def f(a):\n    b = a\n    c = ", "\n    return c\n", "b", n_given=15)
+PLACE = EvalCase("T", "def f(a):\n    b = a\n    c = ", "\n    return c\n", "b", n_given=15)
 MODEL = cast(Loaded, SimpleNamespace(family="qwen-coder", order="psm"))
 
 
@@ -39,11 +39,11 @@ class Engine:
         return "".join(piece.text for piece in self.pieces if piece.name == name)
 
 
-def pipeline(engine: Engine, **setting: Any) -> Pipeline:
+def pipeline(engine: Engine, **setting: Any) -> PipelineCompleter:
     config = msgspec.structs.replace(
         Config(), fim=msgspec.structs.replace(Config().fim, typed="after_mid")
     )
-    return Pipeline(Setting("a", **setting), config, cast(Any, engine))
+    return PipelineCompleter(EvalSetting("a", **setting), config, cast(Any, engine))
 
 
 async def test_the_text_is_what_an_editor_would_insert() -> None:
@@ -60,7 +60,7 @@ async def test_the_text_is_what_an_editor_would_insert() -> None:
 )
 async def test_the_anchor_says_where_typed_text_begins(anchor: str, typed: str) -> None:
     engine = Engine("b")
-    place = Place("T", PLACE.before, PLACE.after, "b", n_given=len("= a\n    c = "))
+    place = EvalCase("T", PLACE.before, PLACE.after, "b", n_given=len("= a\n    c = "))
     await pipeline(engine, anchor=anchor).complete(place)
     assert engine.text("typed") == typed
 
@@ -72,13 +72,13 @@ async def test_a_rule_left_out_does_nothing() -> None:
 
 async def test_the_bare_model_has_its_prompt_and_no_rule() -> None:
     engine = Engine("b  \nc")
-    found = await Bare(Config(), cast(Any, engine), MODEL).complete(PLACE)
+    found = await BareModel(Config(), cast(Any, engine), MODEL).complete(PLACE)
     assert found.text == "b  \nc"
     assert [piece.name for piece in engine.pieces] == ["pre", "prefix", "suf", "suffix", "mid"]
     assert engine.text("prefix") == PLACE.before
     assert (engine.rule.max_lines, engine.rule.next_line) == (1, "")
-    several = Place("T", "", "", "a\nb")
-    await Bare(Config(), cast(Any, engine), MODEL).complete(several)
+    several = EvalCase("T", "", "", "a\nb")
+    await BareModel(Config(), cast(Any, engine), MODEL).complete(several)
     assert engine.rule.max_lines > 1
 
 
@@ -90,7 +90,7 @@ async def test_a_failure_is_no_answer(reason: str) -> None:
 
 
 async def test_pauses_are_not_asked_by_hand() -> None:
-    place = Place("T", "f(", "a long rest of the line)\n", "", is_asked=False)
+    place = EvalCase("T", "f(", "a long rest of the line)\n", "", is_invoked=False)
     engine = Engine("x")
     assert (await pipeline(engine).complete(place)).trace.path == "suppressed"
     assert engine.pieces == ()

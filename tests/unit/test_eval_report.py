@@ -9,18 +9,22 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from llmd.cli.eval import plot, report
-from llmd.cli.eval.journal import Row
-from llmd.cli.eval.report import Report
-from llmd.cli.eval.samples import Place
-from llmd.cli.eval.summary import Answer, answer, compare, gates, summarise
+from llmd.cli.eval.cases import EvalCase
+from llmd.cli.eval.report import EvalReport
+from llmd.cli.eval.results_file import EvalResult
+from llmd.cli.eval.summary import ScoredResult, compare, score_result, summarise, threshold_effects
 
-PLACES = [Place(f"T/{n}", f"x{n} = ", "\n", "abc", entry_point="f", test="check") for n in range(4)]
+PLACES = [
+    EvalCase(f"T/{n}", f"x{n} = ", "\n", "abc", entry_point="f", test="check") for n in range(4)
+]
 
 
-def answers(*texts: str, logprob: float = -0.4, passed: bool | None = None) -> dict[str, Answer]:
+def answers(
+    *texts: str, logprob: float = -0.4, passed: bool | None = None
+) -> dict[str, ScoredResult]:
     return {
-        place.digest: answer(
-            place, Row("k", place.digest, text, n_decoded=2, logprob_line=logprob), passed
+        place.digest: score_result(
+            place, EvalResult("k", place.digest, text, n_decoded=2, logprob_line=logprob), passed
         )
         for place, text in zip(PLACES, texts, strict=False)
     }
@@ -54,16 +58,16 @@ def test_two_settings_are_compared_where_both_answered() -> None:
 def test_a_gate_tells_what_is_left() -> None:
     likely = list(answers("abc", logprob=-0.3).values())
     unlikely = list(answers("xxx", "xxx", "abx", logprob=-0.9).values())[1:]
-    found = {gate.threshold: gate for gate in gates([*likely, *unlikely])}
+    found = {gate.threshold: gate for gate in threshold_effects([*likely, *unlikely])}
     assert (found[-3.0].shown, found[-3.0].kept) == (1.0, 1.0)
     assert (found[-0.5].shown, found[-0.5].kept, found[-0.5].shown_per_kept) == (1 / 3, 0.6, 1.0)
     assert found[-0.25].shown_per_kept == math.inf
-    assert gates(list(answers("abc", logprob=0.0).values())) == ()
+    assert threshold_effects(list(answers("abc", logprob=0.0).values())) == ()
 
 
-def made() -> Report:
+def made() -> EvalReport:
     one, other = answers("abc", "abx", "abx"), answers("abc", "abc", "")
-    return Report(
+    return EvalReport(
         "some holes",
         4,
         False,
@@ -101,4 +105,4 @@ def test_the_plot_is_xml_with_a_dot_for_each_setting_and_measure() -> None:
 
 
 def test_nothing_measured_is_no_plot() -> None:
-    assert plot.svg(Report("none", 0, True, (), ())) == ""
+    assert plot.svg(EvalReport("none", 0, True, (), ())) == ""

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from llmd.cli.eval import sets
-from llmd.cli.eval.sandbox import passes, program
+from llmd.cli.eval.sandbox import program, runs_to_end
 
 FORBIDDEN = {
     "fork": "os.fork()",
@@ -64,30 +64,30 @@ def test_forbidden(name: str, tmp_path: Path) -> None:
     caught = (
         f"import os\ntry:\n    {act}\nexcept PermissionError:\n    pass\nelse:\n    raise OSError"
     )
-    assert passes(caught)
-    assert not passes(f"import os\n{act}")
+    assert runs_to_end(caught)
+    assert not runs_to_end(f"import os\n{act}")
     assert not outside.exists()
 
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_allowed(name: str) -> None:
-    assert passes(f"import os\n{ALLOWED[name]}")
+    assert runs_to_end(f"import os\n{ALLOWED[name]}")
 
 
 @pytest.mark.parametrize("name", FAILING)
 def test_failing(name: str) -> None:
-    assert not passes(f"import os\n{FAILING[name]}")
+    assert not runs_to_end(f"import os\n{FAILING[name]}")
 
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_endless(name: str) -> None:
-    assert not passes(ENDLESS[name], timeout_s=1.0)
+    assert not runs_to_end(ENDLESS[name], timeout_s=1.0)
     assert n_caged() == 0
 
 
 def test_a_bomb_of_forks_ends_with_its_first() -> None:
     n_before = len(psutil.pids())
-    assert not passes(
+    assert not runs_to_end(
         "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
         1.0,
     )
@@ -97,17 +97,17 @@ def test_a_bomb_of_forks_ends_with_its_first() -> None:
 
 def test_its_folder_is_its_own_and_gone_afterwards(tmp_path: Path) -> None:
     here = os.getcwd()
-    assert passes(f"import os\nassert os.getcwd() != {here!r} and os.listdir() == []")
+    assert runs_to_end(f"import os\nassert os.getcwd() != {here!r} and os.listdir() == []")
 
 
 def test_nothing_of_the_users_environment_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "secret")
-    assert passes("import os\nassert 'SOME_TOKEN' not in os.environ")
+    assert runs_to_end("import os\nassert 'SOME_TOKEN' not in os.environ")
 
 
 def test_true_answers_pass_and_wrong_ones_do_not() -> None:
     for name in ("single-line", "random-span"):
-        for place in sets.read(name)[::300]:
+        for place in sets.read_set(name)[::300]:
             assert place.test
-            assert passes(program(place, place.truth)), place.id
-            assert not passes(program(place, "    return None\n")), place.id
+            assert runs_to_end(program(place, place.truth)), place.id
+            assert not runs_to_end(program(place, "    return None\n")), place.id

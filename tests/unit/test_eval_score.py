@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.cli.eval.samples import Place
+from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.score import distance, n_kept, score, similarity
 
 WORDS = st.text("ab \n", max_size=12)
@@ -14,8 +14,8 @@ WORDS = st.text("ab \n", max_size=12)
 
 def place(
     truth: str = "    x = 1", after: str = "\n    return x\n", before: str = "def f():\n"
-) -> Place:
-    return Place("T", before, after, truth)
+) -> EvalCase:
+    return EvalCase("T", before, after, truth)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_breaking_a_file(text: str, breaks: bool | None) -> None:
 
 def test_a_file_that_did_not_parse_is_not_broken() -> None:
     assert score(place(after="\n)\n"), "    x = (").breaks is None
-    assert score(Place("T", "a", "b", "+", file_name="a.js"), "(").breaks is None
+    assert score(EvalCase("T", "a", "b", "+", file_name="a.js"), "(").breaks is None

@@ -55,14 +55,14 @@ class _Intervals(Shape):  # type: ignore[misc]
         return group
 
 
-def draw(charts: Sequence[Chart]) -> str:
+def draw_charts(charts: Sequence[Chart]) -> str:
     """Empty where there is nothing."""
     for name in ("title", "tick", "axis_title", "legend"):
         setattr(leather.theme, f"{name}_font_family", _FONT)
     if not charts:
         return ""
     grid = leather.Grid()
-    grid.add_many([_drawn(chart) for chart in charts])
+    grid.add_many([_build_chart(chart) for chart in charts])
     n_columns = math.ceil(math.sqrt(len(charts)))  # as the grid lays them
     n_rows = math.ceil(len(charts) / n_columns)
     height = n_rows * (max(len(chart.dots) for chart in charts) * ROW_HEIGHT + FRAME_HEIGHT)
@@ -71,7 +71,7 @@ def draw(charts: Sequence[Chart]) -> str:
     return made.getvalue()
 
 
-def _drawn(chart: Chart) -> Any:
+def _build_chart(chart: Chart) -> Any:
     made = leather.Chart(chart.title)
     data = [(dot.value, dot.name, dot.low, dot.high) for dot in reversed(chart.dots)]
     made.add_series(leather.Series(data), _Intervals())

@@ -7,7 +7,7 @@ import json
 from llmd.bridge.daemon_client import DaemonClient
 from llmd.cli import progress
 from llmd.cli.status_text import status_text
-from llmd.cli.temporary_daemon import own_daemon
+from llmd.cli.temporary_daemon import temporary_daemon
 
 SAMPLE = '''import json
 
@@ -33,8 +33,8 @@ def merge_settings(base, override):
 
 def run() -> int:
     progress.pull_with_progress()
-    with own_daemon(["model=builtin"], has_users_config=False) as daemon:
-        control = daemon.control
+    with temporary_daemon(["model=builtin"], has_users_config=False) as daemon:
+        control = daemon.client
         before, after = SAMPLE.split("$0")
         first = _show(control, "A completion at the cursor", before, after)
         typed = first[:5] if first else "json."

@@ -22,15 +22,17 @@ POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class OwnDaemon:
+class TemporaryDaemon:
     """`env` is the environment in which every command finds it."""
 
     env: Mapping[str, str]
-    control: DaemonClient
+    client: DaemonClient
 
 
 @contextmanager
-def own_daemon(flags: Sequence[str] = (), has_users_config: bool = True) -> Iterator[OwnDaemon]:
+def temporary_daemon(
+    flags: Sequence[str] = (), has_users_config: bool = True
+) -> Iterator[TemporaryDaemon]:
     """With the model loaded. It ends with what is inside, also by SIGTERM.
 
     Raises:
@@ -49,7 +51,7 @@ def own_daemon(flags: Sequence[str] = (), has_users_config: bool = True) -> Iter
                 env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
             try:
-                yield OwnDaemon(env, _wait_ready(server, folder))
+                yield TemporaryDaemon(env, _wait_ready(server, folder))
             finally:
                 server.terminate()
                 server.wait()

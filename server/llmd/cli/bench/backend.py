@@ -11,9 +11,9 @@ import msgspec
 
 from llmd.cli.eval.trace_pauses import Patch
 
-Outcome = Literal["model", "memory", "suppressed", "cancelled", "failed"]
+ReplayOutcome = Literal["model", "memory", "suppressed", "cancelled", "failed"]
 
-_OF_PATH: dict[str, Outcome] = {
+_OF_PATH: dict[str, ReplayOutcome] = {
     "cold": "model",
     "warm": "model",
     "late": "model",
@@ -24,17 +24,17 @@ _OF_PATH: dict[str, Outcome] = {
 }
 
 
-def outcome_of(path: str) -> Outcome:
+def outcome_of_path(path: str) -> ReplayOutcome:
     """Who answered, by the path of a trace (docs/PROTOCOL.md)."""
     return _OF_PATH.get(path, "failed")
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class TimedCompletion(msgspec.Struct, frozen=True, kw_only=True):
     """Times are the client's clock, from sending the request: to the first text (None where none
     came) and to the answer. What the engine spent is its own: tokens, and the ms it took, of which
     `engine_ms` is all."""
 
-    outcome: Outcome
+    outcome: ReplayOutcome
     text: str = ""
     ttft_ms: float | None = None
     total_ms: float = 0.0
@@ -45,10 +45,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     engine_ms: float = 0.0
 
 
-CANCELLED = Answer(outcome="cancelled")
+CANCELLED = TimedCompletion(outcome="cancelled")
 
 
-class Tokens(msgspec.Struct, frozen=True):
+class TokenCounts(msgspec.Struct, frozen=True):
     """Of many requests together."""
 
     requests: int = 0
@@ -56,20 +56,20 @@ class Tokens(msgspec.Struct, frozen=True):
     n_healed: int = 0
     n_decoded: int = 0
 
-    def less(self, other: Tokens) -> Tokens:
+    def minus(self, other: TokenCounts) -> TokenCounts:
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return Tokens(*(mine - theirs for mine, theirs in pairs))
+        return TokenCounts(*(mine - theirs for mine, theirs in pairs))
 
 
-class Spent(msgspec.Struct, frozen=True):
+class TokenUsage(msgspec.Struct, frozen=True):
     """What a side has spent since it was made: on all that was asked, and on what was not."""
 
-    asked: Tokens = Tokens()
-    background: Tokens = Tokens()
+    requested: TokenCounts = TokenCounts()
+    background: TokenCounts = TokenCounts()
 
 
 @dataclass(slots=True)
-class Copy:
+class OpenDocument:
     """A document that one side has open. Lines end with \\n alone."""
 
     uri: str
@@ -80,36 +80,36 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LspPosition:
     """As LSP has it, in characters."""
 
     line: int
     character: int
 
 
-def place_at(text: str, offset: int) -> Place:
-    return Place(text.count("\n", 0, offset), offset - (text.rfind("\n", 0, offset) + 1))
+def position_at(text: str, offset: int) -> LspPosition:
+    return LspPosition(text.count("\n", 0, offset), offset - (text.rfind("\n", 0, offset) + 1))
 
 
-class Side(Protocol):
+class Backend(Protocol):
     """`name` is a column's title, `version` says what it is. One request at a time."""
 
     name: str
     version: str
 
-    async def open(self, copy: Copy) -> None: ...
+    async def open(self, document: OpenDocument) -> None: ...
 
-    def edit(self, copy: Copy, patches: Sequence[Patch]) -> None:
-        """`copy` is as it was before."""
+    def edit(self, document: OpenDocument, patches: Sequence[Patch]) -> None:
+        """`document` is as it was before."""
 
-    def rest(self, copy: Copy) -> None:
-        """The cursor has come to rest where `copy` has it."""
+    def cursor_idle(self, document: OpenDocument) -> None:
+        """The cursor has come to rest where `document` has it."""
 
-    def ask(self, copy: Copy) -> asyncio.Future[Answer]:
+    def request(self, document: OpenDocument) -> asyncio.Future[TimedCompletion]:
         """Sends a request at once."""
 
     def cancel(self) -> None:
         """Of the running request; it is still answered."""
 
-    async def spent(self, n_asked: int) -> Spent | None:
+    async def token_usage(self, n_asked: int) -> TokenUsage | None:
         """Once `n_asked` requests are accounted for; None where it does not say."""

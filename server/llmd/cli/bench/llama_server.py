@@ -15,21 +15,21 @@ from typing import Any
 
 import msgspec
 
-from llmd.cli.bench.backend import CANCELLED, Answer, Copy, Spent
+from llmd.cli.bench.backend import CANCELLED, OpenDocument, TimedCompletion, TokenUsage
 from llmd.cli.bench.events import Events
 from llmd.cli.bench.stream import Head, Stream
 from llmd.cli.eval import llama_server
-from llmd.cli.eval.samples import Place
-from llmd.cli.eval.settings_grid import Client
+from llmd.cli.eval.cases import EvalCase
+from llmd.cli.eval.settings_grid import EmulatedClient
 from llmd.cli.eval.trace_pauses import Patch
 from llmd.errors import DaemonError
 
-CLIENT: Client = "vim"
+CLIENT: EmulatedClient = "vim"
 _OK = 200
 _FAULTS = (OSError, EOFError, ValueError)  # no connection, no HTTP, no JSON
 
 
-class Peer:
+class LlamaServerBackend:
     """`version`: what the server says it is, and its model's file."""
 
     name = "llama-server"
@@ -42,10 +42,10 @@ class Peer:
         self._url, self._waits = url, waits
         self._host, self._port, self._root = llama_server.address(url)
         self._stream = Stream(self._host, self._port)
-        self._running: asyncio.Future[Answer] | None = None
+        self._running: asyncio.Future[TimedCompletion] | None = None
         self.version = ""
 
-    async def introduce(self) -> None:
+    async def read_version(self) -> None:
         """
         Raises:
             DaemonError: nobody answers.
@@ -64,18 +64,18 @@ class Peer:
 
     # -- a side
 
-    async def open(self, copy: Copy) -> None:
+    async def open(self, document: OpenDocument) -> None:
         """Every request carries its text."""
 
-    def edit(self, copy: Copy, patches: Sequence[Patch]) -> None:
+    def edit(self, document: OpenDocument, patches: Sequence[Patch]) -> None:
         pass
 
-    def rest(self, copy: Copy) -> None:
+    def cursor_idle(self, document: OpenDocument) -> None:
         """llama.vim sends its ring of other files' chunks then, which are not played here."""
 
-    def ask(self, copy: Copy) -> asyncio.Future[Answer]:
-        before, after = copy.text[: copy.caret], copy.text[copy.caret :]
-        place = Place(copy.uri, before, after, "", copy.name, is_asked=False)
+    def request(self, document: OpenDocument) -> asyncio.Future[TimedCompletion]:
+        before, after = document.text[: document.caret], document.text[document.caret :]
+        place = EvalCase(document.uri, before, after, "", document.name, is_invoked=False)
         if self._waits and self._running and not self._running.done():
             return asyncio.ensure_future(_nothing())
         self._running = asyncio.ensure_future(self._answer(place))
@@ -87,13 +87,13 @@ class Peer:
         self._stream.close()
         self._stream = Stream(self._host, self._port)
 
-    async def spent(self, n_asked: int) -> Spent | None:
+    async def token_usage(self, n_asked: int) -> TokenUsage | None:
         return None
 
-    async def _answer(self, place: Place) -> Answer:
+    async def _answer(self, place: EvalCase) -> TimedCompletion:
         if len(place.tail.rstrip()) > llama_server.MAX_LINE_SUFFIX:  # llama.vim's rule
-            return Answer(outcome="suppressed")
-        body = msgspec.json.encode(llama_server.body(CLIENT, place) | {"stream": True})
+            return TimedCompletion(outcome="suppressed")
+        body = msgspec.json.encode(llama_server.request_body(CLIENT, place) | {"stream": True})
         stream, reading = self._stream, _Reading()
         try:
             head = await stream.request("POST", f"{self._root}/infill", body)
@@ -109,7 +109,7 @@ class Peer:
         return DaemonError(f"No llama-server answers at `{self._url}`: {error or 'it closed'}")
 
 
-async def _nothing() -> Answer:
+async def _nothing() -> TimedCompletion:
     return CANCELLED
 
 
@@ -139,7 +139,7 @@ class _Reading:
                 self._texts.append(text)
                 self._first_s = self._first_s or now_s
 
-    def answer(self, place: Place) -> Answer:
+    def answer(self, place: EvalCase) -> TimedCompletion:
         """
         Raises:
             DaemonError: the reply held no event.
@@ -147,16 +147,16 @@ class _Reading:
         if not self._last:
             raise DaemonError("llama-server answered without an event; expected a stream of them")
         first_s, last = self._first_s, self._last
-        return Answer(
+        return TimedCompletion(
             outcome="model",
-            text=llama_server.inserted(place, "".join(self._texts)),
+            text=llama_server.inserted_text(place, "".join(self._texts)),
             ttft_ms=1e3 * (first_s - self._sent_s) if first_s else None,
             total_ms=1e3 * (time.monotonic() - self._sent_s),
-            n_prefill=int(llama_server.number(last, "prompt_n")),
-            n_decoded=int(llama_server.number(last, "predicted_n")),
-            prefill_ms=llama_server.number(last, "prompt_ms"),
-            engine_ms=llama_server.number(last, "prompt_ms")
-            + llama_server.number(last, "predicted_ms"),
+            n_prefill=int(llama_server.timing(last, "prompt_n")),
+            n_decoded=int(llama_server.timing(last, "predicted_n")),
+            prefill_ms=llama_server.timing(last, "prompt_ms"),
+            engine_ms=llama_server.timing(last, "prompt_ms")
+            + llama_server.timing(last, "predicted_ms"),
         )
 
 

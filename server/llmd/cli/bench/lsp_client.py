@@ -16,14 +16,14 @@ import msgspec
 from llmd import __version__
 from llmd.cli.bench.backend import (
     CANCELLED,
-    Answer,
-    Copy,
-    Outcome,
-    Place,
-    Spent,
-    Tokens,
-    outcome_of,
-    place_at,
+    LspPosition,
+    OpenDocument,
+    ReplayOutcome,
+    TimedCompletion,
+    TokenCounts,
+    TokenUsage,
+    outcome_of_path,
+    position_at,
 )
 from llmd.cli.eval.trace_pauses import Patch
 from llmd.errors import DaemonError
@@ -49,7 +49,7 @@ class _Reply:
         self.message: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
 
-class Editor:
+class LspBackend:
     name = "llmd"
     version = f"llmd {__version__}"
 
@@ -63,7 +63,7 @@ class Editor:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def connect(cls, env: Mapping[str, str]) -> Editor:
+    async def connect(cls, env: Mapping[str, str]) -> LspBackend:
         """
         Raises:
             DaemonError: no daemon answers.
@@ -85,52 +85,56 @@ class Editor:
 
     # -- a side
 
-    async def open(self, copy: Copy) -> None:
-        language = LANGUAGES.get(copy.name.rpartition(".")[2], "plaintext")
-        item = {"uri": copy.uri, "languageId": language, "version": 1, "text": copy.text}
+    async def open(self, document: OpenDocument) -> None:
+        language = LANGUAGES.get(document.name.rpartition(".")[2], "plaintext")
+        item = {"uri": document.uri, "languageId": language, "version": 1, "text": document.text}
         self._send("textDocument/didOpen", {"textDocument": item})
 
-    def edit(self, copy: Copy, patches: Sequence[Patch]) -> None:
+    def edit(self, document: OpenDocument, patches: Sequence[Patch]) -> None:
         if not patches:
             return
-        copy.version += 1
-        document = {"uri": copy.uri, "version": copy.version}
-        changes = list(_changes(copy.text, patches))
-        self._send("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
+        document.version += 1
+        identifier = {"uri": document.uri, "version": document.version}
+        changes = list(_content_changes(document.text, patches))
+        self._send(
+            "textDocument/didChange", {"textDocument": identifier, "contentChanges": changes}
+        )
 
-    def rest(self, copy: Copy) -> None:
-        place = place_at(copy.text, copy.caret)
-        self._send("llmd/cursor", {"uri": copy.uri, "position": place})
+    def cursor_idle(self, document: OpenDocument) -> None:
+        place = position_at(document.text, document.caret)
+        self._send("llmd/cursor", {"uri": document.uri, "position": place})
 
-    def ask(self, copy: Copy) -> asyncio.Future[Answer]:
-        place = place_at(copy.text, copy.caret)
-        params = {"textDocument": {"uri": copy.uri}, "position": place}
-        reply = self._ask(INLINE, params | {"context": {"triggerKind": 2}})
+    def request(self, document: OpenDocument) -> asyncio.Future[TimedCompletion]:
+        place = position_at(document.text, document.caret)
+        params = {"textDocument": {"uri": document.uri}, "position": place}
+        reply = self._send_request(INLINE, params | {"context": {"triggerKind": 2}})
         self._last = self._n_sent
-        return asyncio.ensure_future(self._answer(copy.uri, place, reply))
+        return asyncio.ensure_future(self._await_completion(document.uri, place, reply))
 
     def cancel(self) -> None:
         self._send("$/cancelRequest", {"id": self._last})
 
-    async def spent(self, n_asked: int) -> Spent | None:
+    async def token_usage(self, n_asked: int) -> TokenUsage | None:
         """What is cancelled is counted once the engine has stopped."""
         end_s = time.monotonic() + SETTLE_S
         while True:
             status = await self._call("llmd/status", {})
-            spent = _spent(status)
-            if spent.asked.requests >= n_asked or time.monotonic() > end_s:
+            spent = _token_usage(status)
+            if spent.requested.requests >= n_asked or time.monotonic() > end_s:
                 return spent
             await asyncio.sleep(POLL_S)
 
-    async def _answer(self, uri: str, place: Place, reply: _Reply) -> Answer:
+    async def _await_completion(
+        self, uri: str, place: LspPosition, reply: _Reply
+    ) -> TimedCompletion:
         message = await reply.message
         if "error" in message:
             return CANCELLED
-        text = text_of(message["result"])
+        text = completion_text(message["result"])
         first_s = reply.first_s or (reply.end_s if text else 0.0)
         why = await self._call("llmd/why", {"uri": uri})
-        spent, outcome = trace_of(why, place, bool(text))
-        return Answer(
+        spent, outcome = engine_costs(why, place, bool(text))
+        return TimedCompletion(
             outcome=outcome,
             text=text,
             ttft_ms=1e3 * (first_s - reply.sent_s) if first_s else None,
@@ -147,14 +151,14 @@ class Editor:
     def _write(self, message: dict[str, Any]) -> None:
         self._in.write(frame(msgspec.json.encode(message)))
 
-    def _ask(self, method: str, params: dict[str, Any]) -> _Reply:
+    def _send_request(self, method: str, params: dict[str, Any]) -> _Reply:
         self._n_sent += 1
         reply = self._replies[self._n_sent] = _Reply()
         self._send(method, params, self._n_sent)
         return reply
 
     async def _call(self, method: str, params: dict[str, Any]) -> Any:
-        message = await self._ask(method, params).message
+        message = await self._send_request(method, params).message
         if "error" in message:
             raise DaemonError(f"The daemon refused {method}: {message['error'].get('message')}")
         return message["result"]
@@ -164,15 +168,15 @@ class Editor:
         while chunk := await self._out.read(CHUNK_BYTES):
             now_s = time.monotonic()
             for body in splitter.feed(chunk):
-                self._take(msgspec.json.decode(body), now_s)
+                self._handle_message(msgspec.json.decode(body), now_s)
         for reply in self._replies.values():
             reply.message.set_exception(DaemonError("The daemon's connection broke"))
         self._replies.clear()
 
-    def _take(self, message: dict[str, Any], now_s: float) -> None:
+    def _handle_message(self, message: dict[str, Any], now_s: float) -> None:
         id_ = message.get("id")
         if message.get("method") == "llmd/partial":
-            self._note_text(message["params"], now_s)
+            self._record_first_text(message["params"], now_s)
         elif "method" in message:
             if id_ is not None:
                 self._write({"jsonrpc": "2.0", "id": id_, "result": None})
@@ -180,23 +184,23 @@ class Editor:
             reply.end_s = now_s
             reply.message.set_result(message)
 
-    def _note_text(self, params: dict[str, Any], now_s: float) -> None:
+    def _record_first_text(self, params: dict[str, Any], now_s: float) -> None:
         reply = self._replies.get(params["id"])
         if reply and params["text"] and not reply.first_s:
             reply.first_s = now_s
 
 
-def _changes(text: str, patches: Sequence[Patch]) -> list[dict[str, Any]]:
+def _content_changes(text: str, patches: Sequence[Patch]) -> list[dict[str, Any]]:
     changes = []
     for position, n_deleted, inserted in patches:
         end = position + n_deleted
-        range_ = {"start": place_at(text, position), "end": place_at(text, end)}
+        range_ = {"start": position_at(text, position), "end": position_at(text, end)}
         changes.append({"range": range_, "text": inserted})
         text = text[:position] + inserted + text[end:]
     return changes
 
 
-def text_of(result: Any) -> str:
+def completion_text(result: Any) -> str:
     """Of the answer to an inline completion; empty for none."""
     items = result["items"] if isinstance(result, dict) else result or []
     return str(items[0]["insertText"]) if items else ""
@@ -206,7 +210,9 @@ _SPENT = ("n_prefill", "n_healed", "n_decoded", "prefill_ms")
 _STAGES = ("queue_ms", "prefill_ms", "decode_ms")  # one after the other
 
 
-def trace_of(why: Any, place: Place, has_text: bool) -> tuple[dict[str, Any], Outcome]:
+def engine_costs(
+    why: Any, place: LspPosition, has_text: bool
+) -> tuple[dict[str, Any], ReplayOutcome]:
     """What the request at `place` cost. Where another one's end has been noted since, it was
     answered at once: from memory, or not at all."""
     if not why or (why["line"], why["col"]) != (place.line + 1, place.character + 1):
@@ -214,12 +220,12 @@ def trace_of(why: Any, place: Place, has_text: bool) -> tuple[dict[str, Any], Ou
     trace = why["trace"]
     spent = {name: trace[name] for name in _SPENT}
     engine_ms = sum(trace[name] for name in _STAGES)
-    return spent | {"engine_ms": engine_ms}, outcome_of(trace["path"])
+    return spent | {"engine_ms": engine_ms}, outcome_of_path(trace["path"])
 
 
-def _spent(status: dict[str, Any]) -> Spent:
-    return Spent(_tokens(status["counts"]), _tokens(status.get("background", {})))
+def _token_usage(status: dict[str, Any]) -> TokenUsage:
+    return TokenUsage(_token_counts(status["counts"]), _token_counts(status.get("background", {})))
 
 
-def _tokens(counts: dict[str, Any]) -> Tokens:
-    return Tokens(**{name: counts.get(name, 0) for name in Tokens.__struct_fields__})
+def _token_counts(counts: dict[str, Any]) -> TokenCounts:
+    return TokenCounts(**{name: counts.get(name, 0) for name in TokenCounts.__struct_fields__})

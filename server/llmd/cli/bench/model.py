@@ -16,15 +16,15 @@ from pathlib import Path
 import msgspec
 
 from llmd.cli.bench.recommend import (
-    Speed,
-    Way,
-    best_way,
-    chart,
+    BatchSpeed,
+    EngineVariant,
+    best_variant,
+    config_lines,
     decode_speed,
-    proposal,
+    speed_chart,
     speed_table,
     speeds_json,
-    ways,
+    variants,
 )
 from llmd.cli.progress import steps
 from llmd.config import Config
@@ -54,7 +54,7 @@ def run(
     path = Path(load.path)
     model, context, loaded = open_model(load, lambda _: None)
     context.close()
-    found = _measured(args, model, loaded)
+    found = _measure_all(args, model, loaded)
     if not found:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
     measured_speed.keep(path, decode_speed(found))
@@ -64,39 +64,41 @@ def run(
         "Tokens a second, by how many are evaluated at once:",
         speed_table(found),
         "What to set for a key of 64 prompt tokens and 12 generated, in `config.toml`:",
-        f"```toml\n{proposal(found)}```",
+        f"```toml\n{config_lines(found)}```",
     ])  # fmt: skip
     told = speeds_json(setup, found)
-    files = {"model.md": text + "\n", "model.json": told + "\n", "model.svg": chart(found)}
+    files = {"model.md": text + "\n", "model.json": told + "\n", "model.svg": speed_chart(found)}
     return files, told if args.json else text
 
 
-def _measured(args: argparse.Namespace, model: llama.Model, loaded: LoadSetup) -> list[Speed]:
+def _measure_all(
+    args: argparse.Namespace, model: llama.Model, loaded: LoadSetup
+) -> list[BatchSpeed]:
     """All cache types with the usual threads, then the best of them with others."""
     base, depths = loaded.plan, sorted(set(args.depth))
     n_ctx = depths[-1] + max(args.batch)
     plan = replace(base, n_ctx=n_ctx, n_batch=max(*args.batch, FILL))
     others = [n for n in args.threads or (1, base.threads) if n != base.threads]
-    kinds = ways(loaded.shape, base.threads)
-    found: list[Speed] = []
+    kinds = variants(loaded.shape, base.threads)
+    found: list[BatchSpeed] = []
     with steps(len(kinds) + len(others), "bench") as advance:
         for way in kinds:
-            found += _speeds(model, plan, way, args, depths)
+            found += _measure_variant(model, plan, way, args, depths)
             advance(f"{way.cache_type_k}, {way.cache_type_v}")
         for n_threads in others if found else ():
-            way = msgspec.structs.replace(best_way(found), threads=n_threads)
-            found += _speeds(model, plan, way, args, depths)
+            way = msgspec.structs.replace(best_variant(found), threads=n_threads)
+            found += _measure_variant(model, plan, way, args, depths)
             advance(f"{n_threads} threads")
     return found
 
 
-def _speeds(
+def _measure_variant(
     model: llama.Model,
     plan: memory_plan.LoadPlan,
-    way: Way,
+    way: EngineVariant,
     args: argparse.Namespace,
     depths: Sequence[int],
-) -> list[Speed]:
+) -> list[BatchSpeed]:
     """None where llama.cpp cannot do it that way."""
     plan = replace(
         plan, cache_type_k=way.cache_type_k, cache_type_v=way.cache_type_v,
@@ -107,18 +109,18 @@ def _speeds(
     except EngineError:
         return []
     try:
-        return list(_at_depths(context, model, way, args, depths))
+        return list(_measure_depths(context, model, way, args, depths))
     finally:
         context.close()
 
 
-def _at_depths(
+def _measure_depths(
     context: llama.Context,
     model: llama.Model,
-    way: Way,
+    way: EngineVariant,
     args: argparse.Namespace,
     depths: Sequence[int],
-) -> Iterator[Speed]:
+) -> Iterator[BatchSpeed]:
     n_vocab = model.vocabulary.n_tokens
     tokens = [_STRIDE * n % n_vocab for n in range(context.n_ctx)]
     n_filled = 0
@@ -126,8 +128,8 @@ def _at_depths(
         _fill(context, tokens, n_filled, depth)
         n_filled = depth
         for n_batch in args.batch:
-            best_s = min(_once(context, tokens, depth, n_batch) for _ in range(args.repeat))
-            yield Speed(way, depth, n_batch, round(n_batch / best_s, 1))
+            best_s = min(_time_batch(context, tokens, depth, n_batch) for _ in range(args.repeat))
+            yield BatchSpeed(way, depth, n_batch, round(n_batch / best_s, 1))
 
 
 def _fill(context: llama.Context, tokens: Sequence[int], start: int, end: int) -> None:
@@ -135,7 +137,7 @@ def _fill(context: llama.Context, tokens: Sequence[int], start: int, end: int) -
         context.decode(tokens[at : min(at + FILL, end)], at, 1)
 
 
-def _once(context: llama.Context, tokens: Sequence[int], depth: int, n_batch: int) -> float:
+def _time_batch(context: llama.Context, tokens: Sequence[int], depth: int, n_batch: int) -> float:
     """Seconds; the cells are as before."""
     start_s = time.perf_counter()
     code = context.decode(tokens[depth : depth + n_batch], depth, 1)

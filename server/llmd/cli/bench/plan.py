@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmd.cli.bench.replay import Pace
-from llmd.cli.bench.trace import Script, script
+from llmd.cli.bench.trace import Script, build_script
 from llmd.cli.eval import trace_pauses
 from llmd.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     title: str
     scripts: tuple[Script, ...]
     pace: Pace
     flags: tuple[str, ...]  # KEY=VALUE, over the config
     url: str  # of the other side; empty: none
-    waits: bool  # the other side is sent nothing while a request of it runs
+    is_waiting: bool  # the other side is sent nothing while a request of it runs
 
     @property
     def n_edits(self) -> int:
         return sum(len(script.actions) for script in self.scripts)
 
 
-def flags_of(args: argparse.Namespace) -> tuple[str, ...]:
+def setting_flags(args: argparse.Namespace) -> tuple[str, ...]:
     """A file's name is made whole: the daemon may stand elsewhere."""
     flags = list(args.set)
     if args.model:
@@ -37,7 +37,7 @@ def flags_of(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(flags)
 
 
-def plan_of(args: argparse.Namespace, flags: tuple[str, ...]) -> Plan:
+def replay_plan(args: argparse.Namespace, flags: tuple[str, ...]) -> ReplayPlan:
     """
     Raises:
         BadInput: a trace cannot be read, or has no such edits.
@@ -45,19 +45,19 @@ def plan_of(args: argparse.Namespace, flags: tuple[str, ...]) -> Plan:
     if args.alternate < 1:
         raise BadInput("Option --alternate is 0; expected 1 file or more of each trace")
     scripts = [each for what in args.what for each in _scripts(args, Path(what))]
-    return Plan(
+    return ReplayPlan(
         title=_title(args, sum(len(each.actions) for each in scripts)),
         scripts=tuple(scripts),
-        pace=Pace(args.pace, rests=args.cursor, warms_up=args.warm_up),
+        pace=Pace(args.pace, has_cursor_rests=args.cursor, has_warm_up=args.warm_up),
         flags=flags,
         url=args.against or "",
-        waits=args.wait,
+        is_waiting=args.wait,
     )
 
 
 def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
     """Where a trace is several files each takes its own part of the edits."""
-    trace = trace_pauses.read(path)
+    trace = trace_pauses.read_trace(path)
     n_left = len(trace.txns) - args.first
     n_edits = n_left if args.limit is None else min(args.limit, n_left)
     n_each = n_edits // (args.alternate * len(args.what))
@@ -69,7 +69,7 @@ def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
     if "\r" in trace.start_content or _holds(trace, "\r"):
         raise BadInput(f"Trace `{path}` has carriage returns; replace them by newlines alone")
     return [
-        script(
+        build_script(
             trace_pauses.file_name(path), trace.start_content, trace.txns,
             args.first + number * n_each, n_each, args.autopairs,
         )
@@ -77,12 +77,12 @@ def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
     ]  # fmt: skip
 
 
-def _holds(trace: trace_pauses.Trace, text: str) -> bool:
+def _holds(trace: trace_pauses.EditingTrace, text: str) -> bool:
     return any(text in inserted for edit in trace.txns for _, _, inserted in edit.patches)
 
 
 def _title(args: argparse.Namespace, n_edits: int) -> str:
-    names = ", ".join(trace_pauses.stem_of(Path(what)) for what in args.what)
+    names = ", ".join(trace_pauses.trace_stem(Path(what)) for what in args.what)
     said = [f"{names}: {n_edits} edits from {args.first}"]
     said.append(f"{args.pace} ms a key" if args.pace else "as fast as answers come")
     said += [f"--alternate {args.alternate}"] if args.alternate > 1 else []

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from llmd.cli.chart import Chart, Dot, draw
+from llmd.cli.chart import Chart, Dot, draw_charts
 from llmd.cli.eval.report import table
 from llmd.config import CacheType
 from llmd.models import memory_plan
@@ -23,7 +23,7 @@ ALIKE, ALIKE_BATCH = 0.97, 0.9
 _MIB = 1 << 20
 
 
-class Way(msgspec.Struct, frozen=True):
+class EngineVariant(msgspec.Struct, frozen=True):
     """`kv_bytes`: for the usual context."""
 
     cache_type_k: CacheType
@@ -33,19 +33,19 @@ class Way(msgspec.Struct, frozen=True):
     kv_bytes: int
 
 
-class Speed(msgspec.Struct, frozen=True):
+class BatchSpeed(msgspec.Struct, frozen=True):
     """With `depth` cells there, `n_batch` tokens at once."""
 
-    way: Way
+    variant: EngineVariant = msgspec.field(name="way")
     depth: int
     n_batch: int
     tokens_per_s: float
 
 
-def ways(shape: memory_plan.Shape, threads: int) -> list[Way]:
+def variants(shape: memory_plan.Shape, threads: int) -> list[EngineVariant]:
     can_quantise = shape.head_dim % 32 == 0  # values that a quantised cache stores together
     return [
-        Way(
+        EngineVariant(
             type_k,
             type_v,
             flash,
@@ -57,33 +57,35 @@ def ways(shape: memory_plan.Shape, threads: int) -> list[Way]:
     ]
 
 
-def best_way(found: Sequence[Speed]) -> Way:
+def best_variant(found: Sequence[BatchSpeed]) -> EngineVariant:
     """The one that answers a typical key soonest, at the greatest depth."""
-    costs_s = {way: cost_s(found, way) for way in dict.fromkeys(each.way for each in found)}
+    costs_s = {
+        way: typical_key_s(found, way) for way in dict.fromkeys(each.variant for each in found)
+    }
     least_s = min(costs_s.values())
     alike = [way for way, spent_s in costs_s.items() if least_s >= ALIKE * spent_s]
     return min(alike, key=lambda way: (way.threads, way.kv_bytes))
 
 
-def cost_s(found: Sequence[Speed], way: Way) -> float:
-    speeds = _deepest([each for each in found if each.way == way])
+def typical_key_s(found: Sequence[BatchSpeed], way: EngineVariant) -> float:
+    speeds = _deepest([each for each in found if each.variant == way])
     prefill = speeds[_nearest(speeds, N_PROMPT)]
     return N_PROMPT / prefill + N_GENERATED / speeds[min(speeds)]
 
 
-def decode_speed(found: Sequence[Speed]) -> float:
+def decode_speed(found: Sequence[BatchSpeed]) -> float:
     """Tokens a second, one at a time, of the best way at the greatest depth."""
-    speeds = _deepest([each for each in found if each.way == best_way(found)])
+    speeds = _deepest([each for each in found if each.variant == best_variant(found)])
     return speeds[min(speeds)]
 
 
-def best_batch(found: Sequence[Speed]) -> int:
+def best_batch(found: Sequence[BatchSpeed]) -> int:
     """The smallest that is nearly as fast as any: so little is lost when it is cancelled."""
     speeds = _deepest(found)
     return min(n for n, speed in speeds.items() if speed >= ALIKE_BATCH * max(speeds.values()))
 
 
-def _deepest(found: Sequence[Speed]) -> dict[int, float]:
+def _deepest(found: Sequence[BatchSpeed]) -> dict[int, float]:
     depth = max(each.depth for each in found)
     return {each.n_batch: each.tokens_per_s for each in found if each.depth == depth}
 
@@ -92,10 +94,10 @@ def _nearest(speeds: Mapping[int, float], n_batch: int) -> int:
     return min(speeds, key=lambda each: abs(each - n_batch))
 
 
-def proposal(found: Sequence[Speed]) -> str:
+def config_lines(found: Sequence[BatchSpeed]) -> str:
     """As lines of config.toml."""
-    way = best_way(found)
-    n_batch = best_batch([each for each in found if each.way == way])
+    way = best_variant(found)
+    n_batch = best_batch([each for each in found if each.variant == way])
     return (
         "[engine]\n"
         f'cache_type_k = "{way.cache_type_k}"\n'
@@ -106,38 +108,38 @@ def proposal(found: Sequence[Speed]) -> str:
     )
 
 
-def speed_table(found: Sequence[Speed]) -> str:
+def speed_table(found: Sequence[BatchSpeed]) -> str:
     batches = sorted({each.n_batch for each in found})
-    by_key = {(each.way, each.depth, each.n_batch): each.tokens_per_s for each in found}
+    by_key = {(each.variant, each.depth, each.n_batch): each.tokens_per_s for each in found}
     rows = [["K, V", "flash", "threads", "KV MiB", "depth", *(f"{n} at once" for n in batches)]]
-    for way, depth in dict.fromkeys((each.way, each.depth) for each in found):
+    for way, depth in dict.fromkeys((each.variant, each.depth) for each in found):
         speeds = (by_key.get((way, depth, n)) for n in batches)
         said = [f"{speed:.0f}" if speed else "-" for speed in speeds]
         kv_mib = f"{way.kv_bytes / _MIB:.0f}"
-        rows.append([*_named(way), kv_mib, str(depth), *said])
+        rows.append([*_variant_cells(way), kv_mib, str(depth), *said])
     return table(rows)
 
 
-def _named(way: Way) -> tuple[str, str, str]:
+def _variant_cells(way: EngineVariant) -> tuple[str, str, str]:
     types = f"{way.cache_type_k}, {way.cache_type_v}"
     return types, "on" if way.flash_attn else "off", str(way.threads)
 
 
-def chart(found: Sequence[Speed]) -> str:
+def speed_chart(found: Sequence[BatchSpeed]) -> str:
     """The least and the largest batch at the greatest depth, as SVG."""
     depth = max(each.depth for each in found)
     batches = sorted({each.n_batch for each in found})
     charts = []
     for n_batch in dict.fromkeys((batches[0], batches[-1])):
         dots = tuple(
-            Dot(" ".join(_named(each.way)), *(each.tokens_per_s,) * 3)
+            Dot(" ".join(_variant_cells(each.variant)), *(each.tokens_per_s,) * 3)
             for each in found
             if (each.depth, each.n_batch) == (depth, n_batch)
         )
         charts.append(Chart(f"tokens/s, {n_batch} at once, depth {depth}", dots))
-    return draw(charts)
+    return draw_charts(charts)
 
 
-def speeds_json(setup: Mapping[str, str], found: Sequence[Speed]) -> str:
-    told = {"setup": setup, "speeds": found, "proposal": proposal(found)}
+def speeds_json(setup: Mapping[str, str], found: Sequence[BatchSpeed]) -> str:
+    told = {"setup": setup, "speeds": found, "proposal": config_lines(found)}
     return msgspec.json.encode(told).decode()

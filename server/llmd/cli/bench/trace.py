@@ -9,22 +9,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from llmd.cli.bench.autopairs import NO_CLOSERS, paired
-from llmd.cli.eval.trace_pauses import PAIRS, Edit, Patch, typed_from
+from llmd.cli.bench.autopairs import NO_CLOSERS, pair_edit
+from llmd.cli.eval.trace_pauses import PAIRS, Patch, TraceEdit, typed_after
 
-Kind = Literal["key", "newline", "jump", "delete", "paste"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+EditKind = Literal["key", "newline", "jump", "delete", "paste"]
+KINDS: tuple[EditKind, ...] = get_args(EditKind)
 
 # An edit so near to the cursor is none that was jumped to: editors step over closers themselves.
 NEAR_CHARS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class EditAction:
     """`patches` are made in turn; the cursor is at `start` before them and at `caret` after.
     `typed` is what is inserted there next, up to a jump or a deletion."""
 
-    kind: Kind
+    kind: EditKind
     patches: tuple[Patch, ...]
     start: int
     caret: int
@@ -38,39 +38,44 @@ class Script:
 
     name: str
     text: str
-    actions: tuple[Action, ...]
+    actions: tuple[EditAction, ...]
 
     @property
     def start(self) -> int:
         return self.actions[0].start if self.actions else 0
 
 
-def script(
-    name: str, text: str, edits: Sequence[Edit], n_skipped: int, limit: int | None, autopairs: bool
+def build_script(
+    name: str,
+    text: str,
+    edits: Sequence[TraceEdit],
+    n_skipped: int,
+    limit: int | None,
+    autopairs: bool,
 ) -> Script:
     """The text as it is after `n_skipped` edits, and up to `limit` of those that follow."""
     for edit in edits[:n_skipped]:
-        text = applied(text, edit.patches)
+        text = apply_patches(text, edit.patches)
     ahead = edits[n_skipped:]
-    found = actions(ahead, len(ahead) if limit is None else limit)
-    return Script(name, text, tuple(with_closers(text, found) if autopairs else found))
+    found = edit_actions(ahead, len(ahead) if limit is None else limit)
+    return Script(name, text, tuple(insert_closers(text, found) if autopairs else found))
 
 
-def actions(edits: Sequence[Edit], limit: int) -> Iterator[Action]:
+def edit_actions(edits: Sequence[TraceEdit], limit: int) -> Iterator[EditAction]:
     cursor: int | None = None
     for index, edit in enumerate(edits[:limit]):
         caret = _after(edit.patches[-1])
-        yield Action(
-            kind=kind_of(edit.patches, cursor),
+        yield EditAction(
+            kind=edit_kind(edit.patches, cursor),
             patches=edit.patches,
             start=_before(edit.patches[0]),
             caret=caret,
-            typed=typed_from(edits, index + 1, caret),
+            typed=typed_after(edits, index + 1, caret),
         )
         cursor = caret
 
 
-def kind_of(patches: Sequence[Patch], cursor: int | None) -> Kind:
+def edit_kind(patches: Sequence[Patch], cursor: int | None) -> EditKind:
     """`cursor` is where the last edit left it; None: nobody knows. Where an edit inserts, its
     deletions say nothing: an editor takes the blanks off a line that is left empty."""
     written = [patch for patch in patches if patch[2]]
@@ -84,21 +89,21 @@ def kind_of(patches: Sequence[Patch], cursor: int | None) -> Kind:
     return "key" if all(len(text) == 1 or text in PAIRS for text in texts) else "paste"
 
 
-def with_closers(text: str, found: Iterator[Action]) -> Iterator[Action]:
+def insert_closers(text: str, found: Iterator[EditAction]) -> Iterator[EditAction]:
     """The same as in an editor that puts a closer behind each bracket and quote."""
     closers = NO_CLOSERS
     for action in found:
         has_left = action.kind == "jump" or len(action.patches) > 1
-        patches, caret, closers = paired(text, action.patches, action.caret, closers, has_left)
+        patches, caret, closers = pair_edit(text, action.patches, action.caret, closers, has_left)
         yield replace(action, patches=patches, caret=caret, start=_start(patches, caret))
-        text = applied(text, patches)
+        text = apply_patches(text, patches)
 
 
 def _start(patches: Sequence[Patch], caret: int) -> int:
     return _before(patches[-1]) if patches else caret - 1
 
 
-def applied(text: str, patches: Sequence[Patch]) -> str:
+def apply_patches(text: str, patches: Sequence[Patch]) -> str:
     for position, n_deleted, inserted in patches:
         text = text[:position] + inserted + text[position + n_deleted :]
     return text

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llmd.cli.eval.pipeline import Reply
-from llmd.cli.eval.samples import Place
-from llmd.cli.eval.settings_grid import Client
+from llmd.cli.eval.cases import EvalCase
+from llmd.cli.eval.pipeline import EvalCompletion
+from llmd.cli.eval.settings_grid import EmulatedClient
 from llmd.completion.trace import trace_of
 from llmd.document import content, split_lines
 from llmd.engine.messages import Cost
@@ -39,7 +39,7 @@ _COMMON = {"id_slot": 0, "n_predict": 128, "top_k": 40, "stream": False, "cache_
 _SAMPLERS = ["top_k", "top_p", "infill"]
 
 
-def body(client: Client, place: Place) -> dict[str, Any]:
+def request_body(client: EmulatedClient, place: EvalCase) -> dict[str, Any]:
     """What `client` sends. `vim-greedy` is llama.vim's without its time limit, the likeliest token
     always: not what it sends, but the same words on every run and machine."""
     asked = {**_COMMON, **_texts(place), "samplers": _SAMPLERS}
@@ -60,7 +60,7 @@ def body(client: Client, place: Place) -> dict[str, Any]:
     return vim
 
 
-def _texts(place: Place) -> dict[str, Any]:
+def _texts(place: EvalCase) -> dict[str, Any]:
     above = [content(line) for line in split_lines(place.before)[:-1]][-N_PREFIX_LINES:]
     below = [content(line) for line in split_lines(place.after)[1:]][:N_SUFFIX_LINES]
     is_blank = _is_blank(place)
@@ -73,15 +73,15 @@ def _texts(place: Place) -> dict[str, Any]:
     }
 
 
-def _is_blank(place: Place) -> bool:
+def _is_blank(place: EvalCase) -> bool:
     return not (place.head + place.tail).strip()
 
 
-def _indent(place: Place) -> int:
+def _indent(place: EvalCase) -> int:
     return 0 if _is_blank(place) else len(place.head) - len(place.head.lstrip())
 
 
-def inserted(place: Place, text: str) -> str:
+def inserted_text(place: EvalCase, text: str) -> str:
     """The text that a client would insert at the cursor."""
     text = text.rstrip("\n")
     if not text.strip():
@@ -105,8 +105,8 @@ def address(url: str) -> tuple[str, int, str]:
     return found.hostname, found.port or 80, found.path.rstrip("/").removesuffix("/infill")
 
 
-class Peer:
-    def __init__(self, url: str, client: Client) -> None:
+class LlamaServer:
+    def __init__(self, url: str, client: EmulatedClient) -> None:
         """
         Raises:
             BadInput: `url` is no URL of HTTP.
@@ -116,16 +116,16 @@ class Peer:
         self._path = root + "/infill"
         self._client = client
 
-    async def complete(self, place: Place) -> Reply:
-        if not place.is_asked and len(place.tail.rstrip()) > MAX_LINE_SUFFIX:
-            return Reply("", trace_of(Cost(), "suppressed", 0.0, "line_suffix"))
+    async def complete(self, place: EvalCase) -> EvalCompletion:
+        if not place.is_invoked and len(place.tail.rstrip()) > MAX_LINE_SUFFIX:
+            return EvalCompletion("", trace_of(Cost(), "suppressed", 0.0, "line_suffix"))
         start_s = time.monotonic()
-        found = await asyncio.to_thread(self._post, body(self._client, place))
+        found = await asyncio.to_thread(self._post, request_body(self._client, place))
         total_ms = 1e3 * (time.monotonic() - start_s)
-        n_decoded = int(number(found, "predicted_n"))
-        cost = Cost(n_prefill=int(number(found, "prompt_n")), n_decoded=n_decoded)
-        text = inserted(place, str(found.get("content", "")))
-        return Reply(text, trace_of(cost, "cold", total_ms))
+        n_decoded = int(timing(found, "predicted_n"))
+        cost = Cost(n_prefill=int(timing(found, "prompt_n")), n_decoded=n_decoded)
+        text = inserted_text(place, str(found.get("content", "")))
+        return EvalCompletion(text, trace_of(cost, "cold", total_ms))
 
     def _post(self, asked: dict[str, Any]) -> dict[str, Any]:
         """
@@ -155,7 +155,7 @@ class Peer:
         return first if isinstance(first, dict) else {}
 
 
-def number(found: dict[str, Any], name: str) -> float:
+def timing(found: dict[str, Any], name: str) -> float:
     """Under its own name, or nested, as the client asked for it; 0 where there is none."""
     nested = found.get("timings")
     value = nested.get(name) if isinstance(nested, dict) else found.get(f"timings/{name}")

@@ -83,6 +83,6 @@ def _vary(text: str) -> tuple[str, tuple[str, ...]]:
     return key, _values(values)
 
 
-def unknown(values: Sequence[str], known: Sequence[str]) -> str:
+def first_unknown(values: Sequence[str], known: Sequence[str]) -> str:
     """The first that is none of the known; empty where all are."""
     return next((value for value in values if value not in known), "")

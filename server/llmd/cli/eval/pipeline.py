@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmd.cli.eval.samples import Place, end_of
-from llmd.cli.eval.settings_grid import Setting
+from llmd.cli.eval.cases import EvalCase, end_of
+from llmd.cli.eval.settings_grid import EvalSetting
 from llmd.completion.pipeline import CompletionPipeline
 from llmd.completion.trace import Trace, TracePath, trace_of
 from llmd.config import Config
@@ -33,13 +33,13 @@ LANGUAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EvalCompletion:
     text: str
     trace: Trace
 
 
-class Answerer(Protocol):
-    async def complete(self, place: Place) -> Reply:
+class Completer(Protocol):
+    async def complete(self, place: EvalCase) -> EvalCompletion:
         """
         Raises:
             LlmdError: there is no answer, and going on would give none.
@@ -47,7 +47,7 @@ class Answerer(Protocol):
 
 
 @asynccontextmanager
-async def opened(setting: Setting, config: Config) -> AsyncIterator[Answerer]:
+async def open_completer(setting: EvalSetting, config: Config) -> AsyncIterator[Completer]:
     """The engine of one setting, loaded, and ended afterwards.
 
     Raises:
@@ -56,15 +56,19 @@ async def opened(setting: Setting, config: Config) -> AsyncIterator[Answerer]:
     engine = EngineClient(config)
     running = asyncio.create_task(engine.run())
     try:
-        model = await _loaded(engine)
-        yield Bare(config, engine, model) if setting.is_bare else Pipeline(setting, config, engine)
+        model = await _wait_loaded(engine)
+        yield (
+            BareModel(config, engine, model)
+            if setting.is_bare
+            else PipelineCompleter(setting, config, engine)
+        )
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
 
 
-async def _loaded(engine: EngineClient) -> Loaded:
+async def _wait_loaded(engine: EngineClient) -> Loaded:
     while engine.info is None or engine.state != "ready":
         if engine.state == "failed":
             raise EngineError(f"The evaluation has no model: {engine.reason}")
@@ -72,23 +76,23 @@ async def _loaded(engine: EngineClient) -> Loaded:
     return engine.info
 
 
-class Pipeline:
+class PipelineCompleter:
     """All of it: gates, window, prompt, healing, stop rules, trimming."""
 
-    def __init__(self, setting: Setting, config: Config, engine: EngineClient) -> None:
+    def __init__(self, setting: EvalSetting, config: Config, engine: EngineClient) -> None:
         self._anchor = setting.anchor
         self._completer = CompletionPipeline(config, engine, lambda *_: "", setting.without)
         self._completer.set_policy(debounce_ms=0, may_prefetch=False)
 
-    async def complete(self, place: Place) -> Reply:
-        document = document_of(place)
+    async def complete(self, place: EvalCase) -> EvalCompletion:
+        document = open_case(place)
         if anchor := self._anchor_of(place):
             document.typed = Span(anchor, place.cursor)
-        request = self._completer.complete(document, place.cursor, invoked=place.is_asked)
+        request = self._completer.complete(document, place.cursor, invoked=place.is_invoked)
         answer = await request.result()
-        return _checked(Reply(answer.text, answer.trace), answer.trace.reason)
+        return _raise_if_failed(EvalCompletion(answer.text, answer.trace), answer.trace.reason)
 
-    def _anchor_of(self, place: Place) -> Position | None:
+    def _anchor_of(self, place: EvalCase) -> Position | None:
         match self._anchor:
             case "line":
                 return Position(place.cursor.line, 0)
@@ -97,7 +101,7 @@ class Pipeline:
         return None
 
 
-class Bare:
+class BareModel:
     """The model with its family's prompt. It ends at its own end, at `max_tokens`, or, where the
     truth is one line, at the line's end."""
 
@@ -106,7 +110,7 @@ class Bare:
         self._engine = engine
         self._model = model
 
-    async def complete(self, place: Place) -> Reply:
+    async def complete(self, place: EvalCase) -> EvalCompletion:
         excerpt = self._excerpt(place)
         max_lines = BARE_MAX_LINES if "\n" in place.truth else 1
         max_tokens = self._config.completion.max_tokens
@@ -119,22 +123,22 @@ class Bare:
         done = await job.finished
         path: TracePath = "failed" if done.reason == "failed" else "cold"
         trace = trace_of(done.cost, path, done.cost.ttft_ms + done.cost.decode_ms, done.reason)
-        return _checked(Reply(done.text, trace), done.error)
+        return _raise_if_failed(EvalCompletion(done.text, trace), done.error)
 
-    def _excerpt(self, place: Place) -> window.Excerpt:
-        lines = document_of(place).text.lines
+    def _excerpt(self, place: EvalCase) -> window.Excerpt:
+        lines = open_case(place).text.lines
         budget = window.Budget(self._config.context.n_prefix, self._config.context.n_suffix)
         chosen = window.choose_window(None, lines, place.cursor, budget)
         return window.excerpt(chosen, lines, place.cursor)
 
 
-def document_of(place: Place) -> Document:
+def open_case(place: EvalCase) -> Document:
     language = LANGUAGES.get(place.file_name.rpartition(".")[2], "text")
     text = place.before + place.after
     return open_document(f"untitled:{place.file_name}", language, 1, text, is_kept=False)
 
 
-def _checked(reply: Reply, reason: str) -> Reply:
+def _raise_if_failed(reply: EvalCompletion, reason: str) -> EvalCompletion:
     if reply.trace.path in ("failed", "late", "superseded"):
         raise EngineError(f"The evaluation stopped at a failure of the engine: {reason}")
     return reply

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmd.cli.chart import Chart, Dot, draw
-from llmd.cli.eval.report import COLUMNS, Report
+from llmd.cli.chart import Chart, Dot, draw_charts
+from llmd.cli.eval.report import COLUMNS, EvalReport
 from llmd.cli.eval.stats import Estimate
 from llmd.cli.eval.summary import Summary
 
 SHOWN = ("first_line", "whole", "passed", "similarity", "empty", "kept", "shown_per_kept")
 
 
-def svg(report: Report) -> str:
+def svg(report: EvalReport) -> str:
     """Empty where nothing has been measured."""
-    return draw([chart for name in SHOWN if (chart := _chart(name, report.settings))])
+    return draw_charts([chart for name in SHOWN if (chart := _chart(name, report.settings))])
 
 
 def _chart(name: str, summaries: Sequence[Summary]) -> Chart | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from llmd.cli.eval.stats import Difference, Estimate
-from llmd.cli.eval.summary import Comparison, Gate, Summary
+from llmd.cli.eval.summary import Comparison, Summary, ThresholdEffect
 
 # The column's title, and whether it is in percent.
 COLUMNS = {
@@ -27,7 +27,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EvalReport:
     """`title` says which places; `is_whole`: every place has an answer from every setting."""
 
     title: str
@@ -37,12 +37,12 @@ class Report:
     pairs: tuple[Comparison, ...]
 
 
-def as_json(report: Report) -> str:
+def as_json(report: EvalReport) -> str:
     """Numbers that are not finite are null."""
     return msgspec.json.encode(report).decode()
 
 
-def as_text(report: Report) -> str:
+def as_text(report: EvalReport) -> str:
     state = "" if report.is_whole else "; not finished"
     parts = [f"{report.title}: {report.n_places} places{state}"]
     if any(summary.n for summary in report.settings):
@@ -75,7 +75,7 @@ def _pairs_table(pairs: Sequence[Comparison]) -> str:
     return table(rows)
 
 
-def _gates_table(gates: Sequence[Gate]) -> str:
+def _gates_table(gates: Sequence[ThresholdEffect]) -> str:
     rows = [["from", "suggestions", "kept chars", "shown per kept"]]
     rows += [
         [

@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 
 from llmd import __version__
-from llmd.cli.eval import journal, pipeline, sandbox
-from llmd.cli.eval.journal import Check, Row
-from llmd.cli.eval.llama_server import Peer
-from llmd.cli.eval.pipeline import Answerer, Reply
-from llmd.cli.eval.report import Report
-from llmd.cli.eval.samples import Place
-from llmd.cli.eval.settings_grid import Setting
-from llmd.cli.eval.summary import Answer, answer, compare, summarise
+from llmd.cli.eval import pipeline, results_file, sandbox
+from llmd.cli.eval.cases import EvalCase
+from llmd.cli.eval.llama_server import LlamaServer
+from llmd.cli.eval.pipeline import Completer, EvalCompletion
+from llmd.cli.eval.report import EvalReport
+from llmd.cli.eval.results_file import EvalResult, ProgramVerdict
+from llmd.cli.eval.settings_grid import EvalSetting
+from llmd.cli.eval.summary import ScoredResult, compare, score_result, summarise
 from llmd.config import Config
 from llmd.config.load import load_settings
 from llmd.models.resolve import model_path
@@ -38,25 +38,25 @@ Advance = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EvalVariant:
     """A setting with the whole config that it stands for. `key` tells it from any other, also
     from the same with another model file or another llmd."""
 
-    setting: Setting
+    setting: EvalSetting
     config: Config
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvalPlan:
     title: str
-    places: tuple[Place, ...]
-    ways: tuple[Way, ...]
-    runs_tests: bool
+    cases: tuple[EvalCase, ...]
+    variants: tuple[EvalVariant, ...]
+    has_tests: bool
     folder: Path
 
 
-def way(setting: Setting) -> Way:
+def eval_variant(setting: EvalSetting) -> EvalVariant:
     """
     Raises:
         BadInput: a flag or the user's config is wrong.
@@ -69,129 +69,140 @@ def way(setting: Setting) -> Way:
         path = model_path(config.model)
         found = path.stat() if path.exists() else None
         told += [config, str(path), found and (found.st_size, found.st_mtime_ns)]
-    return Way(setting, config, hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:16])
+    return EvalVariant(setting, config, hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:16])
 
 
-def n_steps(plan: Plan) -> int:
-    return len(plan.places) * len(plan.ways)
+def n_requests(plan: EvalPlan) -> int:
+    return len(plan.cases) * len(plan.variants)
 
 
-async def ask(plan: Plan, advance: Advance) -> None:
+async def run_requests(plan: EvalPlan, advance: Advance) -> None:
     """`advance` is called with the setting's name for each answer, old or new.
 
     Raises:
         LlmdError: a setting gives no answers.
     """
-    done = {(row.key, row.place) for row in journal.read(plan.folder / RESULTS, Row)}
-    writer = journal.Writer(plan.folder / RESULTS)
+    done = {(row.key, row.place) for row in results_file.read(plan.folder / RESULTS, EvalResult)}
+    writer = results_file.ResultsWriter(plan.folder / RESULTS)
     try:
-        for each in plan.ways:
-            todo = [place for place in plan.places if (each.key, place.digest) not in done]
-            for _ in range(len(plan.places) - len(todo)):
+        for each in plan.variants:
+            todo = [place for place in plan.cases if (each.key, place.digest) not in done]
+            for _ in range(len(plan.cases) - len(todo)):
                 advance(each.setting.name)
             if todo:
-                await _ask_one(each, todo, writer, advance)
+                await _run_variant(each, todo, writer, advance)
     finally:
         writer.close()
 
 
-async def _ask_one(
-    each: Way, todo: Sequence[Place], writer: journal.Writer, advance: Advance
+async def _run_variant(
+    each: EvalVariant,
+    todo: Sequence[EvalCase],
+    writer: results_file.ResultsWriter,
+    advance: Advance,
 ) -> None:
-    async with _opened(each) as answerer:
+    async with _open_completer(each) as answerer:
         for place in todo:
-            writer.add(_row(each, place, await answerer.complete(place)))
+            writer.add(_to_result(each, place, await answerer.complete(place)))
             advance(each.setting.name)
 
 
 @asynccontextmanager
-async def _opened(each: Way) -> AsyncIterator[Answerer]:
+async def _open_completer(each: EvalVariant) -> AsyncIterator[Completer]:
     if each.setting.client:
-        yield Peer(each.setting.url, each.setting.client)
+        yield LlamaServer(each.setting.url, each.setting.client)
         return
-    async with pipeline.opened(each.setting, each.config) as answerer:
+    async with pipeline.open_completer(each.setting, each.config) as answerer:
         yield answerer
 
 
-def _row(each: Way, place: Place, reply: Reply) -> Row:
+def _to_result(each: EvalVariant, place: EvalCase, reply: EvalCompletion) -> EvalResult:
     spent = msgspec.structs.asdict(reply.trace)
-    kept = {name: spent[name] for name in Row.__struct_fields__ if name in spent}
-    return Row(key=each.key, place=place.digest, text=reply.text, **kept)
+    kept = {name: spent[name] for name in EvalResult.__struct_fields__ if name in spent}
+    return EvalResult(key=each.key, place=place.digest, text=reply.text, **kept)
 
 
-def check(plan: Plan, advance: Advance) -> None:
+def run_tests(plan: EvalPlan, advance: Advance) -> None:
     """Runs the tests of every answer that has not been tried; equal programs once."""
-    known = {check.program for check in journal.read(plan.folder / CHECKS, Check)}
+    known = {check.program for check in results_file.read(plan.folder / CHECKS, ProgramVerdict)}
     sources = {_digest(source): source for source in _programs(plan)}
-    writer = journal.Writer(plan.folder / CHECKS)
+    writer = results_file.ResultsWriter(plan.folder / CHECKS)
     try:
         for digest, source in sources.items():
             if digest not in known:
-                writer.add(Check(digest, sandbox.passes(source)))
+                writer.add(ProgramVerdict(digest, sandbox.runs_to_end(source)))
             advance("tests")
     finally:
         writer.close()
 
 
-def n_checks(plan: Plan) -> int:
+def n_programs(plan: EvalPlan) -> int:
     return len(set(_programs(plan)))
 
 
-def _programs(plan: Plan) -> list[str]:
-    rows = _rows(plan)
+def _programs(plan: EvalPlan) -> list[str]:
+    rows = _read_results(plan)
     return [
         sandbox.program(place, row.text)
-        for each in plan.ways
-        for place in plan.places
+        for each in plan.variants
+        for place in plan.cases
         if place.test and (row := rows.get((each.key, place.digest))) and row.text.strip()
     ]
 
 
-def report(plan: Plan) -> Report:
+def build_report(plan: EvalPlan) -> EvalReport:
     """Of what is there, whether or not all is.
 
     Raises:
         BadInput: the folder's files are something else.
     """
-    rows = _rows(plan)
-    checks = {check.program: check.passed for check in journal.read(plan.folder / CHECKS, Check)}
-    answers = [_answers(plan, each, rows, checks) for each in plan.ways]
-    names = [each.setting.name for each in plan.ways]
+    rows = _read_results(plan)
+    checks = {
+        check.program: check.passed
+        for check in results_file.read(plan.folder / CHECKS, ProgramVerdict)
+    }
+    answers = [_scored_results(plan, each, rows, checks) for each in plan.variants]
+    names = [each.setting.name for each in plan.variants]
     named = list(zip(names, answers, strict=True))
-    return Report(
+    return EvalReport(
         title=plan.title,
-        n_places=len(plan.places),
-        is_whole=all(len(found) == len(plan.places) for found in answers),
+        n_places=len(plan.cases),
+        is_whole=all(len(found) == len(plan.cases) for found in answers),
         settings=tuple(summarise(name, list(found.values())) for name, found in named if found),
         pairs=tuple(
             compare(name, found, other_name, other)
-            for (name, found), (other_name, other) in _pairs(named)
+            for (name, found), (other_name, other) in _pairs_to_compare(named)
             if found and other
         ),
     )
 
 
-Named = tuple[str, dict[str, Answer]]
+Named = tuple[str, dict[str, ScoredResult]]
 
 
-def _pairs(named: Sequence[Named]) -> list[tuple[Named, Named]]:
+def _pairs_to_compare(named: Sequence[Named]) -> list[tuple[Named, Named]]:
     if len(named) <= ALL_PAIRS:
         return list(combinations(named, 2))
     return [(named[0], other) for other in named[1:]]
 
 
-def _rows(plan: Plan) -> dict[tuple[str, str], Row]:
-    return {(row.key, row.place): row for row in journal.read(plan.folder / RESULTS, Row)}
+def _read_results(plan: EvalPlan) -> dict[tuple[str, str], EvalResult]:
+    return {
+        (row.key, row.place): row for row in results_file.read(plan.folder / RESULTS, EvalResult)
+    }
 
 
-def _answers(
-    plan: Plan, each: Way, rows: Mapping[tuple[str, str], Row], checks: Mapping[str, bool]
-) -> dict[str, Answer]:
+def _scored_results(
+    plan: EvalPlan,
+    each: EvalVariant,
+    rows: Mapping[tuple[str, str], EvalResult],
+    checks: Mapping[str, bool],
+) -> dict[str, ScoredResult]:
     found = {}
-    for place in plan.places:
+    for place in plan.cases:
         if row := rows.get((each.key, place.digest)):
             tried = checks.get(_digest(sandbox.program(place, row.text)))
-            found[place.digest] = answer(place, row, tried)
+            found[place.digest] = score_result(place, row, tried)
     return found
 
 

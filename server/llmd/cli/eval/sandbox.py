@@ -12,19 +12,19 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from llmd.cli.eval.samples import Place
+from llmd.cli.eval.cases import EvalCase
 
 TIMEOUT_S = 30.0
 _CAGE = Path(__file__).with_name("sandbox_child.py")
 
 
-def program(place: Place, text: str) -> str:
+def program(place: EvalCase, text: str) -> str:
     """The file as it would be, then its tests, as human-eval-infilling runs them."""
     body = place.before + text + place.after
     return f"{body}\n{place.test}\ncheck({place.entry_point})\n"
 
 
-def passes(source: str, timeout_s: float = TIMEOUT_S) -> bool:
+def runs_to_end(source: str, timeout_s: float = TIMEOUT_S) -> bool:
     """Whether `source` runs to its end. Leaving early is not passing, whatever the exit code."""
     token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="llmd-eval-", ignore_cleanup_errors=True) as folder:

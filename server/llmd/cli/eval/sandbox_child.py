@@ -40,22 +40,22 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(nothing, number)
-    _leave_network()
-    _limit()
+    _unshare_network()
+    _set_limits()
     code = compile(program, "<candidate>", "exec")
-    sys.addaudithook(_guard(os.path.realpath(os.getcwd())))
+    sys.addaudithook(_audit_hook(os.path.realpath(os.getcwd())))
     exec(code, {"__name__": "candidate"})  # noqa: S102
     os.write(result, token.encode())
     os._exit(0)
 
 
-def _leave_network() -> None:
+def _unshare_network() -> None:
     """Where the kernel lets a user do so (Linux); the audit hook forbids sockets in any case."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
-def _limit() -> None:
+def _set_limits() -> None:
     limits = {
         resource.RLIMIT_CPU: CPU_S,
         resource.RLIMIT_AS: MEMORY_BYTES,
@@ -69,7 +69,7 @@ def _limit() -> None:
             resource.setrlimit(what, (most, most))
 
 
-def _guard(folder: str) -> Any:
+def _audit_hook(folder: str) -> Any:
     """An audit hook (PEP 578), which cannot be taken off again."""
 
     def guard(event: str, args: tuple[Any, ...]) -> None:

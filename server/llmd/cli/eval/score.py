@@ -6,7 +6,7 @@ import ast
 import warnings
 from dataclasses import dataclass
 
-from llmd.cli.eval.samples import Place
+from llmd.cli.eval.cases import EvalCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Score:
     breaks: bool | None
 
 
-def score(place: Place, text: str) -> Score:
+def score(place: EvalCase, text: str) -> Score:
     is_empty = not text.strip()
     return Score(
         first_line=not is_empty and _first(text) == _first(place.truth),
@@ -65,7 +65,7 @@ def n_kept(text: str, truth: str) -> int:
     return next((n for n, (one, other) in pairs if one != other), min(len(text), len(truth)))
 
 
-def _repeats(place: Place, text: str) -> bool:
+def _repeats(place: EvalCase, text: str) -> bool:
     if not place.next_line:
         return False
     first, *rest = text.split("\n")
@@ -73,7 +73,7 @@ def _repeats(place: Place, text: str) -> bool:
     return bool(text.strip()) and place.next_line in lines
 
 
-def _breaks(place: Place, text: str) -> bool | None:
+def _breaks(place: EvalCase, text: str) -> bool | None:
     is_python = place.file_name.endswith(".py")
     if not is_python or not text.strip() or "\n" in text.rstrip("\n"):
         return None

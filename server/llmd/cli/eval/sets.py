@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from llmd.cli.eval.samples import Place
+from llmd.cli.eval.cases import EvalCase
 from llmd.errors import BadInput
 
 SEED = 3407
@@ -26,10 +26,10 @@ NAMED = {
 }
 MULTI_LINES = (2, 8)  # the fewest and the most lines of a hole of `multi-line`
 
-Cut = Literal["none", "word", "border"]
+CutKind = Literal["none", "word", "border"]
 
 
-class Sample(msgspec.Struct, frozen=True):
+class InfillingSample(msgspec.Struct, frozen=True):
     """One line of a file; `file_name` is ours, and tells the language by its ending."""
 
     task_id: str
@@ -41,17 +41,17 @@ class Sample(msgspec.Struct, frozen=True):
     file_name: str = "solution.py"
 
 
-def read(name: str) -> list[Place]:
+def read_set(name: str) -> list[EvalCase]:
     """The holes of a named set or of a file.
 
     Raises:
         BadInput: there is no such file, or it is not JSONL of these keys.
     """
-    places = [hole(sample) for sample in read_samples(_find(name))]
-    return multi_line(places) if name == "multi-line" else places
+    places = [case_from_sample(sample) for sample in read_samples(_set_path(name))]
+    return multi_line_cases(places) if name == "multi-line" else places
 
 
-def read_samples(path: Path) -> list[Sample]:
+def read_samples(path: Path) -> list[InfillingSample]:
     """
     Raises:
         BadInput: as `read`.
@@ -62,20 +62,20 @@ def read_samples(path: Path) -> list[Sample]:
     except (OSError, EOFError) as error:
         said = getattr(error, "strerror", None) or error
         raise BadInput(f"Set `{path}` cannot be read: {said}; name a JSONL file") from None
-    decode = msgspec.json.Decoder(Sample).decode
+    decode = msgspec.json.Decoder(InfillingSample).decode
     samples = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
             samples += [decode(line)] if line.strip() else []
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            keys = ", ".join(Sample.__struct_fields__[:4])
+            keys = ", ".join(InfillingSample.__struct_fields__[:4])
             raise BadInput(
                 f"Set `{path}`, line {number}, is no sample; expected a JSON object with {keys}"
             ) from None
     return samples
 
 
-def _find(name: str) -> Path:
+def _set_path(name: str) -> Path:
     file = NAMED.get(name)
     if file is None:
         if not Path(name).is_file():
@@ -97,12 +97,12 @@ def _find(name: str) -> Path:
     )
 
 
-def hole(sample: Sample) -> Place:
+def case_from_sample(sample: InfillingSample) -> EvalCase:
     """As an editor has it: where whole lines are missing, the cursor is on an empty line."""
     truth, after = sample.canonical_solution, sample.suffix
     if truth.endswith("\n"):
         truth, after = truth[:-1], "\n" + after
-    return Place(
+    return EvalCase(
         id=sample.task_id,
         before=sample.prompt,
         after=after,
@@ -113,14 +113,14 @@ def hole(sample: Sample) -> Place:
     )
 
 
-def multi_line(places: Sequence[Place]) -> list[Place]:
+def multi_line_cases(places: Sequence[EvalCase]) -> list[EvalCase]:
     """One hole of several lines in each function whose first line has a hole in `places`."""
     firsts = [place for place in places if place.id.endswith("/L0")]
-    made = (_lines_hole(place) for place in firsts)
+    made = (_multi_line_case(place) for place in firsts)
     return [place for place in made if place]
 
 
-def _lines_hole(place: Place) -> Place | None:
+def _multi_line_case(place: EvalCase) -> EvalCase | None:
     body = (place.truth + place.after).splitlines(keepends=True)
     fewest, most = MULTI_LINES
     if len(body) < fewest + 1:
@@ -142,38 +142,38 @@ def _lines_hole(place: Place) -> Place | None:
     )
 
 
-def cut(places: Sequence[Place], how: Cut) -> list[Place]:
+def cut_cases(places: Sequence[EvalCase], how: CutKind) -> list[EvalCase]:
     """The first line of each hole begun, up to one random place after its indentation: inside a
     word, or at a border of one. Holes without such a place are left out."""
     if how == "none":
         return list(places)
-    return _each(places, lambda place: _cut_at(place, how))
+    return _begin_cases(places, lambda place: _cut_at(place, how))
 
 
-def given(places: Sequence[Place], n_chars: int) -> list[Place]:
+def with_given_chars(places: Sequence[EvalCase], n_chars: int) -> list[EvalCase]:
     """The indentation and `n_chars` more stand there already, as if typed. Holes of which nothing
     would be left in that line are left out."""
 
-    def end(place: Place) -> int:
+    def end(place: EvalCase) -> int:
         line = place.truth.split("\n", 1)[0]
         n = _indent(line) + n_chars
         return n if line[n:].strip() else 0
 
-    return _each(places, end) if n_chars else list(places)
+    return _begin_cases(places, end) if n_chars else list(places)
 
 
-def given_lines(places: Sequence[Place], n_lines: int) -> list[Place]:
+def with_given_lines(places: Sequence[EvalCase], n_lines: int) -> list[EvalCase]:
     """The first `n_lines` whole lines stand there, as if typed, and the cursor below them."""
 
-    def end(place: Place) -> int:
+    def end(place: EvalCase) -> int:
         lines = place.truth.split("\n")
         n = sum(len(line) + 1 for line in lines[:n_lines])
         return n if "".join(lines[n_lines:]).strip() else 0
 
-    return _each(places, end) if n_lines else list(places)
+    return _begin_cases(places, end) if n_lines else list(places)
 
 
-def _each(places: Sequence[Place], end: Callable[[Place], int]) -> list[Place]:
+def _begin_cases(places: Sequence[EvalCase], end: Callable[[EvalCase], int]) -> list[EvalCase]:
     """Each hole begun up to `end`, where that is not 0."""
     found = []
     for place in places:
@@ -185,7 +185,7 @@ def _each(places: Sequence[Place], end: Callable[[Place], int]) -> list[Place]:
     return found
 
 
-def _cut_at(place: Place, how: Cut) -> int:
+def _cut_at(place: EvalCase, how: CutKind) -> int:
     """0 where the line has no such place."""
     line = place.truth.split("\n", 1)[0]
     fits = [
@@ -204,6 +204,6 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _rng(place: Place, purpose: str) -> random.Random:
+def _rng(place: EvalCase, purpose: str) -> random.Random:
     """Of the place alone, so that a limit on their number moves no cut."""
     return random.Random(f"{SEED} {purpose} {place.id}")  # noqa: S311

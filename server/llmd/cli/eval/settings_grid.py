@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Anchor = Literal["", "line", "start"]  # "": the product's own
-Client = Literal["", "vim", "vscode", "vim-greedy"]
+EmulatedClient = Literal["", "vim", "vscode", "vim-greedy"]
 
 PIPELINE = "llmd"
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class EvalSetting:
     """`flags` are KEY=VALUE, over the user's config. `is_bare`: the model without our rules.
     `client`: not llmd but a llama-server at `url`, asked as that client asks."""
 
@@ -23,12 +23,12 @@ class Setting:
     without: frozenset[str] = frozenset()
     anchor: Anchor = ""
     is_bare: bool = False
-    client: Client = ""
+    client: EmulatedClient = ""
     url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class SettingAxis:
     """One thing that varies. `key` is a config key, or `without` or `anchor`."""
 
     key: str
@@ -36,25 +36,29 @@ class Axis:
     values: tuple[str, ...]
 
 
-def settings(axes: Sequence[Axis], model: str = "", with_bare: bool = False) -> list[Setting]:
+def settings(
+    axes: Sequence[SettingAxis], model: str = "", with_bare: bool = False
+) -> list[EvalSetting]:
     """Every combination, the first of each axis first; then the bare model in each of its ways."""
-    ways = [_setting(axes, values, model) for values in itertools.product(*map(_values, axes))]
+    ways = [
+        _build_setting(axes, values, model) for values in itertools.product(*map(_values, axes))
+    ]
     if not with_bare:
         return ways
-    bare = {_bare(way): None for way in ways}
+    bare = {_to_bare(way): None for way in ways}
     return [*ways, *bare]
 
 
-def peers(url: str, clients: Sequence[Client]) -> list[Setting]:
-    return [Setting(f"llama-server, {client}", client=client, url=url) for client in clients]
+def llama_server_settings(url: str, clients: Sequence[EmulatedClient]) -> list[EvalSetting]:
+    return [EvalSetting(f"llama-server, {client}", client=client, url=url) for client in clients]
 
 
-def _values(axis: Axis) -> tuple[str, ...]:
+def _values(axis: SettingAxis) -> tuple[str, ...]:
     return axis.values
 
 
-def _setting(axes: Sequence[Axis], values: Sequence[str], model: str) -> Setting:
-    made = Setting(PIPELINE, (f"model={model}",) if model else ())
+def _build_setting(axes: Sequence[SettingAxis], values: Sequence[str], model: str) -> EvalSetting:
+    made = EvalSetting(PIPELINE, (f"model={model}",) if model else ())
     said = []
     for axis, value in zip(axes, values, strict=True):
         if axis.key == "without":
@@ -72,11 +76,11 @@ def _setting(axes: Sequence[Axis], values: Sequence[str], model: str) -> Setting
 _NOT_BARE = ("fim.typed=", "fim.heal=", "completion.max_lines=")
 
 
-def _bare(way: Setting) -> Setting:
+def _to_bare(way: EvalSetting) -> EvalSetting:
     flags = tuple(flag for flag in way.flags if not flag.startswith(_NOT_BARE))
     words = [
         word
         for word in way.name.split(" ")
         if not word.startswith(("typed=", "heal=", "without=", "anchor=")) and word != PIPELINE
     ]
-    return Setting(" ".join(["bare", *words]), flags, is_bare=True)
+    return EvalSetting(" ".join(["bare", *words]), flags, is_bare=True)

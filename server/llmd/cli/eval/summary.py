@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmd.cli.eval import stats
-from llmd.cli.eval.journal import Row
-from llmd.cli.eval.samples import Place
+from llmd.cli.eval.cases import EvalCase
+from llmd.cli.eval.results_file import EvalResult
 from llmd.cli.eval.score import Score, score
 from llmd.cli.eval.stats import Difference, Estimate
 
@@ -18,15 +18,15 @@ THRESHOLDS = (-3.0, -2.0, -1.5, -1.0, -0.75, -0.5, -0.25)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    place: Place
-    row: Row
+class ScoredResult:
+    place: EvalCase
+    result: EvalResult
     score: Score
     passed: bool | None  # None: not tried
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class ThresholdEffect:
     """What would be left if nothing less likely than `threshold` were shown: of the suggestions
     and of the kept characters a share, and the characters shown for each kept."""
 
@@ -42,7 +42,7 @@ class Summary:
     n: int
     n_repeats: int
     metrics: Mapping[str, Estimate]
-    gates: tuple[Gate, ...] = ()
+    gates: tuple[ThresholdEffect, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class Comparison:
     metrics: Mapping[str, Difference] = field(default_factory=dict)
 
 
-def answer(place: Place, row: Row, passed: bool | None) -> Answer:
+def score_result(place: EvalCase, row: EvalResult, passed: bool | None) -> ScoredResult:
     """An empty answer has failed without a try."""
     found = score(place, row.text)
-    return Answer(place, row, found, False if place.test and found.is_empty else passed)
+    return ScoredResult(place, row, found, False if place.test and found.is_empty else passed)
 
 
-def summarise(name: str, answers: Sequence[Answer]) -> Summary:
+def summarise(name: str, answers: Sequence[ScoredResult]) -> Summary:
     metrics: dict[str, Estimate] = {}
     for metric in SHARES:
         values = [value for item in answers if (value := _value(item, metric)) is not None]
@@ -70,7 +70,7 @@ def summarise(name: str, answers: Sequence[Answer]) -> Summary:
         for numbers in (
             [item.score.n_shown for item in answers],
             [item.score.n_kept for item in answers],
-            [item.row.n_decoded for item in answers],
+            [item.result.n_decoded for item in answers],
         )
     )
     metrics["similarity"] = stats.mean([item.score.similarity for item in answers])
@@ -78,11 +78,11 @@ def summarise(name: str, answers: Sequence[Answer]) -> Summary:
     metrics["shown_per_kept"] = stats.ratio(shown, kept)
     metrics["tokens_per_kept"] = stats.ratio(decoded, kept)
     n_repeats = sum(item.score.repeats for item in answers)
-    return Summary(name, len(answers), n_repeats, metrics, gates(answers))
+    return Summary(name, len(answers), n_repeats, metrics, threshold_effects(answers))
 
 
 def compare(
-    first: str, one: Mapping[str, Answer], second: str, other: Mapping[str, Answer]
+    first: str, one: Mapping[str, ScoredResult], second: str, other: Mapping[str, ScoredResult]
 ) -> Comparison:
     """Over the places that both have answered; both maps are by place."""
     shared = [(one[key], other[key]) for key in one if key in other]
@@ -98,28 +98,28 @@ def compare(
     return Comparison(first, second, len(shared), metrics)
 
 
-def gates(answers: Sequence[Answer]) -> tuple[Gate, ...]:
+def threshold_effects(answers: Sequence[ScoredResult]) -> tuple[ThresholdEffect, ...]:
     """Empty where no answer tells its probability, as another server's does not."""
-    likely = [item for item in answers if item.row.logprob_line < 0 and not item.score.is_empty]
+    likely = [item for item in answers if item.result.logprob_line < 0 and not item.score.is_empty]
     n_kept = sum(item.score.n_kept for item in likely)
     if not n_kept:
         return ()
     found = []
     for threshold in THRESHOLDS:
-        left = [item.score for item in likely if item.row.logprob_line >= threshold]
+        left = [item.score for item in likely if item.result.logprob_line >= threshold]
         kept = sum(score.n_kept for score in left)
         cost = sum(score.n_shown for score in left) / kept if kept else float("inf")
-        found.append(Gate(threshold, len(left) / len(likely), kept / n_kept, cost))
+        found.append(ThresholdEffect(threshold, len(left) / len(likely), kept / n_kept, cost))
     return tuple(found)
 
 
-def _is_tried(answers: Sequence[Answer]) -> bool:
+def _is_tried(answers: Sequence[ScoredResult]) -> bool:
     """All that can be: half of a set says nothing of the whole."""
     able = [item for item in answers if item.place.test]
     return bool(able) and all(item.passed is not None for item in able)
 
 
-def _value(item: Answer, metric: str) -> float | None:
+def _value(item: ScoredResult, metric: str) -> float | None:
     found = item.score
     values: dict[str, float | None] = {
         "first_line": found.first_line,

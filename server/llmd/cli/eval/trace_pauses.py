@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from llmd.cli.eval.samples import Place, spread
+from llmd.cli.eval.cases import EvalCase, evenly_spaced
 from llmd.errors import BadInput
 
 PAUSE_S = 2.0  # the traces' clocks tick in seconds
@@ -32,14 +32,14 @@ FILE_NAMES = {
 Patch = tuple[int, int, str]  # position in characters, how many are deleted, what is inserted
 
 
-class Edit(msgspec.Struct, frozen=True):
+class TraceEdit(msgspec.Struct, frozen=True):
     patches: tuple[Patch, ...]
     time: datetime | None = None
 
 
-class Trace(msgspec.Struct, frozen=True, rename="camel"):
+class EditingTrace(msgspec.Struct, frozen=True, rename="camel"):
     start_content: str
-    txns: tuple[Edit, ...]
+    txns: tuple[TraceEdit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Pause:
     typed: str
 
 
-def read(path: Path) -> Trace:
+def read_trace(path: Path) -> EditingTrace:
     """
     Raises:
         BadInput: it cannot be read, or is no trace.
@@ -59,7 +59,7 @@ def read(path: Path) -> Trace:
     try:
         data = path.read_bytes()
         text = gzip.decompress(data) if path.suffix == ".gz" else data
-        return msgspec.json.decode(text, type=Trace)
+        return msgspec.json.decode(text, type=EditingTrace)
     except OSError as error:
         said = error.strerror or str(error)
         raise BadInput(f"Trace `{path}` cannot be read: {said}; name a JSON file") from None
@@ -67,52 +67,52 @@ def read(path: Path) -> Trace:
         raise BadInput(f"Trace `{path}` is no editing trace in JSON; expected txns") from None
 
 
-def places(path: Path, limit: int | None = None) -> list[Place]:
+def pause_cases(path: Path, limit: int | None = None) -> list[EvalCase]:
     """All pauses, or `limit` of them spread evenly over the trace.
 
     Raises:
         BadInput: as `read`, or its edits have no times.
     """
-    trace = read(path)
+    trace = read_trace(path)
     if any(edit.time is None for edit in trace.txns):
         raise BadInput(f"Trace `{path}` has edits without a time; it shows no pauses")
-    stem = stem_of(path)
-    found = spread(pauses(trace.txns), limit)
+    stem = trace_stem(path)
+    found = evenly_spaced(find_pauses(trace.txns), limit)
     return [
-        Place(
+        EvalCase(
             id=f"{stem}/{pause.index}",
             before=text[: pause.caret],
             after=text[pause.caret :],
             truth=pause.typed,
             file_name=file_name(path),
-            is_asked=False,
+            is_invoked=False,
         )
         for pause, text in _with_texts(trace, found)
     ]
 
 
-def stem_of(path: Path) -> str:
+def trace_stem(path: Path) -> str:
     return path.name.split(".", 1)[0]
 
 
 def file_name(path: Path) -> str:
     """What the text that was edited may have been called."""
-    return FILE_NAMES.get(stem_of(path), "trace.txt")
+    return FILE_NAMES.get(trace_stem(path), "trace.txt")
 
 
-def pauses(edits: Sequence[Edit]) -> list[Pause]:
+def find_pauses(edits: Sequence[TraceEdit]) -> list[Pause]:
     """Where the next edit came PAUSE_S or more after an insertion."""
     found = []
     for index, (edit, following) in enumerate(itertools.pairwise(edits)):
-        caret = caret_of(edit)
+        caret = caret_after(edit)
         if caret is not None and edit.time and following.time:
             gap_s = (following.time - edit.time).total_seconds()
             if gap_s >= PAUSE_S:
-                found.append(Pause(index, caret, typed_from(edits, index + 1, caret)))
+                found.append(Pause(index, caret, typed_after(edits, index + 1, caret)))
     return found
 
 
-def caret_of(edit: Edit) -> int | None:
+def caret_after(edit: TraceEdit) -> int | None:
     """Where an insertion leaves the cursor; None for anything else."""
     if len(edit.patches) != 1:
         return None
@@ -122,11 +122,11 @@ def caret_of(edit: Edit) -> int | None:
     return position + (1 if text in PAIRS else len(text))
 
 
-def typed_from(edits: Sequence[Edit], index: int, caret: int) -> str:
+def typed_after(edits: Sequence[TraceEdit], index: int, caret: int) -> str:
     """What is inserted at the cursor from edit `index` on, up to a jump or a deletion."""
     typed = ""
     for number in range(index, len(edits)):
-        after = caret_of(edits[number])
+        after = caret_after(edits[number])
         position, _, text = edits[number].patches[0]
         if after is None or position != caret or len(typed) >= MAX_TYPED_CHARS:
             break
@@ -135,7 +135,7 @@ def typed_from(edits: Sequence[Edit], index: int, caret: int) -> str:
     return typed
 
 
-def _with_texts(trace: Trace, found: Sequence[Pause]) -> Iterator[tuple[Pause, str]]:
+def _with_texts(trace: EditingTrace, found: Sequence[Pause]) -> Iterator[tuple[Pause, str]]:
     """Each pause with the whole text at that moment."""
     text, n_done = trace.start_content, 0
     for pause in found:

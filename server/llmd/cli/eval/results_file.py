@@ -12,7 +12,7 @@ import msgspec
 from llmd.errors import BadInput
 
 
-class Row(msgspec.Struct, frozen=True):
+class EvalResult(msgspec.Struct, frozen=True):
     """One answer. `key` is the setting's fingerprint, `place` the place's digest."""
 
     key: str
@@ -30,14 +30,14 @@ class Row(msgspec.Struct, frozen=True):
     total_ms: float = 0.0
 
 
-class Check(msgspec.Struct, frozen=True):
+class ProgramVerdict(msgspec.Struct, frozen=True):
     """Whether a program passed; `program` is its SHA-256."""
 
     program: str
     passed: bool
 
 
-T = TypeVar("T", Row, Check)
+T = TypeVar("T", EvalResult, ProgramVerdict)
 
 
 def read(path: Path, kind: type[T]) -> list[T]:
@@ -61,7 +61,7 @@ def read(path: Path, kind: type[T]) -> list[T]:
         ) from None
 
 
-class Writer:
+class ResultsWriter:
     def __init__(self, path: Path) -> None:
         """
         Raises:
@@ -74,7 +74,7 @@ class Writer:
             raise BadInput(f"Results `{path}` cannot be written: {error.strerror}") from None
         self._drop_half_line()
 
-    def add(self, item: Row | Check) -> None:
+    def add(self, item: EvalResult | ProgramVerdict) -> None:
         self._file.write(msgspec.json.encode(item) + b"\n")
         self._file.flush()
 

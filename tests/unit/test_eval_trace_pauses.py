@@ -48,9 +48,9 @@ def write(folder: Path, steps: list[Step], start: str = "") -> Path:
 def test_pauses_and_what_was_typed(
     tmp_path: Path, steps: list[Step], found: list[tuple[str, str, str]]
 ) -> None:
-    places = trace_pauses.places(write(tmp_path, steps))
+    places = trace_pauses.pause_cases(write(tmp_path, steps))
     assert [(place.before, place.after, place.truth) for place in places] == found
-    assert all(not place.is_asked and place.file_name == "App.svelte" for place in places)
+    assert all(not place.is_invoked and place.file_name == "App.svelte" for place in places)
 
 
 def test_the_document_is_that_of_the_moment(tmp_path: Path) -> None:
@@ -60,15 +60,15 @@ def test_the_document_is_that_of_the_moment(tmp_path: Path) -> None:
         (6, [[2, 0, "b"]]),
         (9, [[3, 0, "c"]]),
     ]
-    places = trace_pauses.places(write(tmp_path, steps, start="01"))
+    places = trace_pauses.pause_cases(write(tmp_path, steps, start="01"))
     assert [place.before + "|" + place.after for place in places] == ["0a|1", "a1b|"]
 
 
 def test_a_limit_spreads_over_the_whole_trace(tmp_path: Path) -> None:
     steps: list[Step] = [(9 * n, [[n, 0, "x"]]) for n in range(11)]
     path = write(tmp_path, steps)
-    assert len(trace_pauses.places(path)) == 10
-    assert [len(place.before) for place in trace_pauses.places(path, 3)] == [1, 4, 7]
+    assert len(trace_pauses.pause_cases(path)) == 10
+    assert [len(place.before) for place in trace_pauses.pause_cases(path, 3)] == [1, 4, 7]
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_limit_spreads_over_the_whole_trace(tmp_path: Path) -> None:
 def test_what_is_no_trace_is_told(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(BadInput, match=said):
-        trace_pauses.places(tmp_path / "a.json")
+        trace_pauses.pause_cases(tmp_path / "a.json")
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
-        trace_pauses.places(tmp_path / "a.json")
+        trace_pauses.pause_cases(tmp_path / "a.json")

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EvalCase:
     """`before` + `after` is the document, the cursor between them.
 
     `n_given`: so many characters at the end of `before` count as typed. `test` is Python that
@@ -30,12 +30,12 @@ class Place:
     n_given: int = 0
     entry_point: str = ""
     test: str = ""
-    is_asked: bool = True
+    is_invoked: bool = True
 
     @property
     def digest(self) -> str:
         """The same place by its content, whatever it is called."""
-        told = [self.before, self.after, self.truth, self.file_name, self.n_given, self.is_asked]
+        told = [self.before, self.after, self.truth, self.file_name, self.n_given, self.is_invoked]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     @property
@@ -64,7 +64,7 @@ def end_of(text: str) -> Position:
     return Position(len(lines) - 1, len(lines[-1]))
 
 
-def spread(found: Sequence[T], limit: int | None) -> list[T]:
+def evenly_spaced(found: Sequence[T], limit: int | None) -> list[T]:
     """All of them, or `limit` at even distances."""
     if limit is None or limit >= len(found):
         return list(found)
