@@ -52,15 +52,18 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self._reply([json.dumps({"build_info": "b7", "model_path": "/x/m.gguf"})])
+        self._reply(
+            "application/json", [json.dumps({"build_info": "b7", "model_path": "/x/m.gguf"})]
+        )
 
     def do_POST(self) -> None:
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         events = [{"content": "r", "stop": False}, {"content": "", "timings/prompt_n": 250}]
-        self._reply([f"data: {json.dumps(event)}\n\n" for event in events])
+        self._reply("text/event-stream", [f"data: {json.dumps(event)}\n\n" for event in events])
 
-    def _reply(self, pieces: list[str]) -> None:
+    def _reply(self, content_type: str, pieces: list[str]) -> None:
         self.send_response(200)
+        self.send_header("Content-Type", content_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for piece in (*pieces, ""):
@@ -163,7 +166,7 @@ def test_the_model_is_laid_out_as_the_daemon_does(here: RunningDaemon) -> None:
         (("/nosuch.json",), "cannot be read"),
         (("TRACE", "--from", "99"), "leaves none for each file"),
         (("TRACE", "--alternate", "0"), "expected 1 file or more"),
-        (("TRACE", "--against", "nowhere"), "not http://HOST:PORT"),
+        (("TRACE", "--against", "nowhere"), "expected http://HOST:PORT"),
         (("TRACE", "--set", "fim.order=nosuch"), "fim.order"),
         (("model", "--batch", "0"), "take 1 or more"),
     ],

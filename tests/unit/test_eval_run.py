@@ -17,8 +17,10 @@ from llmd.cli.eval import llama_server as peer
 from llmd.cli.eval import options, results_file, run
 from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.command import eval_plan
+from llmd.cli.eval.pipeline import EvalCompletion
 from llmd.cli.eval.results_file import EvalResult
 from llmd.cli.eval.settings_grid import EvalSetting, SettingAxis, llama_server_settings, settings
+from llmd.engine.http_client import HttpClient
 from llmd.errors import BadInput, DaemonError
 
 ORDER = SettingAxis("fim.order", "order", ("psm", "spm"))
@@ -231,10 +233,15 @@ def test_what_a_client_inserts(place: EvalCase, text: str, inserted: str) -> Non
     assert peer.inserted_text(place, text) == inserted
 
 
+async def complete(url: str, client: Any, case: EvalCase) -> EvalCompletion:
+    async with HttpClient(peer.server_url(url)) as http:
+        return await peer.LlamaServer(http, client).complete(case)
+
+
 async def test_the_first_of_several_answers_and_nested_timings() -> None:
     reply = [{"content": "a", "timings": {"predicted_n": 3, "prompt_n": 7}}, {"content": "b"}]
     with llama_server(reply) as (url, bodies):
-        found = await peer.LlamaServer(url + "/infill", "vscode").complete(CODE)
+        found = await complete(url + "/infill", "vscode", CODE)
     assert (found.text, found.trace.n_decoded, found.trace.n_prefill) == ("a", 3, 7)
     assert bodies[0][0] == "/infill"
 
@@ -242,7 +249,7 @@ async def test_the_first_of_several_answers_and_nested_timings() -> None:
 async def test_nothing_is_asked_while_typing_inside_a_line() -> None:
     place = EvalCase("T", "f(", "a long rest of the line)\n", "", is_invoked=False)
     with llama_server({"content": "a"}) as (url, bodies):
-        found = await peer.LlamaServer(url, "vim").complete(place)
+        found = await complete(url, "vim", place)
     assert (found.text, found.trace.path, bodies) == ("", "suppressed", [])
 
 
@@ -251,13 +258,13 @@ async def test_a_refusal_is_told() -> None:
         llama_server({"error": {"message": "n_cmpl > n_parallel"}}, 400) as (url, _),
         pytest.raises(DaemonError, match=r"n_cmpl > n_parallel.*-np 3"),
     ):
-        await peer.LlamaServer(url, "vscode").complete(CODE)
+        await complete(url, "vscode", CODE)
 
 
 @pytest.mark.parametrize("url", ["localhost:8012", "https://x", "http://"])
 def test_only_http_is_spoken(url: str) -> None:
     with pytest.raises(BadInput, match="HOST:PORT"):
-        peer.LlamaServer(url, "vim")
+        peer.server_url(url)
 
 
 def parsed(*argv: str) -> argparse.Namespace:

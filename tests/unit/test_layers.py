@@ -41,6 +41,7 @@ ONLY_IN = {
     "gguf": "models/pull/builtin.py",
     "platformdirs": "paths.py",
     "psutil": "machine.py",
+    "httpx2": "engine/http_client.py",
     "leather": "cli/chart.py",
     "rich": "cli/progress.py",
     "huggingface_hub": "models/pull/hub.py",

@@ -86,7 +86,7 @@ def _run_llama_server(plan: ReplayPlan, advance: Advance) -> Found:
         try:
             return peer.name, peer.version, await replay(peer, plan.scripts, plan.pace, advance)
         finally:
-            peer.close()
+            await peer.close()
 
     return asyncio.run(run())
 

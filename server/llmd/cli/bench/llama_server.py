@@ -1,8 +1,9 @@
-"""A server with llama-server's `/infill`, asked at each key with llama.vim's body, streamed.
+"""Drives a server with llama-server's `/infill`: a request after each edit, streamed, with
+llama.vim's body.
 
-Its connection is kept from one request to the next. A request that a newer one overtakes ends by
-closing it, which is how a client tells llama-server to stop; it looks between two batches. Or no
-newer one is sent while it runs (`waits`), which is what llama.vim does.
+The connection stays open between requests. When a newer request overtakes the running one, the
+connection is closed, which is how a client tells llama-server to stop; llama-server checks between
+two batches. With `is_waiting` no newer request is sent while one runs, as in llama.vim.
 """
 
 from __future__ import annotations
@@ -13,162 +14,107 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-import msgspec
-
 from llmd.cli.bench.backend import CANCELLED, OpenDocument, TimedCompletion, TokenUsage
-from llmd.cli.bench.events import Events
-from llmd.cli.bench.stream import Head, Stream
 from llmd.cli.eval import llama_server
 from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.settings_grid import EmulatedClient
 from llmd.cli.eval.trace_pauses import Patch
+from llmd.engine.http_client import HttpClient, UnexpectedReplyError
 from llmd.errors import DaemonError
 
 CLIENT: EmulatedClient = "vim"
-_OK = 200
-_FAULTS = (OSError, EOFError, ValueError)  # no connection, no HTTP, no JSON
 
 
 class LlamaServerBackend:
-    """`version`: what the server says it is, and its model's file."""
+    """`version`: the server's build, and the name of its model file."""
 
     name = "llama-server"
 
-    def __init__(self, url: str, waits: bool = False) -> None:
+    def __init__(self, url: str, is_waiting: bool = False) -> None:
         """
         Raises:
-            BadInput: `url` is no URL of HTTP.
+            BadInput: `url` is not http://HOST:PORT.
         """
-        self._url, self._waits = url, waits
-        self._host, self._port, self._root = llama_server.address(url)
-        self._stream = Stream(self._host, self._port)
+        self._http = HttpClient(llama_server.server_url(url))
+        self._is_waiting = is_waiting
         self._running: asyncio.Future[TimedCompletion] | None = None
         self.version = ""
 
     async def read_version(self) -> None:
-        """
+        """Reads `/props`, which other servers with an `/infill` may lack.
+
         Raises:
-            DaemonError: nobody answers.
+            DaemonError: no server answers.
         """
         try:
-            head = await self._stream.request("GET", f"{self._root}/props")
-            told = b"".join([piece async for piece in self._stream.body(head)])
-            self.version = version_of(msgspec.json.decode(told))
-        except msgspec.MsgspecError:  # some other server with an /infill
-            pass
-        except _FAULTS as error:
-            raise self._silent(error) from None
+            self.version = version_of(await self._http.get_json("/props"))
+        except UnexpectedReplyError:
+            self.version = ""
 
-    def close(self) -> None:
-        self._stream.close()
-
-    # -- a side
+    async def close(self) -> None:
+        await self._http.close()
 
     async def open(self, document: OpenDocument) -> None:
-        """Every request carries its text."""
+        """Does nothing: every request carries the document's text."""
 
     def edit(self, document: OpenDocument, patches: Sequence[Patch]) -> None:
-        pass
+        """Does nothing, as `open`."""
 
     def cursor_idle(self, document: OpenDocument) -> None:
-        """llama.vim sends its ring of other files' chunks then, which are not played here."""
+        """Does nothing. llama.vim would send chunks of other files, which are not replayed."""
 
     def request(self, document: OpenDocument) -> asyncio.Future[TimedCompletion]:
         before, after = document.text[: document.caret], document.text[document.caret :]
-        place = EvalCase(document.uri, before, after, "", document.name, is_invoked=False)
-        if self._waits and self._running and not self._running.done():
-            return asyncio.ensure_future(_nothing())
-        self._running = asyncio.ensure_future(self._answer(place))
-        return self._running
+        case = EvalCase(document.uri, before, after, "", document.name, is_invoked=False)
+        running = None
+        if not (self._is_waiting and self._running and not self._running.done()):
+            running = self._running = asyncio.ensure_future(self._complete(case))
+        return asyncio.ensure_future(_result_or_cancelled(running))
 
     def cancel(self) -> None:
-        if self._waits:
-            return
-        self._stream.close()
-        self._stream = Stream(self._host, self._port)
+        if self._running and not self._is_waiting:
+            self._running.cancel()
 
-    async def token_usage(self, n_asked: int) -> TokenUsage | None:
+    async def token_usage(self, n_requests: int) -> TokenUsage | None:
         return None
 
-    async def _answer(self, place: EvalCase) -> TimedCompletion:
-        if len(place.tail.rstrip()) > llama_server.MAX_LINE_SUFFIX:  # llama.vim's rule
+    async def _complete(self, case: EvalCase) -> TimedCompletion:
+        if len(case.tail.rstrip()) > llama_server.MAX_LINE_SUFFIX:  # llama.vim's rule
             return TimedCompletion(outcome="suppressed")
-        body = msgspec.json.encode(llama_server.request_body(CLIENT, place) | {"stream": True})
-        stream, reading = self._stream, _Reading()
-        try:
-            head = await stream.request("POST", f"{self._root}/infill", body)
-            async for piece in stream.body(head):
-                reading.take(head, piece)
-        except _FAULTS as error:
-            if stream is not self._stream:
-                return CANCELLED
-            raise self._silent(error) from None
-        return reading.answer(place)
-
-    def _silent(self, error: Exception) -> DaemonError:
-        return DaemonError(f"No llama-server answers at `{self._url}`: {error or 'it closed'}")
-
-
-async def _nothing() -> TimedCompletion:
-    return CANCELLED
-
-
-class _Reading:
-    """One reply as it comes."""
-
-    def __init__(self) -> None:
-        self._sent_s = time.monotonic()
-        self._first_s = 0.0  # of the first text
-        self._events = Events()
-        self._texts: list[str] = []
-        self._last: dict[str, Any] = {}
-
-    def take(self, head: Head, piece: bytes) -> None:
-        """
-        Raises:
-            DaemonError: a refusal.
-            msgspec.MsgspecError: no JSON.
-        """
-        now_s = time.monotonic()
-        if head.status != _OK:
-            said = f"llama-server refuses llama.vim's body ({head.status})"
-            raise DaemonError(f"{said}: {_reason(piece)}")
-        for event in self._events.feed(piece):
-            self._last = event
+        body = llama_server.request_body(CLIENT, case) | {"stream": True}
+        sent_s, first_text_s = time.monotonic(), 0.0
+        texts, last = [], {}
+        async for event in self._http.stream_events("/infill", body):
+            last = event
             if text := str(event.get("content") or ""):
-                self._texts.append(text)
-                self._first_s = self._first_s or now_s
-
-    def answer(self, place: EvalCase) -> TimedCompletion:
-        """
-        Raises:
-            DaemonError: the reply held no event.
-        """
-        if not self._last:
-            raise DaemonError("llama-server answered without an event; expected a stream of them")
-        first_s, last = self._first_s, self._last
+                texts.append(text)
+                first_text_s = first_text_s or time.monotonic()
+        if not last:
+            raise DaemonError("llama-server sent no event; expected a stream of events")
+        prefill_ms = llama_server.timing(last, "prompt_ms")
         return TimedCompletion(
             outcome="model",
-            text=llama_server.inserted_text(place, "".join(self._texts)),
-            ttft_ms=1e3 * (first_s - self._sent_s) if first_s else None,
-            total_ms=1e3 * (time.monotonic() - self._sent_s),
+            text=llama_server.inserted_text(case, "".join(texts)),
+            ttft_ms=1e3 * (first_text_s - sent_s) if first_text_s else None,
+            total_ms=1e3 * (time.monotonic() - sent_s),
             n_prefill=int(llama_server.timing(last, "prompt_n")),
             n_decoded=int(llama_server.timing(last, "predicted_n")),
-            prefill_ms=llama_server.timing(last, "prompt_ms"),
-            engine_ms=llama_server.timing(last, "prompt_ms")
-            + llama_server.timing(last, "predicted_ms"),
+            prefill_ms=prefill_ms,
+            engine_ms=prefill_ms + llama_server.timing(last, "predicted_ms"),
         )
 
 
-def _reason(piece: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(piece)["error"]["message"])
-    except (msgspec.MsgspecError, KeyError, TypeError):
-        return "it gives no reason"
+async def _result_or_cancelled(
+    running: asyncio.Future[TimedCompletion] | None,
+) -> TimedCompletion:
+    if running is None:
+        return CANCELLED
+    await asyncio.wait([running])
+    return CANCELLED if running.cancelled() else running.result()
 
 
 def version_of(props: Any) -> str:
-    """Of what `/props` answers: the build, and the model's file without its folders."""
-    found = props if isinstance(props, dict) else {}
-    model = PurePath(str(found.get("model_path") or "")).name
-    return ", ".join(filter(None, (str(found.get("build_info") or ""), model)))
+    """Returns the build of a reply to `/props`, and the model's file name without folders."""
+    fields = props if isinstance(props, dict) else {}
+    model = PurePath(str(fields.get("model_path") or "")).name
+    return ", ".join(filter(None, (str(fields.get("build_info") or ""), model)))

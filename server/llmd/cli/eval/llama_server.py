@@ -9,25 +9,21 @@ that hide a suggestion which repeats the text below are not.
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import time
 from typing import Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.pipeline import EvalCompletion
 from llmd.cli.eval.settings_grid import EmulatedClient
 from llmd.completion.trace import trace_of
 from llmd.document import content, split_lines
+from llmd.engine.http_client import HttpClient, UnexpectedReplyError
 from llmd.engine.messages import Cost
 from llmd.errors import BadInput, DaemonError
 
 N_PREFIX_LINES, N_SUFFIX_LINES = 256, 64
 MAX_LINE_SUFFIX = 8
-TIMEOUT_S = 600
 
 _FIELDS = (
     "content", "timings/prompt_n", "timings/prompt_ms", "timings/prompt_per_token_ms",
@@ -93,70 +89,53 @@ def inserted_text(place: EvalCase, text: str) -> str:
     return text
 
 
-def address(url: str) -> tuple[str, int, str]:
-    """Host, port, and what stands before `/infill` in a path.
+def server_url(url: str) -> str:
+    """Returns `url` without a trailing `/infill`.
 
     Raises:
-        BadInput: `url` is no URL of HTTP.
+        BadInput: `url` is not http://HOST:PORT.
     """
-    found = urlsplit(url)
-    if found.scheme != "http" or not found.hostname:
-        raise BadInput(f"URL `{url}` is not http://HOST:PORT, as llama-server has it")
-    return found.hostname, found.port or 80, found.path.rstrip("/").removesuffix("/infill")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        is_valid = parts.scheme == "http" and bool(parts.hostname)
+    except ValueError:  # the port is not a number
+        is_valid = False
+    if not is_valid:
+        raise BadInput(f"URL `{url}` is invalid; expected http://HOST:PORT, as of a llama-server")
+    return url.rstrip("/").removesuffix("/infill")
 
 
 class LlamaServer:
-    def __init__(self, url: str, client: EmulatedClient) -> None:
+    """Completes as the editor plugin `client` does, with a llama-server behind `http`."""
+
+    def __init__(self, http: HttpClient, client: EmulatedClient) -> None:
+        self._http, self._client = http, client
+
+    async def complete(self, case: EvalCase) -> EvalCompletion:
         """
         Raises:
-            BadInput: `url` is no URL of HTTP.
+            DaemonError: the server does not answer, or refuses the request.
         """
-        self._url = url
-        self._host, self._port, root = address(url)
-        self._path = root + "/infill"
-        self._client = client
-
-    async def complete(self, place: EvalCase) -> EvalCompletion:
-        if not place.is_invoked and len(place.tail.rstrip()) > MAX_LINE_SUFFIX:
+        if not case.is_invoked and len(case.tail.rstrip()) > MAX_LINE_SUFFIX:
             return EvalCompletion("", trace_of(Cost(), "suppressed", 0.0, "line_suffix"))
         start_s = time.monotonic()
-        found = await asyncio.to_thread(self._post, request_body(self._client, place))
+        try:
+            reply = await self._http.post_json("/infill", request_body(self._client, case))
+        except UnexpectedReplyError as error:
+            hint = "; llama.vscode's requests need `-np 3`" if self._client == "vscode" else ""
+            raise DaemonError(f"{error}{hint}") from None
         total_ms = 1e3 * (time.monotonic() - start_s)
-        n_decoded = int(timing(found, "predicted_n"))
-        cost = Cost(n_prefill=int(timing(found, "prompt_n")), n_decoded=n_decoded)
-        text = inserted_text(place, str(found.get("content", "")))
+        first = reply[0] if isinstance(reply, list) and reply else reply
+        fields = first if isinstance(first, dict) else {}
+        n_decoded = int(timing(fields, "predicted_n"))
+        cost = Cost(n_prefill=int(timing(fields, "prompt_n")), n_decoded=n_decoded)
+        text = inserted_text(case, str(fields.get("content", "")))
         return EvalCompletion(text, trace_of(cost, "cold", total_ms))
 
-    def _post(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """
-        Raises:
-            DaemonError: no answer, or a refusal.
-        """
-        peer = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
-        kind = {"Content-Type": "application/json"}
-        try:
-            peer.request("POST", self._path, msgspec.json.encode(asked), kind)
-            reply = peer.getresponse()
-            data = reply.read()
-            found = msgspec.json.decode(data)
-        except (OSError, http.client.HTTPException) as error:
-            raise DaemonError(f"No llama-server answers at `{self._url}`: {error}") from None
-        except msgspec.MsgspecError:
-            raise DaemonError(f"What answers at `{self._url}` is no llama-server") from None
-        finally:
-            peer.close()
-        if reply.status != http.client.OK:
-            said = found.get("error", {}) if isinstance(found, dict) else {}
-            raise DaemonError(
-                f"llama-server refuses what llama.{self._client} sends ({reply.status}):"
-                f" {said.get('message', 'no reason')}; vscode's needs `-np 3`"
-            )
-        first = found[0] if isinstance(found, list) and found else found
-        return first if isinstance(first, dict) else {}
 
-
-def timing(found: dict[str, Any], name: str) -> float:
-    """Under its own name, or nested, as the client asked for it; 0 where there is none."""
-    nested = found.get("timings")
-    value = nested.get(name) if isinstance(nested, dict) else found.get(f"timings/{name}")
+def timing(reply: dict[str, Any], name: str) -> float:
+    """Returns a figure by its flat name (`timings/NAME`) or nested; 0 if there is none."""
+    nested = reply.get("timings")
+    value = nested.get(name) if isinstance(nested, dict) else reply.get(f"timings/{name}")
     return value if isinstance(value, int | float) else 0

@@ -15,7 +15,7 @@ import msgspec
 from llmd import __version__
 from llmd.cli.eval import pipeline, results_file, sandbox
 from llmd.cli.eval.cases import EvalCase
-from llmd.cli.eval.llama_server import LlamaServer
+from llmd.cli.eval.llama_server import LlamaServer, server_url
 from llmd.cli.eval.pipeline import Completer, EvalCompletion
 from llmd.cli.eval.report import EvalReport
 from llmd.cli.eval.results_file import EvalResult, ProgramVerdict
@@ -23,6 +23,7 @@ from llmd.cli.eval.settings_grid import EvalSetting
 from llmd.cli.eval.summary import ScoredResult, compare, score_result, summarise
 from llmd.config import Config
 from llmd.config.load import load_settings
+from llmd.engine.http_client import HttpClient
 from llmd.models.resolve import model_path
 
 RESULTS, CHECKS = "results.jsonl", "checks.jsonl"
@@ -110,7 +111,8 @@ async def _run_variant(
 @asynccontextmanager
 async def _open_completer(each: EvalVariant) -> AsyncIterator[Completer]:
     if each.setting.client:
-        yield LlamaServer(each.setting.url, each.setting.client)
+        async with HttpClient(server_url(each.setting.url)) as http:
+            yield LlamaServer(http, each.setting.client)
         return
     async with pipeline.open_completer(each.setting, each.config) as answerer:
         yield answerer
