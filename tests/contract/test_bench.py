@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -145,6 +146,7 @@ def test_the_models_speed(here: RunningDaemon) -> None:
                      "--repeat", "1", "--out", str(out), timeout_s=250)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "[engine]\ncache_type_k = " in done.stdout
+    assert re.search(r"^Measuring \d settings, about a minute$", done.stderr, re.M)
     told = json.loads((out / "model.json").read_text())
     assert {(each["depth"], each["n_batch"]) for each in told["speeds"]} == {
         (0, 1), (0, 8), (32, 1), (32, 8),

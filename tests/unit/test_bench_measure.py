@@ -12,6 +12,7 @@ from llmd.cli.bench import measure, recommend, report
 from llmd.cli.bench.backend import TokenCounts, TokenUsage, outcome_of_path
 from llmd.cli.bench.recommend import BatchSpeed, EngineVariant
 from llmd.cli.bench.replay import ReplayResult, ReplayRow, replay_result
+from llmd.cli.chart import draw_charts
 from llmd.models.memory_plan import Shape
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -116,7 +117,7 @@ def test_json_has_every_kind_by_name() -> None:
 
 
 def test_the_charts_have_a_dot_for_each_kind_and_side() -> None:
-    root = ET.fromstring(report.as_svg(made(OURS, THEIRS)))  # noqa: S314 - our own
+    root = ET.fromstring(draw_charts(report.as_charts(made(OURS, THEIRS))) or "")  # noqa: S314 - our own
     assert len(list(root.iter(f"{SVG}circle"))) == 3 * 6
     assert "key, llmd" in {text.text for text in root.iter(f"{SVG}text")}
 
@@ -166,4 +167,20 @@ def test_speeds_in_a_table_and_as_json() -> None:
     assert [cell.strip() for cell in lines[2].split("|")[-3:-1]] == ["100", "500"]
     told = json.loads(recommend.speeds_json({"model": "m"}, found))
     assert told["speeds"][1]["tokens_per_s"] == 500
-    assert "circle" in recommend.speed_chart(found)
+    assert "circle" in (draw_charts(recommend.speed_charts(found)) or "")
+
+
+@pytest.mark.parametrize(
+    ("depths", "batches", "repeat", "n_s"),
+    [
+        ([0], [1], 1, 1.0),
+        ([0], [64], 1, 7.3),
+        ([0], [1, 64], 3, 3 * 8.3),
+        ([0, 640], [1], 1, 2 * 1.0 + 10 * 7.3),  # both depths, and the batches that fill the cache
+        ([0], [2], 1, 1.1),
+    ],
+)
+def test_the_duration_follows_from_two_batches(
+    depths: list[int], batches: list[int], repeat: int, n_s: float
+) -> None:
+    assert recommend.run_time_s(1.0, 7.3, depths, batches, repeat) == pytest.approx(n_s)

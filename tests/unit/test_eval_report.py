@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from llmd.cli.eval import plot, report
+from llmd.cli.chart import draw_charts
+from llmd.cli.eval import report
 from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.report import EvalReport
 from llmd.cli.eval.results_file import EvalResult
@@ -95,14 +96,14 @@ def test_json_has_the_same_and_only_finite_numbers() -> None:
     assert found["pairs"][0]["metrics"]["first_line"]["p"] == 1.0
 
 
-def test_the_plot_is_xml_with_a_dot_for_each_setting_and_measure() -> None:
-    root = ET.fromstring(plot.svg(made()))  # noqa: S314 - our own
+def test_the_chart_is_xml_with_a_dot_for_each_setting_and_measure() -> None:
+    root = ET.fromstring(draw_charts(report.as_charts(made())) or "")  # noqa: S314 - our own
     space = "{http://www.w3.org/2000/svg}"
     titles = {text.text for text in root.iter(f"{space}text")}
     assert {"first line, %", "heal=on", "heal=off"} <= titles
-    n_measures = len([name for name in plot.SHOWN if name != "passed"])
+    n_measures = len([name for name in report.CHARTS if name != "passed"])
     assert len(list(root.iter(f"{space}circle"))) == 2 * n_measures
 
 
-def test_nothing_measured_is_no_plot() -> None:
-    assert plot.svg(EvalReport("none", 0, True, (), ())) == ""
+def test_nothing_measured_is_no_chart() -> None:
+    assert draw_charts(report.as_charts(EvalReport("none", 0, True, (), ()))) == ""

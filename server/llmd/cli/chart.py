@@ -1,17 +1,21 @@
-"""Measures as SVG: for each a chart, in it a row of things compared, each a dot with its interval.
-The only importer of leather."""
+"""Writes the files of a benchmark or an evaluation, and draws their charts as SVG.
+
+A chart has a row for each thing compared: a dot with its interval. The only importer of leather,
+which the extra `llmd[bench]` brings; without leather there are no pictures.
+"""
 
 from __future__ import annotations
 
 import io
 import math
+import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import leather
-from leather.shapes.base import Shape
+from llmd.errors import BadInput
 
 WIDTH, ROW_HEIGHT, FRAME_HEIGHT = 520, 28, 150  # of a chart, in SVG's units
 _COLOUR = "#1f6feb"
@@ -28,15 +32,34 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`top`: where its scale ends; 0: at the largest value."""
+    """`top` is the end of the scale; 0: the largest value."""
 
     title: str
     dots: tuple[Dot, ...]
     top: float = 0.0
 
 
-class _Intervals(Shape):  # type: ignore[misc]
-    """Rows of (value, name, low, high)."""
+def write_files(folder: Path, files: Mapping[str, str | Sequence[Chart]]) -> None:
+    """Writes each file by name: text, or charts. Without leather, prints how to get the pictures.
+
+    Raises:
+        BadInput: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            text = content if isinstance(content, str) else draw_charts(content)
+            if text is not None:
+                (folder / name).write_text(text, encoding="utf-8")
+                continue
+            hint = "leather is not installed; install it with `pip install 'llmd[bench]'`"
+            print(f"llmd: `{folder / name}` is not drawn: {hint}", file=sys.stderr)
+    except OSError as error:
+        raise BadInput(f"Folder `{folder}` cannot be written: {error.strerror}") from None
+
+
+class _Intervals:
+    """Draws rows of (value, name, low, high). Has the methods of leather's `Shape`."""
 
     def validate_series(self, series: Any) -> None:
         pass
@@ -48,32 +71,33 @@ class _Intervals(Shape):  # type: ignore[misc]
         for datum in series.data():
             value, _, low, high = datum.row
             y = str(y_scale.project(datum.y, height, 0))
-            at, first, last = (str(x_scale.project(x, 0, width)) for x in (value, low, high))
+            x, first, last = (str(x_scale.project(x, 0, width)) for x in (value, low, high))
             line = {"x1": first, "y1": y, "x2": last, "y2": y, "stroke": _COLOUR}
             ET.SubElement(group, "line", {**line, "stroke-width": "2"})
-            ET.SubElement(group, "circle", {"cx": at, "cy": y, "r": "5", "fill": _COLOUR})
+            ET.SubElement(group, "circle", {"cx": x, "cy": y, "r": "5", "fill": _COLOUR})
         return group
 
 
-def draw_charts(charts: Sequence[Chart]) -> str:
-    """Empty where there is nothing."""
-    for name in ("title", "tick", "axis_title", "legend"):
-        setattr(leather.theme, f"{name}_font_family", _FONT)
+def draw_charts(charts: Sequence[Chart]) -> str | None:
+    """Returns SVG; empty if there are no charts, None if leather is not installed."""
+    try:
+        import leather
+    except ImportError:
+        return None
     if not charts:
         return ""
+    for name in ("title", "tick", "axis_title", "legend"):
+        setattr(leather.theme, f"{name}_font_family", _FONT)
     grid = leather.Grid()
-    grid.add_many([_build_chart(chart) for chart in charts])
-    n_columns = math.ceil(math.sqrt(len(charts)))  # as the grid lays them
+    for chart in charts:
+        data = [(dot.value, dot.name, dot.low, dot.high) for dot in reversed(chart.dots)]
+        drawn = leather.Chart(chart.title)
+        drawn.add_series(leather.Series(data), _Intervals())
+        drawn.add_x_scale(0, chart.top or max(dot.high for dot in chart.dots) * 1.05 or 1)
+        grid.add_one(drawn)
+    n_columns = math.ceil(math.sqrt(len(charts)))  # as leather's grid arranges them
     n_rows = math.ceil(len(charts) / n_columns)
     height = n_rows * (max(len(chart.dots) for chart in charts) * ROW_HEIGHT + FRAME_HEIGHT)
-    made = io.StringIO()
-    grid.to_svg(made, width=n_columns * WIDTH, height=height)
-    return made.getvalue()
-
-
-def _build_chart(chart: Chart) -> Any:
-    made = leather.Chart(chart.title)
-    data = [(dot.value, dot.name, dot.low, dot.high) for dot in reversed(chart.dots)]
-    made.add_series(leather.Series(data), _Intervals())
-    made.add_x_scale(0, chart.top or max(dot.high for dot in chart.dots) * 1.05 or 1)
-    return made
+    svg = io.StringIO()
+    grid.to_svg(svg, width=n_columns * WIDTH, height=height)
+    return svg.getvalue()

@@ -1,11 +1,11 @@
-"""`llmd bench`: from options to a run, and from its results to tables and plots."""
+"""Runs `llmd bench`: from options to a replay, and from its results to tables and charts."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from llmd.cli.bench.llama_server import LlamaServerBackend
 from llmd.cli.bench.lsp_client import LspBackend
 from llmd.cli.bench.options import MODEL
 from llmd.cli.bench.plan import ReplayPlan, replay_plan, setting_flags
-from llmd.cli.bench.replay import Advance, ReplayResult, replay
+from llmd.cli.bench.replay import ReplayResult, replay
+from llmd.cli.chart import Chart, write_files
 from llmd.cli.progress import steps
 from llmd.cli.temporary_daemon import temporary_daemon
 from llmd.config.load import load_settings
-from llmd.errors import BadInput
 from llmd.models.resolve import model_path
+
+NamedResult = tuple[str, str, ReplayResult]  # the backend's name and version first
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -35,90 +37,75 @@ def bench(args: argparse.Namespace) -> None:
     if args.what == [MODEL]:
         from llmd.cli.bench.model import run
 
-        files, told = run(args, config, describe_machine())
+        files, text = run(args, config, describe_machine())
     else:
-        files, told = _replay(args, model_path(config.model), flags)
-    _save(Path(args.out), files)
-    print(told)
+        files, text = _replay(args, model_path(config.model), flags)
+    write_files(Path(args.out), files)
+    print(text)
 
 
 def _replay(
     args: argparse.Namespace, model: Path, flags: tuple[str, ...]
-) -> tuple[Mapping[str, str], str]:
+) -> tuple[Mapping[str, str | Sequence[Chart]], str]:
     plan = replay_plan(args, flags)
-    if plan.url:  # one that is not there is told before the long part
-        asyncio.run(_introduced(plan))
+    if plan.url:  # a server that is missing is reported before the long part
+        asyncio.run(_check_llama_server(plan))
     with steps((2 if plan.url else 1) * plan.n_edits, "bench") as advance:
-        found = [_run_llmd(plan, advance)]
-        found += [_run_llama_server(plan, advance)] if plan.url else []
-    backends = tuple(measure.backend_figures(*each) for each in found)
-    made = report.BenchReport(_setup(plan, model, backends), backends)
-    text, told = report.as_text(made), report.as_json(made)
-    rows = {name: replayed.rows for name, _, replayed in found}
-    files = {
+        results = [_run_llmd(plan, advance)]
+        results += [asyncio.run(_run_llama_server(plan, advance))] if plan.url else []
+    backends = tuple(measure.backend_figures(*result) for result in results)
+    settings = " ".join(flag for flag in flags if not flag.startswith("model="))
+    setup = {"trace": plan.title, "model": model.name, "settings": settings, **describe_machine()}
+    setup |= {name: version for name, version, _ in results}
+    bench_report = report.BenchReport(
+        {name: value for name, value in setup.items() if value}, backends
+    )
+    text, json = report.as_text(bench_report), report.as_json(bench_report)
+    rows = {name: result.rows for name, _, result in results}
+    files: dict[str, str | Sequence[Chart]] = {
         "bench.md": text + "\n",
-        "bench.json": told + "\n",
-        "bench.svg": report.as_svg(made),
+        "bench.json": json + "\n",
+        "bench.svg": report.as_charts(bench_report),
         "bench-rows.json": msgspec.json.encode(rows).decode() + "\n",
     }
-    return files, told if args.json else text
+    return files, json if args.json else text
 
 
-Found = tuple[str, str, ReplayResult]  # a side's name, what it is, what it did
-
-
-def _run_llmd(plan: ReplayPlan, advance: Advance) -> Found:
-    async def run(env: Mapping[str, str]) -> Found:
-        editor = await LspBackend.connect(env)
+def _run_llmd(plan: ReplayPlan, advance: Callable[[str], None]) -> NamedResult:
+    async def run(env: Mapping[str, str]) -> NamedResult:
+        backend = await LspBackend.connect(env)
         try:
-            found = await replay(editor, plan.scripts, plan.pace, advance)
+            result = await replay(backend, plan.scripts, plan.pace, advance)
         finally:
-            await editor.close()
-        return editor.name, editor.version, found
+            await backend.close()
+        return backend.name, backend.version, result
 
     with temporary_daemon(plan.flags) as daemon:
         return asyncio.run(run(daemon.env))
 
 
-def _run_llama_server(plan: ReplayPlan, advance: Advance) -> Found:
-    async def run() -> Found:
-        peer = await _introduced(plan)
-        try:
-            return peer.name, peer.version, await replay(peer, plan.scripts, plan.pace, advance)
-        finally:
-            await peer.close()
-
-    return asyncio.run(run())
-
-
-async def _introduced(plan: ReplayPlan) -> LlamaServerBackend:
-    peer = LlamaServerBackend(plan.url, plan.is_waiting)
-    await peer.read_version()
-    return peer
+async def _run_llama_server(plan: ReplayPlan, advance: Callable[[str], None]) -> NamedResult:
+    backend = LlamaServerBackend(plan.url, plan.is_waiting)
+    try:
+        await backend.read_version()
+        result = await replay(backend, plan.scripts, plan.pace, advance)
+    finally:
+        await backend.close()
+    return backend.name, backend.version, result
 
 
-def _setup(
-    plan: ReplayPlan, model: Path, backends: Sequence[measure.BackendFigures]
-) -> dict[str, str]:
-    settings = " ".join(flag for flag in plan.flags if not flag.startswith("model="))
-    setup = {"trace": plan.title, "model": model.name, "settings": settings, **describe_machine()}
-    setup |= {backend.name: backend.version for backend in backends}
-    return {name: said for name, said in setup.items() if said}
+async def _check_llama_server(plan: ReplayPlan) -> None:
+    backend = LlamaServerBackend(plan.url)
+    try:
+        await backend.read_version()
+    finally:
+        await backend.close()
 
 
 def describe_machine() -> dict[str, str]:
-    """The machine, the day, and the library."""
+    """Returns the machine, the date, and the library's version."""
     return {
         "machine": f"{machine.cpu_name()}, {machine.n_cores()} cores",
         "date": date.today().isoformat(),
         "llama.cpp": f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}",
     }
-
-
-def _save(folder: Path, files: Mapping[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"Folder `{folder}` cannot be written: {error.strerror}") from None

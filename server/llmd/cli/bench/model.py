@@ -1,31 +1,37 @@
-"""`llmd bench model`: how many tokens a second the model evaluates on this machine, by batch, depth
-and cache type, and what to set for it. Loads the model itself, as the daemon's worker does.
+"""Measures how many tokens per second the model evaluates on this machine (`llmd bench model`), by
+batch, depth and cache type, and recommends settings. Loads the model in this process, as the
+worker does.
 
-A batch of 1 is decoding, one of 64 a prefill that can still be cancelled, those between are
-drafts.
+A batch of 1 is decoding, a batch of 64 a prefill that can still be cancelled, batches between
+these are verified drafts.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from llmd.cli.bench.recommend import (
+    FILL,
     BatchSpeed,
     EngineVariant,
     best_variant,
     config_lines,
     decode_speed,
-    speed_chart,
+    run_time_s,
+    speed_charts,
     speed_table,
     speeds_json,
     variants,
 )
+from llmd.cli.chart import Chart
 from llmd.cli.progress import steps
 from llmd.config import Config
 from llmd.engine.process import load_message
@@ -35,17 +41,16 @@ from llmd.models.resolve import resolve_model
 from llmd.worker import llama
 from llmd.worker.loader import LoadSetup, open_model
 
-FILL = 64  # tokens at once, up to the depth
-_STRIDE = 7919  # a prime: any tokens will do, as long as they differ
+_STRIDE = 7919  # a prime: the tokens are arbitrary, but differ
 
 
 def run(
     args: argparse.Namespace, config: Config, about: Mapping[str, str]
-) -> tuple[Mapping[str, str], str]:
-    """Files by name, and what is printed.
+) -> tuple[Mapping[str, str | Sequence[Chart]], str]:
+    """Returns files by name, and the text to print.
 
     Raises:
-        BadInput: an option asks for nothing.
+        BadInput: an option is 0.
         LlmdError: the model cannot be loaded.
     """
     if 0 in (*args.batch, *(args.threads or ()), args.repeat):
@@ -54,97 +59,115 @@ def run(
     path = Path(load.path)
     model, context, loaded = open_model(load, lambda _: None)
     context.close()
-    found = _measure_all(args, model, loaded)
-    if not found:
+    speeds = _measure_all(args, model, loaded)
+    if not speeds:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
-    measured_speed.keep(path, decode_speed(found))
+    measured_speed.keep(path, decode_speed(speeds))
     setup = {"model": path.name, "backend": loaded.machine.backend, **about}
     text = "\n\n".join([
-        "\n".join(f"- {name}: {said}" for name, said in setup.items()),
-        "Tokens a second, by how many are evaluated at once:",
-        speed_table(found),
-        "What to set for a key of 64 prompt tokens and 12 generated, in `config.toml`:",
-        f"```toml\n{config_lines(found)}```",
+        "\n".join(f"- {name}: {value}" for name, value in setup.items()),
+        "Tokens per second, by the number of tokens evaluated at once:",
+        speed_table(speeds),
+        "Recommended settings for a key of 64 prompt tokens and 12 generated, in `config.toml`:",
+        f"```toml\n{config_lines(speeds)}```",
     ])  # fmt: skip
-    told = speeds_json(setup, found)
-    files = {"model.md": text + "\n", "model.json": told + "\n", "model.svg": speed_chart(found)}
-    return files, told if args.json else text
+    json = speeds_json(setup, speeds)
+    charts = speed_charts(speeds)
+    return {"model.md": text + "\n", "model.json": json + "\n", "model.svg": charts}, (
+        json if args.json else text
+    )
 
 
 def _measure_all(
     args: argparse.Namespace, model: llama.Model, loaded: LoadSetup
 ) -> list[BatchSpeed]:
-    """All cache types with the usual threads, then the best of them with others."""
-    base, depths = loaded.plan, sorted(set(args.depth))
-    n_ctx = depths[-1] + max(args.batch)
+    """Measures all cache types with the usual threads, then the best type with other threads."""
+    base = loaded.plan
+    n_ctx = max(args.depth) + max(args.batch)
     plan = replace(base, n_ctx=n_ctx, n_batch=max(*args.batch, FILL))
-    others = [n for n in args.threads or (1, base.threads) if n != base.threads]
-    kinds = variants(loaded.shape, base.threads)
-    found: list[BatchSpeed] = []
-    with steps(len(kinds) + len(others), "bench") as advance:
-        for way in kinds:
-            found += _measure_variant(model, plan, way, args, depths)
-            advance(f"{way.cache_type_k}, {way.cache_type_v}")
-        for n_threads in others if found else ():
-            way = msgspec.structs.replace(best_variant(found), threads=n_threads)
-            found += _measure_variant(model, plan, way, args, depths)
+    threads = [n for n in args.threads or (1, base.threads) if n != base.threads]
+    candidates = variants(loaded.shape, base.threads)
+    _print_duration(args, model, plan, len(candidates), threads)
+    speeds: list[BatchSpeed] = []
+    with steps(len(candidates) + len(threads), "bench") as advance:
+        for variant in candidates:
+            speeds += _measure_variant(args, model, plan, variant)
+            advance(f"{variant.cache_type_k}, {variant.cache_type_v}")
+        for n_threads in threads if speeds else ():
+            variant = msgspec.structs.replace(best_variant(speeds), threads=n_threads)
+            speeds += _measure_variant(args, model, plan, variant)
             advance(f"{n_threads} threads")
-    return found
+    return speeds
+
+
+def _print_duration(
+    args: argparse.Namespace,
+    model: llama.Model,
+    plan: memory_plan.LoadPlan,
+    n_candidates: int,
+    threads: Sequence[int],
+) -> None:
+    """Estimates the duration from one short and one long batch with the planned settings."""
+    with closing(llama.Context(model, plan)) as context:
+        tokens = _arbitrary_tokens(model, FILL)
+        token_s, fill_s = (
+            min(_time_batch(context, tokens, 0, n) for _ in range(2))
+            for n in (1, min(FILL, plan.n_ctx))
+        )
+    variant_s = run_time_s(token_s, fill_s, args.depth, args.batch, args.repeat)
+    # Fewer threads take longer in proportion; more threads are not counted on to be faster.
+    n_units = n_candidates + sum(max(1.0, plan.threads / n) for n in threads)
+    minutes = n_units * variant_s / 60
+    duration = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute"
+    n_settings = n_candidates + len(threads)
+    print(f"Measuring {n_settings} settings, about {duration}", file=sys.stderr, flush=True)
 
 
 def _measure_variant(
+    args: argparse.Namespace,
     model: llama.Model,
     plan: memory_plan.LoadPlan,
-    way: EngineVariant,
-    args: argparse.Namespace,
-    depths: Sequence[int],
+    variant: EngineVariant,
 ) -> list[BatchSpeed]:
-    """None where llama.cpp cannot do it that way."""
+    """Returns the best of `--repeat` measurements for each depth and batch; nothing if llama.cpp
+    does not support the variant."""
     plan = replace(
-        plan, cache_type_k=way.cache_type_k, cache_type_v=way.cache_type_v,
-        flash_attn=way.flash_attn, threads=way.threads,
+        plan, cache_type_k=variant.cache_type_k, cache_type_v=variant.cache_type_v,
+        flash_attn=variant.flash_attn, threads=variant.threads,
     )  # fmt: skip
     try:
         context = llama.Context(model, plan)
     except EngineError:
         return []
-    try:
-        return list(_measure_depths(context, model, way, args, depths))
-    finally:
-        context.close()
+    speeds, n_filled = [], 0
+    with closing(context):
+        tokens = _arbitrary_tokens(model, context.n_ctx)
+        for depth in sorted(set(args.depth)):
+            _fill(context, tokens, n_filled, depth)
+            n_filled = depth
+            for n_batch in args.batch:
+                times_s = [_time_batch(context, tokens, depth, n_batch) for _ in range(args.repeat)]
+                speeds.append(BatchSpeed(variant, depth, n_batch, round(n_batch / min(times_s), 1)))
+    return speeds
 
 
-def _measure_depths(
-    context: llama.Context,
-    model: llama.Model,
-    way: EngineVariant,
-    args: argparse.Namespace,
-    depths: Sequence[int],
-) -> Iterator[BatchSpeed]:
-    n_vocab = model.vocabulary.n_tokens
-    tokens = [_STRIDE * n % n_vocab for n in range(context.n_ctx)]
-    n_filled = 0
-    for depth in depths:
-        _fill(context, tokens, n_filled, depth)
-        n_filled = depth
-        for n_batch in args.batch:
-            best_s = min(_time_batch(context, tokens, depth, n_batch) for _ in range(args.repeat))
-            yield BatchSpeed(way, depth, n_batch, round(n_batch / best_s, 1))
+def _arbitrary_tokens(model: llama.Model, n_tokens: int) -> list[int]:
+    return [_STRIDE * n % model.vocabulary.n_tokens for n in range(n_tokens)]
 
 
 def _fill(context: llama.Context, tokens: Sequence[int], start: int, end: int) -> None:
-    for at in range(start, end, FILL):
-        context.decode(tokens[at : min(at + FILL, end)], at, 1)
+    for first in range(start, end, FILL):
+        context.decode(tokens[first : min(first + FILL, end)], first, 1)
 
 
 def _time_batch(context: llama.Context, tokens: Sequence[int], depth: int, n_batch: int) -> float:
-    """Seconds; the cells are as before."""
+    """Returns seconds. Leaves the cache's cells as they were."""
     start_s = time.perf_counter()
     code = context.decode(tokens[depth : depth + n_batch], depth, 1)
-    context.logits()  # a GPU has finished by then
+    context.logits()  # waits until a GPU has finished
     spent_s = time.perf_counter() - start_s
     if code:
-        raise EngineError(f"llama.cpp does not evaluate {n_batch} tokens: code {code}")
+        raise EngineError(f"llama.cpp cannot evaluate {n_batch} tokens at once: code {code}")
     if not context.seq_rm(depth):
         context.clear()
         _fill(context, tokens, 0, depth)

@@ -1,4 +1,4 @@
-"""From a model's measured speeds to tables and settings. Pure."""
+"""Turns a model's measured speeds into tables, charts and settings. Pure."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from llmd.cli.chart import Chart, Dot, draw_charts
+from llmd.cli.chart import Chart, Dot
 from llmd.cli.eval.report import table
 from llmd.config import CacheType
 from llmd.models import memory_plan
 
-# K, V, flash attention. A quantised V needs the last.
+# K, V, flash attention. A quantised V needs flash attention.
 _TYPES: tuple[tuple[CacheType, CacheType, bool], ...] = (
     ("q4_0", "f16", False), ("q8_0", "f16", False), ("f16", "f16", False),
     ("f16", "f16", True), ("q8_0", "q8_0", True), ("q4_0", "q4_0", True),
 )  # fmt: skip
-# A key after a jump or a new line, and a line of text.
+# A typical request: the prompt of a key after a jump or a new line, and a line of text.
 N_PROMPT, N_GENERATED = 64, 12
-# Speeds so near to each other are alike: then the smaller cache, the smaller batch, fewer threads.
+# Speeds within these ratios count as equal: the smaller cache, batch and number of threads win.
 ALIKE, ALIKE_BATCH = 0.97, 0.9
+FILL = 64  # tokens in a batch while the cache is filled up to a depth
 _MIB = 1 << 20
 
 
 class EngineVariant(msgspec.Struct, frozen=True):
-    """`kv_bytes`: for the usual context."""
+    """Holds the settings that are compared. `kv_bytes` is the cache's size at the usual context."""
 
     cache_type_k: CacheType
     cache_type_v: CacheType
@@ -34,7 +35,7 @@ class EngineVariant(msgspec.Struct, frozen=True):
 
 
 class BatchSpeed(msgspec.Struct, frozen=True):
-    """With `depth` cells there, `n_batch` tokens at once."""
+    """Holds the speed of a batch of `n_batch` tokens with `depth` cells in the cache."""
 
     variant: EngineVariant = msgspec.field(name="way")
     depth: int
@@ -43,103 +44,110 @@ class BatchSpeed(msgspec.Struct, frozen=True):
 
 
 def variants(shape: memory_plan.Shape, threads: int) -> list[EngineVariant]:
-    can_quantise = shape.head_dim % 32 == 0  # values that a quantised cache stores together
+    can_quantise = shape.head_dim % 32 == 0  # a quantised cache stores blocks of 32 values
     return [
         EngineVariant(
-            type_k,
-            type_v,
-            flash,
-            threads,
+            type_k, type_v, flash, threads,
             memory_plan.kv_bytes(shape, memory_plan.N_CTX, type_k, type_v),
         )
         for type_k, type_v, flash in _TYPES
         if can_quantise or (type_k, type_v) == ("f16", "f16")
-    ]
+    ]  # fmt: skip
 
 
-def best_variant(found: Sequence[BatchSpeed]) -> EngineVariant:
-    """The one that answers a typical key soonest, at the greatest depth."""
+def run_time_s(
+    token_s: float, fill_s: float, depths: Sequence[int], batches: Sequence[int], repeat: int
+) -> float:
+    """Estimates how long one variant takes, from the times of a batch of 1 and of FILL tokens.
+    The time of a batch grows linearly with its size."""
+    per_token_s = (fill_s - token_s) / (FILL - 1)
+    batches_s = sum(token_s + per_token_s * (n_batch - 1) for n_batch in batches)
+    return max(depths) / FILL * fill_s + len(depths) * repeat * batches_s
+
+
+def best_variant(speeds: Sequence[BatchSpeed]) -> EngineVariant:
+    """Returns the variant that answers a typical request soonest, at the greatest depth."""
     costs_s = {
-        way: typical_key_s(found, way) for way in dict.fromkeys(each.variant for each in found)
+        variant: typical_key_s(speeds, variant)
+        for variant in dict.fromkeys(speed.variant for speed in speeds)
     }
     least_s = min(costs_s.values())
-    alike = [way for way, spent_s in costs_s.items() if least_s >= ALIKE * spent_s]
-    return min(alike, key=lambda way: (way.threads, way.kv_bytes))
+    alike = [variant for variant, spent_s in costs_s.items() if least_s >= ALIKE * spent_s]
+    return min(alike, key=lambda variant: (variant.threads, variant.kv_bytes))
 
 
-def typical_key_s(found: Sequence[BatchSpeed], way: EngineVariant) -> float:
-    speeds = _deepest([each for each in found if each.variant == way])
-    prefill = speeds[_nearest(speeds, N_PROMPT)]
-    return N_PROMPT / prefill + N_GENERATED / speeds[min(speeds)]
+def typical_key_s(speeds: Sequence[BatchSpeed], variant: EngineVariant) -> float:
+    by_batch = _deepest([speed for speed in speeds if speed.variant == variant])
+    nearest = min(by_batch, key=lambda n_batch: abs(n_batch - N_PROMPT))
+    return N_PROMPT / by_batch[nearest] + N_GENERATED / by_batch[min(by_batch)]
 
 
-def decode_speed(found: Sequence[BatchSpeed]) -> float:
-    """Tokens a second, one at a time, of the best way at the greatest depth."""
-    speeds = _deepest([each for each in found if each.variant == best_variant(found)])
-    return speeds[min(speeds)]
+def decode_speed(speeds: Sequence[BatchSpeed]) -> float:
+    """Returns tokens per second, one at a time, of the best variant at the greatest depth."""
+    best = best_variant(speeds)
+    by_batch = _deepest([speed for speed in speeds if speed.variant == best])
+    return by_batch[min(by_batch)]
 
 
-def best_batch(found: Sequence[BatchSpeed]) -> int:
-    """The smallest that is nearly as fast as any: so little is lost when it is cancelled."""
-    speeds = _deepest(found)
-    return min(n for n, speed in speeds.items() if speed >= ALIKE_BATCH * max(speeds.values()))
+def best_batch(speeds: Sequence[BatchSpeed]) -> int:
+    """Returns the smallest batch that is nearly as fast as any: a cancellation waits for the end
+    of a batch."""
+    by_batch = _deepest(speeds)
+    fastest = max(by_batch.values())
+    return min(n for n, tokens_per_s in by_batch.items() if tokens_per_s >= ALIKE_BATCH * fastest)
 
 
-def _deepest(found: Sequence[BatchSpeed]) -> dict[int, float]:
-    depth = max(each.depth for each in found)
-    return {each.n_batch: each.tokens_per_s for each in found if each.depth == depth}
+def _deepest(speeds: Sequence[BatchSpeed]) -> dict[int, float]:
+    depth = max(speed.depth for speed in speeds)
+    return {speed.n_batch: speed.tokens_per_s for speed in speeds if speed.depth == depth}
 
 
-def _nearest(speeds: Mapping[int, float], n_batch: int) -> int:
-    return min(speeds, key=lambda each: abs(each - n_batch))
-
-
-def config_lines(found: Sequence[BatchSpeed]) -> str:
-    """As lines of config.toml."""
-    way = best_variant(found)
-    n_batch = best_batch([each for each in found if each.variant == way])
+def config_lines(speeds: Sequence[BatchSpeed]) -> str:
+    """Returns the best settings as lines of config.toml."""
+    best = best_variant(speeds)
+    n_batch = best_batch([speed for speed in speeds if speed.variant == best])
     return (
         "[engine]\n"
-        f'cache_type_k = "{way.cache_type_k}"\n'
-        f'cache_type_v = "{way.cache_type_v}"\n'
-        f"flash_attn = {'true' if way.flash_attn else 'false'}\n"
+        f'cache_type_k = "{best.cache_type_k}"\n'
+        f'cache_type_v = "{best.cache_type_v}"\n'
+        f"flash_attn = {'true' if best.flash_attn else 'false'}\n"
         f"n_batch = {n_batch}\n"
-        f"threads = {way.threads}\n"
+        f"threads = {best.threads}\n"
     )
 
 
-def speed_table(found: Sequence[BatchSpeed]) -> str:
-    batches = sorted({each.n_batch for each in found})
-    by_key = {(each.variant, each.depth, each.n_batch): each.tokens_per_s for each in found}
+def speed_table(speeds: Sequence[BatchSpeed]) -> str:
+    batches = sorted({speed.n_batch for speed in speeds})
+    by_key = {(speed.variant, speed.depth, speed.n_batch): speed.tokens_per_s for speed in speeds}
     rows = [["K, V", "flash", "threads", "KV MiB", "depth", *(f"{n} at once" for n in batches)]]
-    for way, depth in dict.fromkeys((each.variant, each.depth) for each in found):
-        speeds = (by_key.get((way, depth, n)) for n in batches)
-        said = [f"{speed:.0f}" if speed else "-" for speed in speeds]
-        kv_mib = f"{way.kv_bytes / _MIB:.0f}"
-        rows.append([*_variant_cells(way), kv_mib, str(depth), *said])
+    for variant, depth in dict.fromkeys((speed.variant, speed.depth) for speed in speeds):
+        found = (by_key.get((variant, depth, n)) for n in batches)
+        cells = [f"{tokens_per_s:.0f}" if tokens_per_s else "-" for tokens_per_s in found]
+        kv_mib = f"{variant.kv_bytes / _MIB:.0f}"
+        rows.append([*_variant_cells(variant), kv_mib, str(depth), *cells])
     return table(rows)
 
 
-def _variant_cells(way: EngineVariant) -> tuple[str, str, str]:
-    types = f"{way.cache_type_k}, {way.cache_type_v}"
-    return types, "on" if way.flash_attn else "off", str(way.threads)
+def _variant_cells(variant: EngineVariant) -> tuple[str, str, str]:
+    types = f"{variant.cache_type_k}, {variant.cache_type_v}"
+    return types, "on" if variant.flash_attn else "off", str(variant.threads)
 
 
-def speed_chart(found: Sequence[BatchSpeed]) -> str:
-    """The least and the largest batch at the greatest depth, as SVG."""
-    depth = max(each.depth for each in found)
-    batches = sorted({each.n_batch for each in found})
+def speed_charts(speeds: Sequence[BatchSpeed]) -> list[Chart]:
+    """Returns charts of the least and the largest batch at the greatest depth."""
+    depth = max(speed.depth for speed in speeds)
+    batches = sorted({speed.n_batch for speed in speeds})
     charts = []
     for n_batch in dict.fromkeys((batches[0], batches[-1])):
         dots = tuple(
-            Dot(" ".join(_variant_cells(each.variant)), *(each.tokens_per_s,) * 3)
-            for each in found
-            if (each.depth, each.n_batch) == (depth, n_batch)
+            Dot(" ".join(_variant_cells(speed.variant)), *(speed.tokens_per_s,) * 3)
+            for speed in speeds
+            if (speed.depth, speed.n_batch) == (depth, n_batch)
         )
         charts.append(Chart(f"tokens/s, {n_batch} at once, depth {depth}", dots))
-    return draw_charts(charts)
+    return charts
 
 
-def speeds_json(setup: Mapping[str, str], found: Sequence[BatchSpeed]) -> str:
-    told = {"setup": setup, "speeds": found, "proposal": config_lines(found)}
-    return msgspec.json.encode(told).decode()
+def speeds_json(setup: Mapping[str, str], speeds: Sequence[BatchSpeed]) -> str:
+    fields = {"setup": setup, "speeds": speeds, "proposal": config_lines(speeds)}
+    return msgspec.json.encode(fields).decode()

@@ -1,17 +1,18 @@
-"""An evaluation as tables in Markdown, and as JSON. Pure."""
+"""Formats an evaluation as tables in Markdown, as JSON, and as charts. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from llmd.cli.chart import Chart, Dot
 from llmd.cli.eval.stats import Difference, Estimate
 from llmd.cli.eval.summary import Comparison, Summary, ThresholdEffect
 
-# The column's title, and whether it is in percent.
+# The column's title, and whether its values are percentages.
 COLUMNS = {
     "first_line": ("first line", True),
     "whole": ("whole", True),
@@ -24,11 +25,13 @@ COLUMNS = {
     "shown_per_kept": ("shown per kept", False),
     "tokens_per_kept": ("tokens per kept", False),
 }
+CHARTS = ("first_line", "whole", "passed", "similarity", "empty", "kept", "shown_per_kept")
 
 
 @dataclass(frozen=True, slots=True)
 class EvalReport:
-    """`title` says which places; `is_whole`: every place has an answer from every setting."""
+    """Holds all figures. `title` names the set of places; `is_whole`: every setting has completed
+    every place."""
 
     title: str
     n_places: int
@@ -38,7 +41,7 @@ class EvalReport:
 
 
 def as_json(report: EvalReport) -> str:
-    """Numbers that are not finite are null."""
+    """Returns JSON in which numbers that are not finite are null."""
     return msgspec.json.encode(report).decode()
 
 
@@ -46,51 +49,46 @@ def as_text(report: EvalReport) -> str:
     state = "" if report.is_whole else "; not finished"
     parts = [f"{report.title}: {report.n_places} places{state}"]
     if any(summary.n for summary in report.settings):
-        parts.append(_settings_table(report.settings))
+        used = _used_columns([summary.metrics for summary in report.settings])
+        rows = [["setting", "places", *(COLUMNS[name][0] for name in used)]]
+        for summary in report.settings:
+            cells = (_estimate(summary.metrics.get(name), name) for name in used)
+            rows.append([summary.name, str(summary.n), *cells])
+        parts.append(table(rows))
     if report.pairs:
-        parts.append("Second less first, place by place; p is two-sided:")
-        parts.append(_pairs_table(report.pairs))
+        used = _used_columns([pair.metrics for pair in report.pairs])
+        rows = [["first", "second", "places", *(COLUMNS[name][0] for name in used)]]
+        for pair in report.pairs:
+            changes = (_difference(pair.metrics.get(name), name) for name in used)
+            rows.append([pair.first, pair.second, str(pair.n), *changes])
+        parts += ["Second minus first, place by place; p is two-sided:", table(rows)]
     for summary in report.settings[:1]:  # the JSON has all
         if summary.gates:
-            parts.append(f"{summary.name}, shown only from a mean log-probability on:")
-            parts.append(_gates_table(summary.gates))
+            parts.append(f"{summary.name}, with a minimum for the mean log-probability:")
+            parts.append(_thresholds_table(summary.gates))
     return "\n\n".join(parts)
 
 
-def _settings_table(summaries: Sequence[Summary]) -> str:
-    used = [name for name in COLUMNS if any(name in summary.metrics for summary in summaries)]
-    rows = [["setting", "places", *(COLUMNS[name][0] for name in used)]]
-    for summary in summaries:
-        cells = [_estimate(summary.metrics.get(name), COLUMNS[name][1]) for name in used]
-        rows.append([summary.name, str(summary.n), *cells])
-    return table(rows)
+def _used_columns(metrics: Sequence[Mapping[str, object]]) -> list[str]:
+    return [name for name in COLUMNS if any(name in values for values in metrics)]
 
 
-def _pairs_table(pairs: Sequence[Comparison]) -> str:
-    used = [name for name in COLUMNS if any(name in pair.metrics for pair in pairs)]
-    rows = [["first", "second", "places", *(COLUMNS[name][0] for name in used)]]
-    for pair in pairs:
-        cells = [_difference(pair.metrics.get(name), COLUMNS[name][1]) for name in used]
-        rows.append([pair.first, pair.second, str(pair.n), *cells])
-    return table(rows)
-
-
-def _gates_table(gates: Sequence[ThresholdEffect]) -> str:
+def _thresholds_table(effects: Sequence[ThresholdEffect]) -> str:
     rows = [["from", "suggestions", "kept chars", "shown per kept"]]
     rows += [
         [
-            f"{gate.threshold:g}",
-            f"{100 * gate.shown:.0f} %",
-            f"{100 * gate.kept:.0f} %",
-            f"{gate.shown_per_kept:.2f}",
+            f"{effect.threshold:g}",
+            f"{100 * effect.shown:.0f} %",
+            f"{100 * effect.kept:.0f} %",
+            f"{effect.shown_per_kept:.2f}",
         ]
-        for gate in gates
+        for effect in effects
     ]
     return table(rows)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown, and aligned: the first column left, the others right."""
+    """Returns an aligned table in Markdown: the first column left, the others right."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -101,21 +99,39 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
 
 
-def _estimate(found: Estimate | None, is_share: bool) -> str:
-    if found is None or math.isnan(found.value):
+def _estimate(estimate: Estimate | None, column: str) -> str:
+    if estimate is None or math.isnan(estimate.value):
         return ""
-    low, high = (_number(value, is_share) for value in (found.low, found.high))
-    return f"{_number(found.value, is_share)} ({low} to {high})"
+    value, low, high = (_number(n, column) for n in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
 
 
-def _difference(found: Difference | None, is_share: bool) -> str:
-    if found is None or math.isnan(found.value):
+def _difference(difference: Difference | None, column: str) -> str:
+    if difference is None or math.isnan(difference.value):
         return ""
-    low, high = (_number(value, is_share) for value in (found.low, found.high))
-    return f"{_number(found.value, is_share, '+')} ({low} to {high}), p {found.p:.3f}"
+    low, high = (_number(n, column) for n in (difference.low, difference.high))
+    return f"{_number(difference.value, column, '+')} ({low} to {high}), p {difference.p:.3f}"
 
 
-def _number(value: float, is_share: bool, sign: str = "") -> str:
+def _number(value: float, column: str, sign: str = "") -> str:
     if math.isinf(value):
         return "none kept"
+    _, is_share = COLUMNS[column]
     return f"{100 * value:{sign}.1f}" if is_share else f"{value:{sign}.2f}"
+
+
+def as_charts(report: EvalReport) -> list[Chart]:
+    """Returns a chart for each measure that some setting has."""
+    charts = []
+    for name in CHARTS:
+        title, is_share = COLUMNS[name]
+        factor = 100 if is_share else 1
+        dots = tuple(
+            Dot(summary.name, value.value * factor, value.low * factor, value.high * factor)
+            for summary in report.settings
+            if (value := summary.metrics.get(name))
+            and all(map(math.isfinite, (value.value, value.low, value.high)))
+        )
+        if dots:
+            charts.append(Chart(f"{title}, %" if is_share else title, dots, 100 * is_share))
+    return charts
