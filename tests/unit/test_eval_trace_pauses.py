@@ -74,8 +74,8 @@ def test_a_limit_spreads_over_the_whole_trace(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{}", "no editing trace"),
-        ('{"startContent": "", "txns": [{"patches": [[0, 0, "a"]]}]}', "no pauses"),
+        ("{}", "not an editing trace"),
+        ('{"startContent": "", "txns": [{"patches": [[0, 0, "a"]]}]}', "expected a time"),
     ],
 )
 def test_what_is_no_trace_is_told(tmp_path: Path, text: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""`llmd demo`: a daemon of its own, two completions in a sample file, and its status."""
+"""Runs `llmd demo`: a temporary daemon, two completions in a sample file, and the status."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def merge_settings(base, override):
 def run() -> int:
     progress.pull_with_progress()
     with temporary_daemon(["model=builtin"], has_users_config=False) as daemon:
-        control = daemon.client
+        client = daemon.client
         before, after = SAMPLE.split("$0")
-        first = _show(control, "A completion at the cursor", before, after)
+        first = _show(client, "A completion at the cursor", before, after)
         typed = first[:5] if first else "json."
-        _show(control, f"The same after typing `{typed}`: a few tokens", before + typed, after)
-        print("\nllmd status\n" + status_text(control.request("llmd/status", {})))
+        _show(client, f"The same after typing `{typed}`: a few tokens", before + typed, after)
+        print("\nllmd status\n" + status_text(client.request("llmd/status", {})))
     return 0
 
 
-def _show(control: DaemonClient, title: str, before: str, after: str) -> str:
+def _show(client: DaemonClient, title: str, before: str, after: str) -> str:
     lines = before.split("\n")
-    place = {"line": len(lines) - 1, "col": len(lines[-1])}
+    position = {"line": len(lines) - 1, "col": len(lines[-1])}
     document = {"uri": "file:///sample/settings.py", "languageId": "python", "text": before + after}
-    answer = control.request("llmd/complete", document | place, timeout_s=60)
+    completion = client.request("llmd/complete", document | position, timeout_s=60)
     print(f"\n{title}\n")
-    progress.show_completion(before, answer["text"], after)
-    print("\ntrace: " + json.dumps(answer["trace"]))
-    return str(answer["text"])
+    progress.show_completion(before, completion["text"], after)
+    print("\ntrace: " + json.dumps(completion["trace"]))
+    return str(completion["text"])

@@ -1,4 +1,4 @@
-"""A daemon of a command's own, in folders that go with it; models and config are the user's."""
+"""Starts a daemon for one command, in temporary folders, with the user's models and config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class TemporaryDaemon:
-    """`env` is the environment in which every command finds it."""
+    """Holds a client, and the environment in which every command finds the daemon."""
 
     env: Mapping[str, str]
     client: DaemonClient
@@ -33,17 +33,20 @@ class TemporaryDaemon:
 def temporary_daemon(
     flags: Sequence[str] = (), has_users_config: bool = True
 ) -> Iterator[TemporaryDaemon]:
-    """With the model loaded. It ends with what is inside, also by SIGTERM.
+    """Yields the daemon with the model loaded, and ends the daemon afterwards, also on SIGTERM.
 
     Raises:
-        DaemonError: it does not start, or has no model.
+        DaemonError: the daemon does not start, or has no model.
     """
     with sigterm_unwinds(), tempfile.TemporaryDirectory(prefix="llmd-") as name:
         folder = Path(name)
-        places = {"LLMD_RUNTIME_DIR": str(folder / "run"), "LLMD_STATE_DIR": str(folder / "state")}
+        variables = {
+            "LLMD_RUNTIME_DIR": str(folder / "run"),
+            "LLMD_STATE_DIR": str(folder / "state"),
+        }
         if not has_users_config:
-            places["LLMD_CONFIG"] = str(folder / "config.toml")
-        env = {**os.environ, **places}
+            variables["LLMD_CONFIG"] = str(folder / "config.toml")
+        env = {**os.environ, **variables}
         sets = [word for flag in flags for word in ("--set", flag)]
         with (folder / "log").open("w+") as log:
             server = subprocess.Popen(  # noqa: S603 - our own command
@@ -59,15 +62,15 @@ def temporary_daemon(
 
 def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> DaemonClient:
     end_s = time.monotonic() + LOAD_TIMEOUT_S
-    control: DaemonClient | None = None
-    found: dict[str, Any] = {"state": "starting", "reason": ""}
-    while time.monotonic() < end_s and server.poll() is None and found["state"] != "failed":
-        if not control and (peer := connect_to(str(folder / "run" / "daemon.sock"))):
-            control = DaemonClient(peer)
-        if control:
-            found = control.request("llmd/status", {})
-            if found["state"] == "ready":
-                return control
+    client: DaemonClient | None = None
+    status: dict[str, Any] = {"state": "starting", "reason": ""}
+    while time.monotonic() < end_s and server.poll() is None and status["state"] != "failed":
+        if not client and (connection := connect_to(str(folder / "run" / "daemon.sock"))):
+            client = DaemonClient(connection)
+        if client:
+            status = client.request("llmd/status", {})
+            if status["state"] == "ready":
+                return client
         time.sleep(POLL_S)
-    said = found["reason"] or (folder / "log").read_text().strip() or "it said nothing"
-    raise DaemonError(f"A daemon of this command's own is {found['state']}: {said}")
+    reason = status["reason"] or (folder / "log").read_text().strip() or "no reason given"
+    raise DaemonError(f"The temporary daemon is {status['state']}, expected ready: {reason}")

@@ -1,13 +1,12 @@
-"""Closers as editors insert them, in a trace that has none: typed over, deleted with their opener,
-taken away once the cursor has left. Pure.
+"""Adds the closers that editors insert to a trace that has none. Pure.
 
-A closer that nobody has typed yet stands in the document and not in the trace. `at` says where in
-the trace's text, which is the document's without those closers.
+An editor types over a closer, deletes it with its opener, and removes it when the cursor has left.
+Until somebody types a closer, it is in the document but not in the trace. `Closer.position` is a
+position in the trace's text, which is the document's text without those closers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmd.cli.eval.trace_pauses import PAIRS, Patch
@@ -23,51 +22,52 @@ class Closer:
     char: str
 
     def shifted(self, position: int, n_chars: int) -> Closer:
-        """After so many characters more (or less) at the position; it stays right of them."""
-        opener = self.opener + (n_chars if self.opener >= position else 0)
-        return Closer(
-            opener, self.position + (n_chars if self.position >= position else 0), self.char
-        )
+        """Moves the closer for `n_chars` characters inserted (or deleted) at or left of it."""
+        n_opener = n_chars if self.opener >= position else 0
+        n_closer = n_chars if self.position >= position else 0
+        return Closer(self.opener + n_opener, self.position + n_closer, self.char)
 
 
-Closers = tuple[Closer, ...]  # as they stand in the document
+Closers = tuple[Closer, ...]  # in the order of the document
 NO_CLOSERS: Closers = ()
-PairedEdit = tuple[
-    tuple[Patch, ...], int, Closers
-]  # patches of the document, its cursor, what waits
+PairedEdit = tuple[tuple[Patch, ...], int, Closers]  # the document's patches and cursor, closers
 
 
 def pair_edit(
     text: str, patches: tuple[Patch, ...], caret: int, closers: Closers, has_left: bool
 ) -> PairedEdit:
-    """One edit of the trace, whose cursor comes to be at `caret`, in the document `text`."""
+    """Applies one edit of the trace, which leaves the cursor at `caret`, to the document `text`."""
     position, n_deleted, inserted = patches[0]
     if has_left or _deletes_closer(closers, position, n_deleted, inserted):
-        text = _remove_all(text, closers)
-        left = _removals(closers)
+        removals = tuple(
+            (closer.position + index, 1, "") for index, closer in reversed(list(enumerate(closers)))
+        )
+        for start, n_removed, _ in removals:
+            text = text[:start] + text[start + n_removed :]
         if len(patches) > 1:
-            return left + patches, caret, NO_CLOSERS
-        more, caret, closers = _apply_edit(text, patches[0], caret, NO_CLOSERS)
-        return left + more, caret, closers
+            return removals + patches, caret, NO_CLOSERS
+        edited, caret, closers = _apply_edit(text, patches[0], caret, NO_CLOSERS)
+        return removals + edited, caret, closers
     return _apply_edit(text, patches[0], caret, closers)
 
 
 def _apply_edit(text: str, patch: Patch, caret: int, closers: Closers) -> PairedEdit:
     position, n_deleted, inserted = patch
     n_before = sum(closer.position < position for closer in closers)
-    here = position + n_before  # in the document
+    offset = position + n_before  # in the document
     following = closers[n_before : n_before + 1]
-    if not n_deleted and following and _is_typed_over(following[0], position, inserted):
+    is_typed_over = following and (following[0].position, following[0].char) == (position, inserted)
+    if is_typed_over and not n_deleted:
         left = closers[:n_before] + closers[n_before + 1 :]
-        return (), here + 1, _shift_after(left, n_before, position, 1)
+        return (), offset + 1, _shift_after(left, n_before, position, 1)
     if _is_emptied(following, position, n_deleted, inserted):
         left = closers[:n_before] + closers[n_before + 1 :]
-        return ((here, 2, ""),), here, _shift_after(left, n_before, position, -1)
+        return ((offset, 2, ""),), offset, _shift_after(left, n_before, position, -1)
     closers = _shift_after(closers, n_before, position, len(inserted) - n_deleted)
-    if n_deleted or not _opens(text, here, inserted):
-        return ((here, n_deleted, inserted),), caret + n_before, closers
+    if n_deleted or not _opens(text, offset, inserted):
+        return ((offset, n_deleted, inserted),), caret + n_before, closers
     closer = Closer(position, position + 1, _CLOSER_OF[inserted])
-    both = ((here, 0, inserted + closer.char),)
+    both = ((offset, 0, inserted + closer.char),)
     return both, caret + n_before, (*closers[:n_before], closer, *closers[n_before:])
 
 
@@ -76,40 +76,24 @@ def _shift_after(closers: Closers, n_before: int, position: int, n_chars: int) -
     return before + tuple(closer.shifted(position, n_chars) for closer in behind)
 
 
-def _is_typed_over(closer: Closer, position: int, inserted: str) -> bool:
-    return closer.position == position and closer.char == inserted
-
-
 def _is_emptied(following: Closers, position: int, n_deleted: int, inserted: str) -> bool:
-    """Whether the opener goes from an empty pair; the closer goes with it."""
+    """Returns whether the opener of an empty pair is deleted; the closer goes with it."""
     is_one = n_deleted == 1 and not inserted and bool(following)
     return is_one and (following[0].opener, following[0].position) == (position, position + 1)
 
 
-def _opens(text: str, here: int, inserted: str) -> bool:
-    """Editors add no closer before a word, and no second quote behind one."""
+def _opens(text: str, offset: int, inserted: str) -> bool:
+    """Returns whether an editor adds a closer: not before a word, and no second quote after one."""
     if inserted not in _CLOSER_OF:
         return False
-    before, behind = text[here - 1 : here] if here else "", text[here : here + 1]
+    before, after = text[offset - 1 : offset] if offset else "", text[offset : offset + 1]
     if inserted in _QUOTES and (before.isalnum() or before == inserted):
         return False
-    return not behind or behind.isspace() or behind in ")]}>,;:" or behind in _QUOTES
+    return not after or after.isspace() or after in ")]}>,;:" or after in _QUOTES
 
 
 def _deletes_closer(closers: Closers, position: int, n_deleted: int, inserted: str) -> bool:
-    """Whether a deletion goes over a closer, or takes its opener from a pair that is not empty."""
-    gone = range(position, position + n_deleted)
-    touched = tuple(each for each in closers if each.position in gone or each.opener in gone)
+    """Returns whether a deletion covers a closer, or the opener of a pair that is not empty."""
+    deleted = range(position, position + n_deleted)
+    touched = tuple(c for c in closers if c.position in deleted or c.opener in deleted)
     return bool(touched) and not _is_emptied(touched, position, n_deleted, inserted)
-
-
-def _removals(closers: Sequence[Closer]) -> tuple[Patch, ...]:
-    return tuple(
-        (each.position + index, 1, "") for index, each in reversed(list(enumerate(closers)))
-    )
-
-
-def _remove_all(text: str, closers: Sequence[Closer]) -> str:
-    for position, n_deleted, _ in _removals(closers):
-        text = text[:position] + text[position + n_deleted :]
-    return text

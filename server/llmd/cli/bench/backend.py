@@ -1,4 +1,4 @@
-"""What is measured: something that follows a document and completes at its cursor."""
+"""Defines what a benchmark measures: a backend that follows documents and completes at a cursor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmd.cli.eval.trace_pauses import Patch
 
 ReplayOutcome = Literal["model", "memory", "suppressed", "cancelled", "failed"]
 
-_OF_PATH: dict[str, ReplayOutcome] = {
+_OUTCOME_OF_PATH: dict[str, ReplayOutcome] = {
     "cold": "model",
     "warm": "model",
     "late": "model",
@@ -25,14 +25,14 @@ _OF_PATH: dict[str, ReplayOutcome] = {
 
 
 def outcome_of_path(path: str) -> ReplayOutcome:
-    """Who answered, by the path of a trace (docs/PROTOCOL.md)."""
-    return _OF_PATH.get(path, "failed")
+    """Returns the outcome for the `path` of a trace (docs/PROTOCOL.md)."""
+    return _OUTCOME_OF_PATH.get(path, "failed")
 
 
 class TimedCompletion(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are the client's clock, from sending the request: to the first text (None where none
-    came) and to the answer. What the engine spent is its own: tokens, and the ms it took, of which
-    `engine_ms` is all."""
+    """Holds a completion and its cost. `ttft_ms` and `total_ms` are on the client's clock, from
+    sending the request to the first text (None if there was no text) and to the reply. The engine
+    reports the tokens, `prefill_ms`, and `engine_ms`, which is all of the engine's time."""
 
     outcome: ReplayOutcome
     text: str = ""
@@ -49,7 +49,7 @@ CANCELLED = TimedCompletion(outcome="cancelled")
 
 
 class TokenCounts(msgspec.Struct, frozen=True):
-    """Of many requests together."""
+    """Sums the tokens of many requests."""
 
     requests: int = 0
     n_prefill: int = 0
@@ -58,11 +58,11 @@ class TokenCounts(msgspec.Struct, frozen=True):
 
     def minus(self, other: TokenCounts) -> TokenCounts:
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return TokenCounts(*(mine - theirs for mine, theirs in pairs))
+        return TokenCounts(*(left - right for left, right in pairs))
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """What a side has spent since it was made: on all that was asked, and on what was not."""
+    """Sums what a backend has spent since its start, on requests and on background work."""
 
     requested: TokenCounts = TokenCounts()
     background: TokenCounts = TokenCounts()
@@ -70,7 +70,8 @@ class TokenUsage(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class OpenDocument:
-    """A document that one side has open. Lines end with \\n alone."""
+    """Holds a document that a backend has open. Lines end with \\n alone; `caret` counts
+    characters."""
 
     uri: str
     name: str
@@ -81,7 +82,7 @@ class OpenDocument:
 
 @dataclass(frozen=True, slots=True)
 class LspPosition:
-    """As LSP has it, in characters."""
+    """Holds a position as LSP has it, with `character` in characters (UTF-32)."""
 
     line: int
     character: int
@@ -92,7 +93,8 @@ def position_at(text: str, offset: int) -> LspPosition:
 
 
 class Backend(Protocol):
-    """`name` is a column's title, `version` says what it is. One request at a time."""
+    """Completes one request at a time. `name` is the title of a table's column, `version`
+    describes the backend."""
 
     name: str
     version: str
@@ -100,16 +102,17 @@ class Backend(Protocol):
     async def open(self, document: OpenDocument) -> None: ...
 
     def edit(self, document: OpenDocument, patches: Sequence[Patch]) -> None:
-        """`document` is as it was before."""
+        """Sends an edit. `document` holds the text from before the edit."""
 
     def cursor_idle(self, document: OpenDocument) -> None:
-        """The cursor has come to rest where `document` has it."""
+        """Reports that the cursor has come to rest at `document.caret`."""
 
     def request(self, document: OpenDocument) -> asyncio.Future[TimedCompletion]:
         """Sends a request at once."""
 
     def cancel(self) -> None:
-        """Of the running request; it is still answered."""
+        """Cancels the running request, whose future then has the outcome `cancelled`."""
 
-    async def token_usage(self, n_asked: int) -> TokenUsage | None:
-        """Once `n_asked` requests are accounted for; None where it does not say."""
+    async def token_usage(self, n_requests: int) -> TokenUsage | None:
+        """Returns the usage when it covers `n_requests` requests; None if the backend has no
+        such figures."""

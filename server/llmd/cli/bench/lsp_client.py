@@ -1,6 +1,7 @@
-"""An editor's side of LSP: `llmd lsp` in a child process, a request for each key, partial texts.
+"""Drives llmd as an editor does: `llmd lsp` in a child process, a request after each edit, partial
+texts.
 
-What a reply cost is asked for afterwards (`llmd/why`), once its time has been taken.
+The cost of a completion is read with `llmd/why` after the reply has been timed.
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ _CAPABILITIES = {
     "general": {"positionEncodings": ["utf-32"]},
     "textDocument": {"inlineCompletion": {}},
 }
+_COSTS = ("n_prefill", "n_healed", "n_decoded", "prefill_ms")
+_STAGES = ("queue_ms", "prefill_ms", "decode_ms")  # one after the other
 
 
-class _Reply:
-    """Times are 0 until something came."""
+class _PendingReply:
+    """Holds times of the client's clock, 0 until the event has happened, and the reply."""
 
     def __init__(self) -> None:
         self.sent_s = time.monotonic()
-        self.first_s = 0.0  # of the first partial text
+        self.first_text_s = 0.0
         self.end_s = 0.0
         self.message: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
@@ -57,9 +60,9 @@ class LspBackend:
         self._bridge = bridge
         self._in = cast("asyncio.StreamWriter", bridge.stdin)
         self._out = cast("asyncio.StreamReader", bridge.stdout)
-        self._replies: dict[int, _Reply] = {}
-        self._n_sent = 0
-        self._last = 0  # the id of the latest completion asked for
+        self._pending: dict[int, _PendingReply] = {}
+        self._n_requests = 0
+        self._latest_id = 0  # of a completion request
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -71,19 +74,17 @@ class LspBackend:
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", "llmd", "lsp")
         bridge = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=env)
-        editor = cls(bridge)
-        options = {"llmd": {"partial": True}}
-        asked = {"processId": None, "rootUri": None, "capabilities": _CAPABILITIES}
-        await editor._call("initialize", asked | {"initializationOptions": options})
-        editor._send("initialized", {})
-        return editor
+        backend = cls(bridge)
+        options = {"initializationOptions": {"llmd": {"partial": True}}}
+        params = {"processId": None, "rootUri": None, "capabilities": _CAPABILITIES}
+        await backend._call("initialize", params | options)
+        backend._send("initialized", {})
+        return backend
 
     async def close(self) -> None:
         self._in.close()
         await self._reader
         await self._bridge.wait()
-
-    # -- a side
 
     async def open(self, document: OpenDocument) -> None:
         language = LANGUAGES.get(document.name.rpartition(".")[2], "plaintext")
@@ -96,53 +97,51 @@ class LspBackend:
         document.version += 1
         identifier = {"uri": document.uri, "version": document.version}
         changes = list(_content_changes(document.text, patches))
-        self._send(
-            "textDocument/didChange", {"textDocument": identifier, "contentChanges": changes}
-        )
+        params = {"textDocument": identifier, "contentChanges": changes}
+        self._send("textDocument/didChange", params)
 
     def cursor_idle(self, document: OpenDocument) -> None:
-        place = position_at(document.text, document.caret)
-        self._send("llmd/cursor", {"uri": document.uri, "position": place})
+        position = position_at(document.text, document.caret)
+        self._send("llmd/cursor", {"uri": document.uri, "position": position})
 
     def request(self, document: OpenDocument) -> asyncio.Future[TimedCompletion]:
-        place = position_at(document.text, document.caret)
-        params = {"textDocument": {"uri": document.uri}, "position": place}
+        position = position_at(document.text, document.caret)
+        params = {"textDocument": {"uri": document.uri}, "position": position}
         reply = self._send_request(INLINE, params | {"context": {"triggerKind": 2}})
-        self._last = self._n_sent
-        return asyncio.ensure_future(self._await_completion(document.uri, place, reply))
+        self._latest_id = self._n_requests
+        return asyncio.ensure_future(self._await_completion(document.uri, position, reply))
 
     def cancel(self) -> None:
-        self._send("$/cancelRequest", {"id": self._last})
+        self._send("$/cancelRequest", {"id": self._latest_id})
 
-    async def token_usage(self, n_asked: int) -> TokenUsage | None:
-        """What is cancelled is counted once the engine has stopped."""
+    async def token_usage(self, n_requests: int) -> TokenUsage | None:
+        """Waits up to SETTLE_S: the daemon counts a cancelled request once the engine has
+        stopped."""
         end_s = time.monotonic() + SETTLE_S
         while True:
             status = await self._call("llmd/status", {})
-            spent = _token_usage(status)
-            if spent.requested.requests >= n_asked or time.monotonic() > end_s:
-                return spent
+            requested = _token_counts(status["counts"])
+            if requested.requests >= n_requests or time.monotonic() > end_s:
+                return TokenUsage(requested, _token_counts(status.get("background", {})))
             await asyncio.sleep(POLL_S)
 
     async def _await_completion(
-        self, uri: str, place: LspPosition, reply: _Reply
+        self, uri: str, position: LspPosition, reply: _PendingReply
     ) -> TimedCompletion:
         message = await reply.message
         if "error" in message:
             return CANCELLED
         text = completion_text(message["result"])
-        first_s = reply.first_s or (reply.end_s if text else 0.0)
+        first_text_s = reply.first_text_s or (reply.end_s if text else 0.0)
         why = await self._call("llmd/why", {"uri": uri})
-        spent, outcome = engine_costs(why, place, bool(text))
+        costs, outcome = engine_costs(why, position, bool(text))
         return TimedCompletion(
             outcome=outcome,
             text=text,
-            ttft_ms=1e3 * (first_s - reply.sent_s) if first_s else None,
+            ttft_ms=1e3 * (first_text_s - reply.sent_s) if first_text_s else None,
             total_ms=1e3 * (reply.end_s - reply.sent_s),
-            **spent,
+            **costs,
         )
-
-    # -- the wire
 
     def _send(self, method: str, params: dict[str, Any], id_: int | None = None) -> None:
         message = {"jsonrpc": "2.0", "method": method, "params": params}
@@ -151,10 +150,10 @@ class LspBackend:
     def _write(self, message: dict[str, Any]) -> None:
         self._in.write(frame(msgspec.json.encode(message)))
 
-    def _send_request(self, method: str, params: dict[str, Any]) -> _Reply:
-        self._n_sent += 1
-        reply = self._replies[self._n_sent] = _Reply()
-        self._send(method, params, self._n_sent)
+    def _send_request(self, method: str, params: dict[str, Any]) -> _PendingReply:
+        self._n_requests += 1
+        reply = self._pending[self._n_requests] = _PendingReply()
+        self._send(method, params, self._n_requests)
         return reply
 
     async def _call(self, method: str, params: dict[str, Any]) -> Any:
@@ -169,25 +168,23 @@ class LspBackend:
             now_s = time.monotonic()
             for body in splitter.feed(chunk):
                 self._handle_message(msgspec.json.decode(body), now_s)
-        for reply in self._replies.values():
-            reply.message.set_exception(DaemonError("The daemon's connection broke"))
-        self._replies.clear()
+        for reply in self._pending.values():
+            reply.message.set_exception(DaemonError("The connection to the daemon broke"))
+        self._pending.clear()
 
     def _handle_message(self, message: dict[str, Any], now_s: float) -> None:
         id_ = message.get("id")
         if message.get("method") == "llmd/partial":
-            self._record_first_text(message["params"], now_s)
+            params = message["params"]
+            reply = self._pending.get(params["id"])
+            if reply and params["text"] and not reply.first_text_s:
+                reply.first_text_s = now_s
         elif "method" in message:
             if id_ is not None:
                 self._write({"jsonrpc": "2.0", "id": id_, "result": None})
-        elif (reply := self._replies.pop(id_, None)) is not None:  # type: ignore[arg-type]
+        elif (reply := self._pending.pop(id_, None)) is not None:  # type: ignore[arg-type]
             reply.end_s = now_s
             reply.message.set_result(message)
-
-    def _record_first_text(self, params: dict[str, Any], now_s: float) -> None:
-        reply = self._replies.get(params["id"])
-        if reply and params["text"] and not reply.first_s:
-            reply.first_s = now_s
 
 
 def _content_changes(text: str, patches: Sequence[Patch]) -> list[dict[str, Any]]:
@@ -201,30 +198,23 @@ def _content_changes(text: str, patches: Sequence[Patch]) -> list[dict[str, Any]
 
 
 def completion_text(result: Any) -> str:
-    """Of the answer to an inline completion; empty for none."""
+    """Returns the text of a reply to an inline completion; empty if the reply has none."""
     items = result["items"] if isinstance(result, dict) else result or []
     return str(items[0]["insertText"]) if items else ""
 
 
-_SPENT = ("n_prefill", "n_healed", "n_decoded", "prefill_ms")
-_STAGES = ("queue_ms", "prefill_ms", "decode_ms")  # one after the other
-
-
 def engine_costs(
-    why: Any, place: LspPosition, has_text: bool
+    why: Any, position: LspPosition, has_text: bool
 ) -> tuple[dict[str, Any], ReplayOutcome]:
-    """What the request at `place` cost. Where another one's end has been noted since, it was
-    answered at once: from memory, or not at all."""
-    if not why or (why["line"], why["col"]) != (place.line + 1, place.character + 1):
+    """Returns the cost of the request at `position`, and the outcome. `why` describes the latest
+    finished request; if that is another one, this request was answered from memory or not at
+    all."""
+    if not why or (why["line"], why["col"]) != (position.line + 1, position.character + 1):
         return {}, "memory" if has_text else "cancelled"
     trace = why["trace"]
-    spent = {name: trace[name] for name in _SPENT}
+    costs = {name: trace[name] for name in _COSTS}
     engine_ms = sum(trace[name] for name in _STAGES)
-    return spent | {"engine_ms": engine_ms}, outcome_of_path(trace["path"])
-
-
-def _token_usage(status: dict[str, Any]) -> TokenUsage:
-    return TokenUsage(_token_counts(status["counts"]), _token_counts(status.get("background", {})))
+    return costs | {"engine_ms": engine_ms}, outcome_of_path(trace["path"])
 
 
 def _token_counts(counts: dict[str, Any]) -> TokenCounts:

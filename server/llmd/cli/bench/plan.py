@@ -1,4 +1,4 @@
-"""From the options of `llmd bench` to what is typed, how fast, and against whom."""
+"""Turns the options of `llmd bench` into the scripts to replay, their pace, and the backends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ReplayPlan:
     scripts: tuple[Script, ...]
     pace: Pace
     flags: tuple[str, ...]  # KEY=VALUE, over the config
-    url: str  # of the other side; empty: none
-    is_waiting: bool  # the other side is sent nothing while a request of it runs
+    url: str  # of a llama-server; empty: llmd alone
+    is_waiting: bool  # the llama-server gets no request while one runs
 
     @property
     def n_edits(self) -> int:
@@ -27,7 +27,7 @@ class ReplayPlan:
 
 
 def setting_flags(args: argparse.Namespace) -> tuple[str, ...]:
-    """A file's name is made whole: the daemon may stand elsewhere."""
+    """Returns KEY=VALUE flags, with an absolute path: the daemon may run in another folder."""
     flags = list(args.set)
     if args.model:
         path = Path(args.model)
@@ -40,13 +40,13 @@ def setting_flags(args: argparse.Namespace) -> tuple[str, ...]:
 def replay_plan(args: argparse.Namespace, flags: tuple[str, ...]) -> ReplayPlan:
     """
     Raises:
-        BadInput: a trace cannot be read, or has no such edits.
+        BadInput: a trace cannot be read, or has too few edits.
     """
     if args.alternate < 1:
         raise BadInput("Option --alternate is 0; expected 1 file or more of each trace")
-    scripts = [each for what in args.what for each in _scripts(args, Path(what))]
+    scripts = [script for path in args.what for script in _scripts(args, Path(path))]
     return ReplayPlan(
-        title=_title(args, sum(len(each.actions) for each in scripts)),
+        title=_title(args, sum(len(script.actions) for script in scripts)),
         scripts=tuple(scripts),
         pace=Pace(args.pace, has_cursor_rests=args.cursor, has_warm_up=args.warm_up),
         flags=flags,
@@ -56,7 +56,7 @@ def replay_plan(args: argparse.Namespace, flags: tuple[str, ...]) -> ReplayPlan:
 
 
 def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
-    """Where a trace is several files each takes its own part of the edits."""
+    """Returns a script for each file of a trace; each file has its own part of the edits."""
     trace = trace_pauses.read_trace(path)
     n_left = len(trace.txns) - args.first
     n_edits = n_left if args.limit is None else min(args.limit, n_left)
@@ -66,8 +66,9 @@ def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
             f"Trace `{path}` has {len(trace.txns)} edits, which leaves none for each file;"
             " choose a smaller --from or --alternate, or a larger --limit"
         )
-    if "\r" in trace.start_content or _holds(trace, "\r"):
-        raise BadInput(f"Trace `{path}` has carriage returns; replace them by newlines alone")
+    inserted = (text for edit in trace.txns for _, _, text in edit.patches)
+    if any("\r" in text for text in (trace.start_content, *inserted)):
+        raise BadInput(f"Trace `{path}` has carriage returns; expected newlines alone")
     return [
         build_script(
             trace_pauses.file_name(path), trace.start_content, trace.txns,
@@ -77,15 +78,11 @@ def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
     ]  # fmt: skip
 
 
-def _holds(trace: trace_pauses.EditingTrace, text: str) -> bool:
-    return any(text in inserted for edit in trace.txns for _, _, inserted in edit.patches)
-
-
 def _title(args: argparse.Namespace, n_edits: int) -> str:
     names = ", ".join(trace_pauses.trace_stem(Path(what)) for what in args.what)
-    said = [f"{names}: {n_edits} edits from {args.first}"]
-    said.append(f"{args.pace} ms a key" if args.pace else "as fast as answers come")
-    said += [f"--alternate {args.alternate}"] if args.alternate > 1 else []
+    parts = [f"{names}: {n_edits} edits from {args.first}"]
+    parts.append(f"{args.pace} ms a key" if args.pace else "as fast as answers come")
+    parts += [f"--alternate {args.alternate}"] if args.alternate > 1 else []
     switches = ("autopairs", "cursor", "warm_up", "wait")
-    said += [f"--{name.replace('_', '-')}" for name in switches if getattr(args, name)]
-    return ", ".join(said)
+    parts += [f"--{name.replace('_', '-')}" for name in switches if getattr(args, name)]
+    return ", ".join(parts)

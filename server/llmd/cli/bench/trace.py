@@ -1,6 +1,6 @@
-"""An editing trace as what an editor does: each edit with its kind and its cursor. Pure.
+"""Turns an editing trace into an editor's actions: each edit with its kind and its cursor. Pure.
 
-Positions count characters (code points), as traces do.
+Positions count characters (code points), as in the traces.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from llmd.cli.eval.trace_pauses import PAIRS, Patch, TraceEdit, typed_after
 EditKind = Literal["key", "newline", "jump", "delete", "paste"]
 KINDS: tuple[EditKind, ...] = get_args(EditKind)
 
-# An edit so near to the cursor is none that was jumped to: editors step over closers themselves.
+# An edit this near to the cursor is not a jump: editors step over closers themselves.
 NEAR_CHARS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class EditAction:
-    """`patches` are made in turn; the cursor is at `start` before them and at `caret` after.
-    `typed` is what is inserted there next, up to a jump or a deletion."""
+    """Holds `patches`, which apply in order; the cursor is at `start` before and at `caret` after
+    them. `typed` is the text that is inserted there next, up to a jump or a deletion."""
 
     kind: EditKind
     patches: tuple[Patch, ...]
@@ -33,7 +33,7 @@ class EditAction:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A document's text and what becomes of it. `name` is a file's; `start` is where its first
+    """Holds a file's name, its text, and the actions on the text. `start` is where the first
     action begins."""
 
     name: str
@@ -53,12 +53,12 @@ def build_script(
     limit: int | None,
     autopairs: bool,
 ) -> Script:
-    """The text as it is after `n_skipped` edits, and up to `limit` of those that follow."""
+    """Begins with the text after `n_skipped` edits, and has up to `limit` edits after those."""
     for edit in edits[:n_skipped]:
         text = apply_patches(text, edit.patches)
-    ahead = edits[n_skipped:]
-    found = edit_actions(ahead, len(ahead) if limit is None else limit)
-    return Script(name, text, tuple(insert_closers(text, found) if autopairs else found))
+    following = edits[n_skipped:]
+    actions = edit_actions(following, len(following) if limit is None else limit)
+    return Script(name, text, tuple(insert_closers(text, actions) if autopairs else actions))
 
 
 def edit_actions(edits: Sequence[TraceEdit], limit: int) -> Iterator[EditAction]:
@@ -76,8 +76,9 @@ def edit_actions(edits: Sequence[TraceEdit], limit: int) -> Iterator[EditAction]
 
 
 def edit_kind(patches: Sequence[Patch], cursor: int | None) -> EditKind:
-    """`cursor` is where the last edit left it; None: nobody knows. Where an edit inserts, its
-    deletions say nothing: an editor takes the blanks off a line that is left empty."""
+    """Returns the kind of an edit. `cursor` is where the last edit left the cursor; None: unknown.
+    Deletions do not count in an edit that inserts: editors remove the blanks of a line that is
+    left empty."""
     written = [patch for patch in patches if patch[2]]
     if cursor is not None and not any(_is_near(patch, cursor) for patch in written or patches):
         return "jump"
@@ -89,18 +90,15 @@ def edit_kind(patches: Sequence[Patch], cursor: int | None) -> EditKind:
     return "key" if all(len(text) == 1 or text in PAIRS for text in texts) else "paste"
 
 
-def insert_closers(text: str, found: Iterator[EditAction]) -> Iterator[EditAction]:
-    """The same as in an editor that puts a closer behind each bracket and quote."""
+def insert_closers(text: str, edits: Iterator[EditAction]) -> Iterator[EditAction]:
+    """Changes the actions to those of an editor that adds a closer to each bracket and quote."""
     closers = NO_CLOSERS
-    for action in found:
+    for action in edits:
         has_left = action.kind == "jump" or len(action.patches) > 1
         patches, caret, closers = pair_edit(text, action.patches, action.caret, closers, has_left)
-        yield replace(action, patches=patches, caret=caret, start=_start(patches, caret))
+        start = _before(patches[-1]) if patches else caret - 1
+        yield replace(action, patches=patches, caret=caret, start=start)
         text = apply_patches(text, patches)
-
-
-def _start(patches: Sequence[Patch], caret: int) -> int:
-    return _before(patches[-1]) if patches else caret - 1
 
 
 def apply_patches(text: str, patches: Sequence[Patch]) -> str:
@@ -110,7 +108,7 @@ def apply_patches(text: str, patches: Sequence[Patch]) -> str:
 
 
 def _before(patch: Patch) -> int:
-    """Where the cursor of somebody who deletes backwards stands."""
+    """Returns the cursor before a patch that deletes backwards."""
     return patch[0] + patch[1]
 
 

@@ -1,4 +1,4 @@
-"""One place to complete: a document, a cursor, and what stands or was typed there. Pure."""
+"""Defines a case of an evaluation: a document, a cursor, and the true text at the cursor. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EvalCase:
-    """`before` + `after` is the document, the cursor between them.
+    """Holds the document as `before` + `after`, with the cursor between.
 
-    `n_given`: so many characters at the end of `before` count as typed. `test` is Python that
-    defines `check`, empty where there is none. `is_asked`: asked for by hand, as in the middle of
-    a line, where nothing is suggested while one types.
+    `n_given`: how many characters at the end of `before` count as typed. `test` is Python that
+    defines `check`, or empty. `is_invoked`: requested by hand, which also completes in the middle
+    of a line, where nothing is suggested while typing.
     """
 
     id: str
@@ -34,9 +34,10 @@ class EvalCase:
 
     @property
     def digest(self) -> str:
-        """The same place by its content, whatever it is called."""
-        told = [self.before, self.after, self.truth, self.file_name, self.n_given, self.is_invoked]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        """Identifies the case by its content, independent of `id`."""
+        fields: list[str | int] = [self.before, self.after, self.truth]
+        fields += [self.file_name, self.n_given, self.is_invoked]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]
 
     @property
     def cursor(self) -> Position:
@@ -44,17 +45,17 @@ class EvalCase:
 
     @property
     def head(self) -> str:
-        """The cursor's line before it."""
+        """Returns the cursor's line before the cursor."""
         return split_lines(self.before)[-1]
 
     @property
     def tail(self) -> str:
-        """The cursor's line after it."""
+        """Returns the cursor's line after the cursor."""
         return split_lines(self.after)[0].rstrip("\r\n")
 
     @property
     def next_line(self) -> str:
-        """The first line below the cursor's that is not blank, without its indentation."""
+        """Returns the first line below the cursor that is not blank, without indentation."""
         below = (line.strip() for line in split_lines(self.after)[1:])
         return next((line for line in below if line), "")
 
@@ -64,8 +65,8 @@ def end_of(text: str) -> Position:
     return Position(len(lines) - 1, len(lines[-1]))
 
 
-def evenly_spaced(found: Sequence[T], limit: int | None) -> list[T]:
-    """All of them, or `limit` at even distances."""
-    if limit is None or limit >= len(found):
-        return list(found)
-    return [found[index * len(found) // limit] for index in range(limit)]
+def evenly_spaced(items: Sequence[T], limit: int | None) -> list[T]:
+    """Returns all items, or `limit` items at even distances."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[index * len(items) // limit] for index in range(limit)]

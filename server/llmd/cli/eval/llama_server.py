@@ -1,10 +1,11 @@
-"""A llama-server, asked at a place with the bodies that its clients send, and the text that they
-insert. Wire forms: llama.vim `autoload/llama.vim`, llama.vscode `src/llama-server.ts`.
+"""Completes a case with a llama-server: sends the requests of the server's editor plugins and
+returns the text that they insert. Wire forms: llama.vim `autoload/llama.vim`, llama.vscode
+`src/llama-server.ts`.
 
-Of the clients' rules these are here: no request while typing with more than 8 characters right of
+Implements these rules of the plugins: no request while typing with more than 8 characters right of
 the cursor; an empty prompt on a blank line; trailing empty lines are dropped; on a blank line the
-first line loses as many blanks as stand there already; blanks alone can't be accepted. Their rules
-that hide a suggestion which repeats the text below are not.
+first line loses as many blanks as the line already has; blanks alone cannot be accepted. The rules
+that hide a suggestion which repeats the text below are not implemented.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ _COMMON = {"id_slot": 0, "n_predict": 128, "top_k": 40, "stream": False, "cache_
 _SAMPLERS = ["top_k", "top_p", "infill"]
 
 
-def request_body(client: EmulatedClient, place: EvalCase) -> dict[str, Any]:
-    """What `client` sends. `vim-greedy` is llama.vim's without its time limit, the likeliest token
-    always: not what it sends, but the same words on every run and machine."""
-    asked = {**_COMMON, **_texts(place), "samplers": _SAMPLERS}
-    indent = _indent(place)
+def request_body(client: EmulatedClient, case: EvalCase) -> dict[str, Any]:
+    """Returns the body that `client` sends. `vim-greedy` is llama.vim's body without its time limit
+    and always with the likeliest token, so that each run and machine has the same text."""
+    body = {**_COMMON, **_texts(case), "samplers": _SAMPLERS}
+    indent = _indent(case)
     if client == "vscode":
         more: dict[str, Any] = {
             "n_cmpl": 3, "top_p": 0.99, "t_max_prompt_ms": 500, "t_max_predict_ms": 500,
             "model": "google/gemini-2.5-flash",
         }  # fmt: skip
-        return asked | more | ({"n_indent": indent} if indent else {})
-    vim = asked | {
+        return body | more | ({"n_indent": indent} if indent else {})
+    vim = body | {
         "stop": [], "n_cmpl": 1, "n_indent": indent, "top_p": 0.9, "t_max_prompt_ms": 500,
         "t_max_predict_ms": 250, "response_fields": list(_FIELDS),
     }  # fmt: skip
@@ -56,36 +57,36 @@ def request_body(client: EmulatedClient, place: EvalCase) -> dict[str, Any]:
     return vim
 
 
-def _texts(place: EvalCase) -> dict[str, Any]:
-    above = [content(line) for line in split_lines(place.before)[:-1]][-N_PREFIX_LINES:]
-    below = [content(line) for line in split_lines(place.after)[1:]][:N_SUFFIX_LINES]
-    is_blank = _is_blank(place)
-    tail = "" if is_blank else place.tail
+def _texts(case: EvalCase) -> dict[str, Any]:
+    above = [content(line) for line in split_lines(case.before)[:-1]][-N_PREFIX_LINES:]
+    below = [content(line) for line in split_lines(case.after)[1:]][:N_SUFFIX_LINES]
+    is_blank = _is_blank(case)
+    tail = "" if is_blank else case.tail
     return {
         "input_prefix": "".join(f"{line}\n" for line in above),
         "input_suffix": "".join(f"{line}\n" for line in (tail, *below)),
         "input_extra": [],
-        "prompt": "" if is_blank else place.head,
+        "prompt": "" if is_blank else case.head,
     }
 
 
-def _is_blank(place: EvalCase) -> bool:
-    return not (place.head + place.tail).strip()
+def _is_blank(case: EvalCase) -> bool:
+    return not (case.head + case.tail).strip()
 
 
-def _indent(place: EvalCase) -> int:
-    return 0 if _is_blank(place) else len(place.head) - len(place.head.lstrip())
+def _indent(case: EvalCase) -> int:
+    return 0 if _is_blank(case) else len(case.head) - len(case.head.lstrip())
 
 
-def inserted_text(place: EvalCase, text: str) -> str:
-    """The text that a client would insert at the cursor."""
+def inserted_text(case: EvalCase, text: str) -> str:
+    """Returns the text that a plugin would insert at the cursor."""
     text = text.rstrip("\n")
     if not text.strip():
         return ""
-    if _is_blank(place):
+    if _is_blank(case):
         first = text.split("\n", 1)[0]
         n_blank = len(first) - len(first.lstrip())
-        text = text[min(n_blank, len(place.head)) :]
+        text = text[min(n_blank, len(case.head)) :]
     return text
 
 

@@ -1,5 +1,5 @@
-"""The text that an editor would be given at a place: the product's own completer and engine, in
-this process and with a worker of their own. The user's daemon has no part in it."""
+"""Completes cases with llmd's own pipeline and engine, in this process and with a separate worker.
+Does not use the user's daemon."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class EvalCompletion:
 
 
 class Completer(Protocol):
-    async def complete(self, place: EvalCase) -> EvalCompletion:
+    async def complete(self, case: EvalCase) -> EvalCompletion:
         """
         Raises:
-            LlmdError: there is no answer, and going on would give none.
+            LlmdError: there is no completion, and later cases would have none either.
         """
 
 
 @asynccontextmanager
 async def open_completer(setting: EvalSetting, config: Config) -> AsyncIterator[Completer]:
-    """The engine of one setting, loaded, and ended afterwards.
+    """Loads the engine of one setting, and ends it afterwards.
 
     Raises:
         EngineError: the model cannot be loaded.
@@ -77,47 +77,48 @@ async def _wait_loaded(engine: EngineClient) -> Loaded:
 
 
 class PipelineCompleter:
-    """All of it: gates, window, prompt, healing, stop rules, trimming."""
+    """Completes with the whole pipeline: eligibility, window, prompt, healing, stop rules,
+    trimming."""
 
     def __init__(self, setting: EvalSetting, config: Config, engine: EngineClient) -> None:
         self._anchor = setting.anchor
         self._completer = CompletionPipeline(config, engine, lambda *_: "", setting.without)
         self._completer.set_policy(debounce_ms=0, may_prefetch=False)
 
-    async def complete(self, place: EvalCase) -> EvalCompletion:
-        document = open_case(place)
-        if anchor := self._anchor_of(place):
-            document.typed = Span(anchor, place.cursor)
-        request = self._completer.complete(document, place.cursor, invoked=place.is_invoked)
+    async def complete(self, case: EvalCase) -> EvalCompletion:
+        document = open_case(case)
+        if anchor := self._anchor_of(case):
+            document.typed = Span(anchor, case.cursor)
+        request = self._completer.complete(document, case.cursor, invoked=case.is_invoked)
         answer = await request.result()
         return _raise_if_failed(EvalCompletion(answer.text, answer.trace), answer.trace.reason)
 
-    def _anchor_of(self, place: EvalCase) -> Position | None:
+    def _anchor_of(self, case: EvalCase) -> Position | None:
         match self._anchor:
             case "line":
-                return Position(place.cursor.line, 0)
+                return Position(case.cursor.line, 0)
             case "start":
-                return end_of(place.before[: len(place.before) - place.n_given])
+                return end_of(case.before[: len(case.before) - case.n_given])
         return None
 
 
 class BareModel:
-    """The model with its family's prompt. It ends at its own end, at `max_tokens`, or, where the
-    truth is one line, at the line's end."""
+    """Completes with the model and the prompt of its family alone. A completion ends where the
+    model ends, at `max_tokens`, or, if the truth is one line, at the end of the line."""
 
     def __init__(self, config: Config, engine: EngineClient, model: Loaded) -> None:
         self._config = config
         self._engine = engine
         self._model = model
 
-    async def complete(self, place: EvalCase) -> EvalCompletion:
-        excerpt = self._excerpt(place)
-        max_lines = BARE_MAX_LINES if "\n" in place.truth else 1
+    async def complete(self, case: EvalCase) -> EvalCompletion:
+        excerpt = self._excerpt(case)
+        max_lines = BARE_MAX_LINES if "\n" in case.truth else 1
         max_tokens = self._config.completion.max_tokens
         rule = rule_for(excerpt, max_tokens, max_lines, DEADLINE_MS, frozenset(RULES))
 
         def pieces(model: Loaded) -> tuple[Piece, ...]:
-            return build(by_name(model.family), model.order, excerpt, place.file_name)
+            return build(by_name(model.family), model.order, excerpt, case.file_name)
 
         job = self._engine.add_request(pieces, rule, self._config.sampling)
         done = await job.finished
@@ -125,17 +126,17 @@ class BareModel:
         trace = trace_of(done.cost, path, done.cost.ttft_ms + done.cost.decode_ms, done.reason)
         return _raise_if_failed(EvalCompletion(done.text, trace), done.error)
 
-    def _excerpt(self, place: EvalCase) -> window.Excerpt:
-        lines = open_case(place).text.lines
+    def _excerpt(self, case: EvalCase) -> window.Excerpt:
+        lines = open_case(case).text.lines
         budget = window.Budget(self._config.context.n_prefix, self._config.context.n_suffix)
-        chosen = window.choose_window(None, lines, place.cursor, budget)
-        return window.excerpt(chosen, lines, place.cursor)
+        chosen = window.choose_window(None, lines, case.cursor, budget)
+        return window.excerpt(chosen, lines, case.cursor)
 
 
-def open_case(place: EvalCase) -> Document:
-    language = LANGUAGES.get(place.file_name.rpartition(".")[2], "text")
-    text = place.before + place.after
-    return open_document(f"untitled:{place.file_name}", language, 1, text, is_kept=False)
+def open_case(case: EvalCase) -> Document:
+    language = LANGUAGES.get(case.file_name.rpartition(".")[2], "text")
+    text = case.before + case.after
+    return open_document(f"untitled:{case.file_name}", language, 1, text, is_kept=False)
 
 
 def _raise_if_failed(reply: EvalCompletion, reason: str) -> EvalCompletion:

@@ -1,5 +1,5 @@
-"""What an evaluation has found so far, in a file that grows line by line: interrupted, it goes on
-where it was. One writer at a time."""
+"""Stores the results of an evaluation in files that grow line by line, so that an interrupted run
+continues where it stopped. One writer at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmd.errors import BadInput
 
 
 class EvalResult(msgspec.Struct, frozen=True):
-    """One answer. `key` is the setting's fingerprint, `place` the place's digest."""
+    """Holds one completion. `key` identifies the variant, `place` is the digest of the case."""
 
     key: str
     place: str
@@ -31,7 +31,7 @@ class EvalResult(msgspec.Struct, frozen=True):
 
 
 class ProgramVerdict(msgspec.Struct, frozen=True):
-    """Whether a program passed; `program` is its SHA-256."""
+    """Records whether a program passed its tests. `program` is the program's SHA-256."""
 
     program: str
     passed: bool
@@ -41,10 +41,10 @@ T = TypeVar("T", EvalResult, ProgramVerdict)
 
 
 def read(path: Path, kind: type[T]) -> list[T]:
-    """All whole lines; one that was cut off when the writer was killed is left out.
+    """Returns all complete lines. A line that was cut off when the writer was killed is ignored.
 
     Raises:
-        BadInput: the file is something else.
+        BadInput: the file cannot be read, or has other content.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -57,13 +57,14 @@ def read(path: Path, kind: type[T]) -> list[T]:
         return [decode(line) for line in lines[:-1] if line]
     except msgspec.MsgspecError:
         raise BadInput(
-            f"Results `{path}` are not those of this llmd; remove them or name another --out"
+            f"Results `{path}` are not those of this llmd; remove the file or name another --out"
         ) from None
 
 
 class ResultsWriter:
     def __init__(self, path: Path) -> None:
-        """
+        """Opens the file and removes an incomplete last line.
+
         Raises:
             BadInput: the file cannot be written.
         """
@@ -72,7 +73,9 @@ class ResultsWriter:
             self._file = path.open("r+b" if path.exists() else "w+b")
         except OSError as error:
             raise BadInput(f"Results `{path}` cannot be written: {error.strerror}") from None
-        self._drop_half_line()
+        data = self._file.read()
+        self._file.seek(data.rfind(b"\n") + 1, os.SEEK_SET)
+        self._file.truncate()
 
     def add(self, item: EvalResult | ProgramVerdict) -> None:
         self._file.write(msgspec.json.encode(item) + b"\n")
@@ -80,8 +83,3 @@ class ResultsWriter:
 
     def close(self) -> None:
         self._file.close()
-
-    def _drop_half_line(self) -> None:
-        data = self._file.read()
-        self._file.seek(data.rfind(b"\n") + 1, os.SEEK_SET)
-        self._file.truncate()

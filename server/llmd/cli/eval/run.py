@@ -1,11 +1,11 @@
-"""Settings times places: asks what has not been asked yet, keeps each answer as it comes, and runs
-the tests of what was answered."""
+"""Runs variants on cases: requests the completions that are missing, stores each one at once, and
+runs the tests of the completions."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,7 @@ from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.llama_server import LlamaServer, server_url
 from llmd.cli.eval.pipeline import Completer, EvalCompletion
 from llmd.cli.eval.report import EvalReport
-from llmd.cli.eval.results_file import EvalResult, ProgramVerdict
+from llmd.cli.eval.results_file import EvalResult, ProgramVerdict, ResultsWriter
 from llmd.cli.eval.settings_grid import EvalSetting
 from llmd.cli.eval.summary import ScoredResult, compare, score_result, summarise
 from llmd.config import Config
@@ -27,21 +27,19 @@ from llmd.engine.http_client import HttpClient
 from llmd.models.resolve import model_path
 
 RESULTS, CHECKS = "results.jsonl", "checks.jsonl"
-# Under the settings that vary; greedy, so that the same place has the same answer each time.
+# Defaults below the settings that vary. Greedy, so that each run has the same completions.
 BASE_FLAGS = (
     "sampling.profile=greedy",
     f"completion.deadline_ms={pipeline.DEADLINE_MS}",
     "completion.debounce_ms=0",
 )
-ALL_PAIRS = 4  # up to so many settings each is compared with each, more only with the first
-
-Advance = Callable[[str], None]
+ALL_PAIRS = 4  # up to this many variants, all pairs are compared; more only with the first
 
 
 @dataclass(frozen=True, slots=True)
 class EvalVariant:
-    """A setting with the whole config that it stands for. `key` tells it from any other, also
-    from the same with another model file or another llmd."""
+    """Holds a setting with its complete config. `key` changes with the setting, the config, the
+    model's file and llmd's version."""
 
     setting: EvalSetting
     config: Config
@@ -60,82 +58,74 @@ class EvalPlan:
 def eval_variant(setting: EvalSetting) -> EvalVariant:
     """
     Raises:
-        BadInput: a flag or the user's config is wrong.
-        ModelError: the model's file is not there.
+        BadInput: a flag or the user's config is invalid.
+        ModelError: the model's file is missing.
     """
     config = load_settings(flags=(*BASE_FLAGS, *setting.flags)).config
-    told: list[object] = [__version__, setting.is_bare, setting.client, setting.url]
-    told += [setting.anchor, sorted(setting.without)]
+    identity: list[object] = [__version__, setting.is_bare, setting.client, setting.url]
+    identity += [setting.anchor, sorted(setting.without)]
     if not setting.client:
         path = model_path(config.model)
-        found = path.stat() if path.exists() else None
-        told += [config, str(path), found and (found.st_size, found.st_mtime_ns)]
-    return EvalVariant(setting, config, hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:16])
+        stat = path.stat() if path.exists() else None
+        identity += [config, str(path), stat and (stat.st_size, stat.st_mtime_ns)]
+    key = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:16]
+    return EvalVariant(setting, config, key)
 
 
 def n_requests(plan: EvalPlan) -> int:
     return len(plan.cases) * len(plan.variants)
 
 
-async def run_requests(plan: EvalPlan, advance: Advance) -> None:
-    """`advance` is called with the setting's name for each answer, old or new.
+async def run_requests(plan: EvalPlan, advance: Callable[[str], None]) -> None:
+    """Calls `advance` with the setting's name for each completion, stored or new.
 
     Raises:
-        LlmdError: a setting gives no answers.
+        LlmdError: an engine or a server does not answer.
     """
-    done = {(row.key, row.place) for row in results_file.read(plan.folder / RESULTS, EvalResult)}
-    writer = results_file.ResultsWriter(plan.folder / RESULTS)
-    try:
-        for each in plan.variants:
-            todo = [place for place in plan.cases if (each.key, place.digest) not in done]
-            for _ in range(len(plan.cases) - len(todo)):
-                advance(each.setting.name)
-            if todo:
-                await _run_variant(each, todo, writer, advance)
-    finally:
-        writer.close()
-
-
-async def _run_variant(
-    each: EvalVariant,
-    todo: Sequence[EvalCase],
-    writer: results_file.ResultsWriter,
-    advance: Advance,
-) -> None:
-    async with _open_completer(each) as answerer:
-        for place in todo:
-            writer.add(_to_result(each, place, await answerer.complete(place)))
-            advance(each.setting.name)
+    path = plan.folder / RESULTS
+    stored = {(result.key, result.place) for result in results_file.read(path, EvalResult)}
+    with closing(ResultsWriter(path)) as writer:
+        for variant in plan.variants:
+            name = variant.setting.name
+            missing = [case for case in plan.cases if (variant.key, case.digest) not in stored]
+            for _ in range(len(plan.cases) - len(missing)):
+                advance(name)
+            if not missing:
+                continue
+            async with _open_completer(variant) as completer:
+                for case in missing:
+                    completion = await completer.complete(case)
+                    writer.add(_to_result(variant, case, completion))
+                    advance(name)
 
 
 @asynccontextmanager
-async def _open_completer(each: EvalVariant) -> AsyncIterator[Completer]:
-    if each.setting.client:
-        async with HttpClient(server_url(each.setting.url)) as http:
-            yield LlamaServer(http, each.setting.client)
-        return
-    async with pipeline.open_completer(each.setting, each.config) as answerer:
-        yield answerer
+async def _open_completer(variant: EvalVariant) -> AsyncIterator[Completer]:
+    setting = variant.setting
+    if setting.client:
+        async with HttpClient(server_url(setting.url)) as http:
+            yield LlamaServer(http, setting.client)
+    else:
+        async with pipeline.open_completer(setting, variant.config) as completer:
+            yield completer
 
 
-def _to_result(each: EvalVariant, place: EvalCase, reply: EvalCompletion) -> EvalResult:
-    spent = msgspec.structs.asdict(reply.trace)
-    kept = {name: spent[name] for name in EvalResult.__struct_fields__ if name in spent}
-    return EvalResult(key=each.key, place=place.digest, text=reply.text, **kept)
+def _to_result(variant: EvalVariant, case: EvalCase, completion: EvalCompletion) -> EvalResult:
+    trace = msgspec.structs.asdict(completion.trace)
+    costs = {name: trace[name] for name in EvalResult.__struct_fields__ if name in trace}
+    return EvalResult(key=variant.key, place=case.digest, text=completion.text, **costs)
 
 
-def run_tests(plan: EvalPlan, advance: Advance) -> None:
-    """Runs the tests of every answer that has not been tried; equal programs once."""
-    known = {check.program for check in results_file.read(plan.folder / CHECKS, ProgramVerdict)}
+def run_tests(plan: EvalPlan, advance: Callable[[str], None]) -> None:
+    """Runs each program that has no verdict yet; equal programs once."""
+    path = plan.folder / CHECKS
+    known = {verdict.program for verdict in results_file.read(path, ProgramVerdict)}
     sources = {_digest(source): source for source in _programs(plan)}
-    writer = results_file.ResultsWriter(plan.folder / CHECKS)
-    try:
+    with closing(ResultsWriter(path)) as writer:
         for digest, source in sources.items():
             if digest not in known:
                 writer.add(ProgramVerdict(digest, sandbox.runs_to_end(source)))
             advance("tests")
-    finally:
-        writer.close()
 
 
 def n_programs(plan: EvalPlan) -> int:
@@ -143,69 +133,63 @@ def n_programs(plan: EvalPlan) -> int:
 
 
 def _programs(plan: EvalPlan) -> list[str]:
-    rows = _read_results(plan)
+    results = _read_results(plan)
     return [
-        sandbox.program(place, row.text)
-        for each in plan.variants
-        for place in plan.cases
-        if place.test and (row := rows.get((each.key, place.digest))) and row.text.strip()
+        sandbox.program(case, result.text)
+        for variant in plan.variants
+        for case in plan.cases
+        if case.test and (result := results.get((variant.key, case.digest))) and result.text.strip()
     ]
 
 
 def build_report(plan: EvalPlan) -> EvalReport:
-    """Of what is there, whether or not all is.
+    """Reports the stored results, complete or not.
 
     Raises:
-        BadInput: the folder's files are something else.
+        BadInput: the folder's files have other content.
     """
-    rows = _read_results(plan)
-    checks = {
-        check.program: check.passed
-        for check in results_file.read(plan.folder / CHECKS, ProgramVerdict)
+    results = _read_results(plan)
+    verdicts = {
+        verdict.program: verdict.passed
+        for verdict in results_file.read(plan.folder / CHECKS, ProgramVerdict)
     }
-    answers = [_scored_results(plan, each, rows, checks) for each in plan.variants]
-    names = [each.setting.name for each in plan.variants]
-    named = list(zip(names, answers, strict=True))
+    scored = [_scored_results(plan, variant, results, verdicts) for variant in plan.variants]
+    names = [variant.setting.name for variant in plan.variants]
+    named = list(zip(names, scored, strict=True))
+    if len(named) <= ALL_PAIRS:
+        pairs = list(combinations(named, 2))
+    else:
+        pairs = [(named[0], other) for other in named[1:]]
     return EvalReport(
         title=plan.title,
         n_places=len(plan.cases),
-        is_whole=all(len(found) == len(plan.cases) for found in answers),
-        settings=tuple(summarise(name, list(found.values())) for name, found in named if found),
+        is_whole=all(len(by_case) == len(plan.cases) for by_case in scored),
+        settings=tuple(summarise(name, list(items.values())) for name, items in named if items),
         pairs=tuple(
-            compare(name, found, other_name, other)
-            for (name, found), (other_name, other) in _pairs_to_compare(named)
-            if found and other
+            compare(first_name, first, second_name, second)
+            for (first_name, first), (second_name, second) in pairs
+            if first and second
         ),
     )
 
 
-Named = tuple[str, dict[str, ScoredResult]]
-
-
-def _pairs_to_compare(named: Sequence[Named]) -> list[tuple[Named, Named]]:
-    if len(named) <= ALL_PAIRS:
-        return list(combinations(named, 2))
-    return [(named[0], other) for other in named[1:]]
-
-
 def _read_results(plan: EvalPlan) -> dict[tuple[str, str], EvalResult]:
-    return {
-        (row.key, row.place): row for row in results_file.read(plan.folder / RESULTS, EvalResult)
-    }
+    results = results_file.read(plan.folder / RESULTS, EvalResult)
+    return {(result.key, result.place): result for result in results}
 
 
 def _scored_results(
     plan: EvalPlan,
-    each: EvalVariant,
-    rows: Mapping[tuple[str, str], EvalResult],
-    checks: Mapping[str, bool],
+    variant: EvalVariant,
+    results: Mapping[tuple[str, str], EvalResult],
+    verdicts: Mapping[str, bool],
 ) -> dict[str, ScoredResult]:
-    found = {}
-    for place in plan.cases:
-        if row := rows.get((each.key, place.digest)):
-            tried = checks.get(_digest(sandbox.program(place, row.text)))
-            found[place.digest] = score_result(place, row, tried)
-    return found
+    scored = {}
+    for case in plan.cases:
+        if result := results.get((variant.key, case.digest)):
+            passed = verdicts.get(_digest(sandbox.program(case, result.text)))
+            scored[case.digest] = score_result(case, result, passed)
+    return scored
 
 
 def _digest(source: str) -> str:

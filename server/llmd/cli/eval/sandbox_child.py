@@ -1,9 +1,10 @@
-"""Runs one untrusted program in the current process: its own limits, no network, no process, no
-writing outside its folder. Standard library only, started by `sandbox` with `-I -S`.
+"""Runs one untrusted program in the current process: with limits, without network, without child
+processes, and without writing outside the folder. Standard library only; `sandbox` starts this file
+with `-I -S`.
 
-Standard input: a line with a token, then the program. The token is printed when the program has
-run to its end; nothing else reaches standard output. This keeps the accidents of generated code
-from the machine. It is no wall against code that was written to break out.
+Standard input has a line with a token, then the program. The token is printed when the program has
+run to its end; nothing else reaches standard output. This protects the machine from accidents of
+generated code, not from code that was written to break out.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def _unshare_network() -> None:
-    """Where the kernel lets a user do so (Linux); the audit hook forbids sockets in any case."""
+    """Leaves the network if the kernel permits (Linux); the audit hook forbids sockets anyway."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
@@ -62,15 +63,15 @@ def _set_limits() -> None:
         resource.RLIMIT_FSIZE: FILE_BYTES,
         resource.RLIMIT_NOFILE: N_FILES,
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: 0,  # root is not held by it; the audit hook holds all
+        resource.RLIMIT_NPROC: 0,  # does not bind root; the audit hook binds all
     }
-    for what, most in limits.items():
-        with suppress(ValueError, OSError):  # macOS has no limit of address space
-            resource.setrlimit(what, (most, most))
+    for limit, maximum in limits.items():
+        with suppress(ValueError, OSError):  # macOS cannot limit the address space
+            resource.setrlimit(limit, (maximum, maximum))
 
 
 def _audit_hook(folder: str) -> Any:
-    """An audit hook (PEP 578), which cannot be taken off again."""
+    """Returns an audit hook (PEP 578), which cannot be removed."""
 
     def guard(event: str, args: tuple[Any, ...]) -> None:
         if event.startswith(_FORBIDDEN):
@@ -83,17 +84,17 @@ def _audit_hook(folder: str) -> Any:
                     check(arg)
 
     def check(path: Any) -> None:
-        if isinstance(path, int):  # a file that is open already
+        if isinstance(path, int):  # an open file
             return
-        found = os.path.realpath(os.fsdecode(path))
-        if found != os.devnull and not found.startswith(folder + os.sep):
+        target = os.path.realpath(os.fsdecode(path))
+        if target != os.devnull and not target.startswith(folder + os.sep):
             raise PermissionError("outside of the folder")
 
     return guard
 
 
 def _is_for_writing(args: tuple[Any, ...]) -> bool:
-    """`mode` is None where os.open was called, whose flags then tell."""
+    """Returns whether the flags of `open` write. os.open has no mode, so the mode is not used."""
     flags = args[2] if isinstance(args[2], int) else 0
     return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND))
 

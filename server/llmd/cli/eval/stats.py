@@ -1,6 +1,7 @@
-"""Intervals and paired tests for what an evaluation counts. Pure; every draw has a fixed seed.
+"""Computes intervals and paired tests. Pure; every random draw has a fixed seed.
 
-All intervals are of 95 %. Values are one for each place, in the same order on both sides of a pair.
+All intervals have a confidence of 95 %. A sequence has one value for each place, and both sequences
+of a pair have the same order.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 SEED = 3407
 N_DRAWS = 4000
-# Places times draws held at once: 64 MB of 8-byte indices.
+# Places times draws in memory at once: 64 MB of 8-byte indices.
 _BLOCK = 8_000_000
 _Z = 1.959963984540054  # of the normal distribution at 97.5 %
 
@@ -30,7 +31,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of the second from the first. `p`: two-sided, of a difference as large if there were none."""
+    """Holds the second mean minus the first. `p` is two-sided: the probability of a difference this
+    large if there were none."""
 
     value: float
     low: float
@@ -42,34 +44,35 @@ NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
 def share(n_hits: int, n: int) -> Estimate:
-    """Wilson's score interval (Wilson 1927), which holds near 0 and 1 and for small `n`."""
+    """Returns Wilson's score interval (Wilson 1927), which is valid near 0 and 1 and for small
+    `n`."""
     if not n:
         return NOTHING
-    found, spread = n_hits / n, _Z * _Z / n
-    middle = (found + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * math.sqrt(found * (1 - found) / n + spread / (4 * n))
-    return Estimate(found, max(0.0, middle - half), min(1.0, middle + half))
+    share_, spread = n_hits / n, _Z * _Z / n
+    middle = (share_ + spread / 2) / (1 + spread)
+    half = _Z / (1 + spread) * math.sqrt(share_ * (1 - share_) / n + spread / (4 * n))
+    return Estimate(share_, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The interval is the percentiles of the means of resampled places."""
+    """Returns the mean; the interval has percentiles of the means of resampled places."""
     return ratio(values, [1.0] * len(values))
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
-    """Sum over sum, both resampled by place; infinite where `below` sums to nothing."""
+    """Returns sum over sum, both resampled by place; infinite if `below` sums to 0."""
     if not above:
         return NOTHING
     top, bottom = np.asarray(above, float), np.asarray(below, float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = float(top.sum() / bottom.sum())
+        value = float(top.sum() / bottom.sum())
         drawn = _resampled(top) / _resampled(bottom)
     low, high = _percentiles(drawn)
-    return Estimate(found, low, high)
+    return Estimate(value, low, high)
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Of the means, place by place: exact McNemar where all values are 0 or 1, else sign flips."""
+    """Compares means place by place: exact McNemar if all values are 0 or 1, else sign flips."""
     if not first:
         return Difference(math.nan, math.nan, math.nan, math.nan)
     gaps = np.asarray(second, float) - np.asarray(first, float)
@@ -82,14 +85,14 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def mcnemar(n_gained: int, n_lost: int) -> float:
-    """Exact: how likely a fair coin is as far from the middle (McNemar 1947)."""
+    """Returns the exact probability that a fair coin is this far from the middle (McNemar 1947)."""
     n = n_gained + n_lost
     tail = sum(math.comb(n, k) for k in range(min(n_gained, n_lost) + 1))
     return min(1.0, 2 * tail / (1 << n))
 
 
 def sign_flips(gaps: Floats) -> float:
-    """A permutation test: were the sides alike, each place's gap could as well be its negative."""
+    """Runs a permutation test: if both were equal, each place's gap could as well be negated."""
     rng = np.random.default_rng(SEED)
     limit = abs(float(gaps.sum())) - 1e-9
     n_far, n_left = 0, N_DRAWS
@@ -102,7 +105,8 @@ def sign_flips(gaps: Floats) -> float:
 
 
 def _resampled(values: Floats) -> Floats:
-    """The sums of N_DRAWS samples with replacement; the same places for every call of a length."""
+    """Returns the sums, shape (N_DRAWS,), of samples with replacement; every call with the same
+    number of values draws the same places."""
     rng = np.random.default_rng(SEED)
     sums: list[Floats] = []
     n_left = N_DRAWS
@@ -114,8 +118,8 @@ def _resampled(values: Floats) -> Floats:
 
 
 def _percentiles(drawn: Floats) -> tuple[float, float]:
-    kept = drawn[~np.isnan(drawn)]
-    if not len(kept):
+    numbers = drawn[~np.isnan(drawn)]
+    if not len(numbers):
         return math.nan, math.nan
-    low, high = np.percentile(kept, (2.5, 97.5), method="nearest")
+    low, high = np.percentile(numbers, (2.5, 97.5), method="nearest")
     return float(low), float(high)

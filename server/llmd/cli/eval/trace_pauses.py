@@ -1,5 +1,5 @@
-"""Places from an editing trace (josephg/editing-traces, `sequential_traces`): where somebody
-paused after typing, and what they then really typed. Reads a file; the rest is pure."""
+"""Makes cases from an editing trace (josephg/editing-traces, `sequential_traces`): where somebody
+paused after typing, and the text typed next. Reads a file; the rest is pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from llmd.errors import BadInput
 
 PAUSE_S = 2.0  # the traces' clocks tick in seconds
 MAX_TYPED_CHARS = 2000
-# Editors insert these whole and leave the cursor inside.
+# Editors insert these pairs at once and leave the cursor inside.
 PAIRS = ("()", "[]", "{}", '""', "''", "``", "<>")
-# A trace does not say what its file was called.
+# A trace does not contain the name of its file.
 FILE_NAMES = {
     "sveltecomponent": "App.svelte",
     "rustcode": "skiplist.rs",
@@ -29,7 +29,7 @@ FILE_NAMES = {
     "automerge-paper": "paper.tex",
 }
 
-Patch = tuple[int, int, str]  # position in characters, how many are deleted, what is inserted
+Patch = tuple[int, int, str]  # position in characters, number deleted, text inserted
 
 
 class TraceEdit(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class EditingTrace(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """After edit `index`, with the cursor at `caret`."""
+    """Describes a pause after edit `index`, with the cursor at `caret`."""
 
     index: int
     caret: int
@@ -54,28 +54,28 @@ class Pause:
 def read_trace(path: Path) -> EditingTrace:
     """
     Raises:
-        BadInput: it cannot be read, or is no trace.
+        BadInput: the file cannot be read, or is not a trace.
     """
     try:
         data = path.read_bytes()
         text = gzip.decompress(data) if path.suffix == ".gz" else data
         return msgspec.json.decode(text, type=EditingTrace)
     except OSError as error:
-        said = error.strerror or str(error)
-        raise BadInput(f"Trace `{path}` cannot be read: {said}; name a JSON file") from None
+        reason = error.strerror or str(error)
+        raise BadInput(f"Trace `{path}` cannot be read: {reason}; name a JSON file") from None
     except (msgspec.MsgspecError, EOFError, UnicodeDecodeError):
-        raise BadInput(f"Trace `{path}` is no editing trace in JSON; expected txns") from None
+        raise BadInput(f"Trace `{path}` is not an editing trace; expected `txns`") from None
 
 
 def pause_cases(path: Path, limit: int | None = None) -> list[EvalCase]:
-    """All pauses, or `limit` of them spread evenly over the trace.
+    """Returns all pauses, or `limit` pauses spread evenly over the trace.
 
     Raises:
-        BadInput: as `read`, or its edits have no times.
+        BadInput: the file cannot be read, is not a trace, or has edits without a time.
     """
     trace = read_trace(path)
     if any(edit.time is None for edit in trace.txns):
-        raise BadInput(f"Trace `{path}` has edits without a time; it shows no pauses")
+        raise BadInput(f"Trace `{path}` has edits without a time; expected a time for each edit")
     stem = trace_stem(path)
     found = evenly_spaced(find_pauses(trace.txns), limit)
     return [
@@ -96,12 +96,12 @@ def trace_stem(path: Path) -> str:
 
 
 def file_name(path: Path) -> str:
-    """What the text that was edited may have been called."""
+    """Guesses the name of the file that was edited."""
     return FILE_NAMES.get(trace_stem(path), "trace.txt")
 
 
 def find_pauses(edits: Sequence[TraceEdit]) -> list[Pause]:
-    """Where the next edit came PAUSE_S or more after an insertion."""
+    """Finds insertions that the next edit follows after PAUSE_S or more."""
     found = []
     for index, (edit, following) in enumerate(itertools.pairwise(edits)):
         caret = caret_after(edit)
@@ -113,7 +113,7 @@ def find_pauses(edits: Sequence[TraceEdit]) -> list[Pause]:
 
 
 def caret_after(edit: TraceEdit) -> int | None:
-    """Where an insertion leaves the cursor; None for anything else."""
+    """Returns the cursor after an insertion; None for any other edit."""
     if len(edit.patches) != 1:
         return None
     position, n_deleted, text = edit.patches[0]
@@ -123,7 +123,7 @@ def caret_after(edit: TraceEdit) -> int | None:
 
 
 def typed_after(edits: Sequence[TraceEdit], index: int, caret: int) -> str:
-    """What is inserted at the cursor from edit `index` on, up to a jump or a deletion."""
+    """Returns the text inserted at the cursor from edit `index` on, up to a jump or a deletion."""
     typed = ""
     for number in range(index, len(edits)):
         after = caret_after(edits[number])
@@ -136,7 +136,7 @@ def typed_after(edits: Sequence[TraceEdit], index: int, caret: int) -> str:
 
 
 def _with_texts(trace: EditingTrace, found: Sequence[Pause]) -> Iterator[tuple[Pause, str]]:
-    """Each pause with the whole text at that moment."""
+    """Yields each pause with the whole text at that moment."""
     text, n_done = trace.start_content, 0
     for pause in found:
         for edit in trace.txns[n_done : pause.index + 1]:
