@@ -1,6 +1,6 @@
 #!/bin/sh
-# A real Neovim 0.12 beside the system: Debian's packages and their own libc in a folder of the
-# test cache. Prints the path of the editor; fails, with the reason, where it can't be had.
+# Installs a real Neovim 0.12 from Debian's packages, with their libc, in a folder of the test cache.
+# Prints the path of the editor, or fails with the reason.
 set -eu
 
 root=${LLMD_TEST_CACHE:-.cache}/nvim12
@@ -14,7 +14,7 @@ fi
 
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
   { echo "needs apt-get and dpkg-deb" >&2; exit 1; }
-# The machine's own mirror, so that none is named here.
+# Uses the machine's configured mirror.
 mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/*.sources 2>/dev/null ||
   awk '$1 == "deb" { print $(NF > 3 && $2 ~ /^\[/ ? 3 : 2); exit }' /etc/apt/sources.list)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -45,7 +45,7 @@ export LUA_PATH="\$usr/share/lua/5.1/?.lua;;" LUA_CPATH="$libraries/lua/5.1/?.so
 exec '$loader' --library-path '$libraries' --argv0 nvim "\$usr/bin/nvim" "\$@"
 END
 chmod +x "$nvim.new"
-"$nvim.new" --version | grep -q 'NVIM v0\.1[2-9]' || { echo "it does not run here" >&2; exit 1; }
+"$nvim.new" --version | grep -q 'NVIM v0\.1[2-9]' || { echo "this Neovim does not run on this machine" >&2; exit 1; }
 mv "$nvim.new" "$nvim"
 rm -r "$work"
 echo "$nvim"

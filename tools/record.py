@@ -1,8 +1,6 @@
-"""Records the README's animation: a real Neovim, our plugin, the built-in model and somebody who
-types. `python -m tools.record docs/demo.cast`, and `npx svg-term-cli --in docs/demo.cast --out
-docs/demo.svg --window` makes a picture of it.
-
-The recording is what the terminal was sent, in asciinema's format (version 2).
+"""Records the README's animation: typing in a real Neovim with the plugin and the built-in model.
+`python -m tools.record docs/demo.cast` writes the terminal's output in asciinema's format (version
+2); `npx svg-term-cli --in docs/demo.cast --out docs/demo.svg --window` draws it.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from pathlib import Path
 def read_scores(path: Path) -> dict[str, float]:
     """The score of each name."""
 '''
-# Each: keys, and how long one looks before the next.
+# Keys, and the seconds to wait after them.
 SCENE = (
     ("Go", 1.2),
     ("with path.op", 1.2),
@@ -65,7 +63,7 @@ def main() -> None:
 
 
 def _play(file: Path, env: dict[str, str]) -> Iterator[tuple[float, str]]:
-    """What Neovim writes to its terminal, and when."""
+    """Yields what Neovim writes to its terminal, with the time in seconds."""
     nvim = Path(sys.executable).with_name("nvim")
     argv = [str(nvim), "--clean", "-n", "--cmd", f"set rtp^={PLUGIN}", "--cmd", OPTIONS, str(file)]
     pid, terminal = pty.fork()
@@ -82,11 +80,11 @@ def _play(file: Path, env: dict[str, str]) -> Iterator[tuple[float, str]]:
             yield at_s - started_s, decode(data)
 
     yield from read(2.0)
-    for keys, look_s in SCENE:
+    for keys, pause_s in SCENE:
         for key in keys:
             os.write(terminal, key.encode())
             yield from read(rng.uniform(*KEY_S))
-        yield from read(look_s)
+        yield from read(pause_s)
     os.write(terminal, b"\x1b:qa!\r")
     os.waitpid(pid, 0)
 

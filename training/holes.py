@@ -1,7 +1,7 @@
-"""Files to samples: which part of a file is shown, and which of it is the middle. Pure; every
-sample depends on its number alone, so that an interrupted run goes on with the same ones.
+"""Makes samples from files: chooses a part of a file, and the part's middle. Pure. A sample depends
+on its number alone, so that an interrupted run continues with the same samples.
 
-Cuts are made in characters, as a cursor stands: a middle may begin inside a word.
+Cuts are at characters, as a cursor is: a middle may begin inside a word.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from training.sources import File
 
 Order = Literal["psm", "spm"]
 
-# Share of each kind of hole, in the order of `_CUTS`.
+# Weight of each kind of middle.
 KINDS = {
-    "line": 38,  # a whole line at an empty line: what one asks for most
-    "line_end": 8,  # the same with its newline, as infilling sets cut it
+    "line": 38,  # a whole line at an empty line: the most frequent request
+    "line_end": 8,  # the same with the newline, as infilling sets cut lines
     "rest": 22,  # the rest of a line from any point
     "indented": 10,  # a line after its indentation
     "lines": 11,  # several lines
@@ -26,14 +26,14 @@ KINDS = {
     "span": 4,  # any characters
     "none": 2,  # nothing is missing
 }
-HEALED_SHARE = 0.4  # the last word or blanks before the hole are in the middle: token healing
+HEALED_SHARE = 0.4  # the middle includes the last word or blanks before the cursor: token healing
 FUNCTION_SHARE = 0.75  # of the samples whose text is one function
-PSM_SHARE = 0.6  # the rest is SPM, which the model learns sooner
-HEADER_SHARE = 0.15  # with llama-server's header before them
-MAX_PREFIX_CHARS, MAX_SUFFIX_CHARS = 700, 320  # at most; a sample draws less
+PSM_SHARE = 0.6  # the others are SPM, which the model learns faster
+HEADER_SHARE = 0.15  # begin with llama-server's header
+MAX_PREFIX_CHARS, MAX_SUFFIX_CHARS = 700, 320  # upper bounds; each sample draws a length
 
 _FUNCTION = re.compile(r"^([ \t]*)(?:async )?(?:def|fn|pub fn|func|function|export const) ", re.M)
-# As llmd/engine/heal.py finds it: blanks, or a word with the one sign that a token joins to it.
+# As llmd/worker/token_healing.py: blanks, or a word with the one sign that joins its token.
 _LAST_PRE_TOKEN = re.compile(r"(?:\s+|[ ._(]?[^\W_]+)\Z")
 
 
@@ -47,7 +47,7 @@ class Sample:
 
 
 def sample(files: list[File], seed: int, number: int) -> Sample:
-    """The `number`-th sample of a seed."""
+    """Returns the `number`-th sample of a seed."""
     rng = random.Random(f"{seed}/{number}")  # noqa: S311
     while True:
         file = rng.choice(files)
@@ -59,7 +59,7 @@ def sample(files: list[File], seed: int, number: int) -> Sample:
 
 
 def _region(text: str, rng: random.Random) -> tuple[int, int]:
-    """A function with a little of what stands before it, or any lines."""
+    """Returns the offsets of a function, or of the whole file."""
     heads = list(_FUNCTION.finditer(text)) if rng.random() < FUNCTION_SHARE else []
     if not heads:
         return 0, len(text)
@@ -68,7 +68,8 @@ def _region(text: str, rng: random.Random) -> tuple[int, int]:
 
 
 def _block_end(text: str, start: int, n_indent: int) -> int:
-    """Where the lines indented deeper than the first one end, with a closing bracket's line."""
+    """Returns the end of the lines that are indented deeper than the first line, including the line
+    of a closing bracket."""
     end = text.find("\n", start) + 1 or len(text)
     for line in text[end:].splitlines(keepends=True):
         body = line.expandtabs().lstrip(" ")
@@ -82,7 +83,7 @@ def _block_end(text: str, start: int, n_indent: int) -> int:
 
 
 def _cut(kind: str, text: str, start: int, end: int, rng: random.Random) -> tuple[int, int] | None:
-    """The middle as offsets, or None where this kind finds no place."""
+    """Returns the middle's offsets, or None if the text has no middle of this kind."""
     lines = code_lines(text, start, end)
     if not lines:
         return None
@@ -111,22 +112,22 @@ def _cut(kind: str, text: str, start: int, end: int, rng: random.Random) -> tupl
 
 
 def code_lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Lines that hold something, those of docstrings and comments seldom: (start, end) without
-    their newline."""
-    found, at, in_doc = [], start, False
+    """Returns (start, end) of each line that is not blank, without the newline. Most lines of
+    docstrings and comments are left out."""
+    lines, offset, in_doc = [], start, False
     for line in text[start:end].splitlines(keepends=True):
-        said = line.strip()
-        quotes = said.count('"""') + said.count("'''")
-        is_prose = in_doc or quotes > 0 or said.startswith(("#", "//", "/*", "*"))
+        code = line.strip()
+        quotes = code.count('"""') + code.count("'''")
+        is_prose = in_doc or quotes > 0 or code.startswith(("#", "//", "/*", "*"))
         in_doc ^= quotes % 2 == 1
-        if said and at > start and (not is_prose or hash_share(at) < 0.08):
-            found.append((at, at + len(line.rstrip("\r\n"))))
-        at += len(line)
-    return found
+        if code and offset > start and (not is_prose or hash_share(offset) < 0.08):
+            lines.append((offset, offset + len(line.rstrip("\r\n"))))
+        offset += len(line)
+    return lines
 
 
 def hash_share(number: int) -> float:
-    """A number in [0, 1) that only the argument decides."""
+    """Returns a number in [0, 1) that depends on the argument alone."""
     return (number * 2654435761 % (1 << 32)) / (1 << 32)
 
 
@@ -139,8 +140,8 @@ def _sample(file: File, cut: tuple[int, int], start: int, end: int, rng: random.
     if last < end:
         last = file.text.find("\n", last) + 1 or len(file.text)
     prefix, middle = file.text[first:begin], file.text[begin:stop]
-    if rng.random() < HEALED_SHARE and (owed := _LAST_PRE_TOKEN.search(prefix)):
-        prefix, middle = prefix[: owed.start()], owed[0] + middle
+    if rng.random() < HEALED_SHARE and (healed := _LAST_PRE_TOKEN.search(prefix)):
+        prefix, middle = prefix[: healed.start()], healed[0] + middle
     header = ("myproject\n", "filename\n") if rng.random() < HEADER_SHARE else ()
     order: Order = "psm" if rng.random() < PSM_SHARE else "spm"
     return Sample(order, header, prefix, file.text[stop:last], middle)

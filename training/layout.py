@@ -1,4 +1,5 @@
-"""A sample as tokens: llama-server's two infill layouts, and which tokens the loss looks at."""
+"""Turns a sample into tokens, in llama-server's two infill layouts, and selects the tokens of the
+loss."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from llmd.models.pull.builtin import FIM_TOKEN_IDS
 from training.holes import Sample
 
 END = 0  # <|endoftext|>
-MAX_TOKENS = 420  # a sample that is longer is not used
+MAX_TOKENS = 420  # longer samples are not used
 
 Tokenize = Callable[[str], Sequence[int]]
 
@@ -17,14 +18,14 @@ Tokenize = Callable[[str], Sequence[int]]
 @dataclass(frozen=True, slots=True)
 class Tokens:
     ids: tuple[int, ...]
-    n_wanted: int  # the last so many are predicted: the middle and its end
+    n_targets: int  # how many tokens at the end are predicted: the middle and END
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def lay_out(sample: Sample, tokenize: Tokenize) -> Tokens:
-    """Prefix, suffix and middle are tokenised apart, as llama-server and llmd do."""
+def sample_tokens(sample: Sample, tokenize: Tokenize) -> Tokens:
+    """Tokenises prefix, suffix and middle separately, as llama-server and llmd do."""
     ids = FIM_TOKEN_IDS
     header: list[int] = []
     if sample.header:
@@ -33,5 +34,5 @@ def lay_out(sample: Sample, tokenize: Tokenize) -> Tokens:
     before = [ids["pre"], *tokenize(sample.prefix)]
     after = [ids["suf"], *tokenize(sample.suffix)]
     body = before + after if sample.order == "psm" else after + before
-    wanted = [*tokenize(sample.middle), END]
-    return Tokens((*header, *body, ids["mid"], *wanted), len(wanted))
+    targets = [*tokenize(sample.middle), END]
+    return Tokens((*header, *body, ids["mid"], *targets), len(targets))

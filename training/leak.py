@@ -1,7 +1,7 @@
-"""Keeps evaluation sets out of the training text: by the names that they define and by n-grams.
+"""Keeps evaluation sets out of the training text, by defined names and by n-grams.
 
-A token here is an identifier, a number or one punctuation mark; comments and layout do not count
-for or against. The method is that of the data sections of GPT-3 and StarCoder.
+A token is an identifier, a number or one punctuation mark; white space does not count. The method
+is that of the data sections of GPT-3 and StarCoder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ N_GRAM = 13
 
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+|[^\w\s]")
 _DEFINED = re.compile(r"^\s*(?:async )?(?:def|class|func|fn|function) (\w+)", re.MULTILINE)
-# Names so plain that a file which defines one need not be about the evaluation's problem.
+# Common names: a file that defines one of these names need not solve an evaluation's problem.
 PLAIN_NAMES = frozenset((
     "add", "fib", "factorize", "is_prime", "is_palindrome", "strlen", "unique", "common", "median",
     "concatenate", "solve", "solution", "encode", "digits", "search", "check",
@@ -26,24 +26,24 @@ PLAIN_NAMES = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What a training file must not share with the evaluation."""
+    """Holds the names and n-grams that a training file must not share with an evaluation set."""
 
     grams: frozenset[int]  # hashes
     names: frozenset[str]
 
-    def refuses(self, text: str) -> str:
-        """Why a file is left out; empty when it may be used."""
+    def overlap(self, text: str) -> str:
+        """Returns why a file must be left out; empty if the file may be used."""
         defined = set(_DEFINED.findall(text))
-        if found := (defined & self.names) - PLAIN_NAMES:
-            return f"defines {min(found)}"
+        if shared := (defined & self.names) - PLAIN_NAMES:
+            return f"defines {min(shared)}"
         return "shares text" if any(gram in self.grams for gram in _grams(text)) else ""
 
 
 def guard(sets: Iterable[Path]) -> Guard:
-    """Of every sample's whole solution: prompt, middle and suffix, and of its tests.
+    """Collects the names and n-grams of every solution (prompt, middle and suffix) and its tests.
 
     Raises:
-        OSError, ValueError: a set cannot be read; training without the check is no option.
+        OSError, ValueError: a set cannot be read. Training must not continue without this check.
     """
     grams: set[int] = set()
     names: set[str] = set()

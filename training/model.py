@@ -1,8 +1,9 @@
-"""SmolLM2 in PyTorch with LoRA on every linear layer: read from the base's GGUF and the adapter's,
-written as an adapter that llama.cpp and llmd read.
+"""Implements SmolLM2 in PyTorch with LoRA on every linear layer. Reads the GGUF files of the base
+and of an adapter, and writes an adapter for llama.cpp and llmd.
 
-Samples are laid end to end without padding; only attention knows where one ends. Rotary position
-turns neighbouring pairs, llama.cpp's order of a llama's rows, so weights are used as they lie.
+Samples are concatenated without padding; only attention separates them. Rotary position embedding
+rotates neighbouring pairs, which is llama.cpp's order of a llama's rows, so weights are used
+unchanged.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Shape:
         return self.n_embd // self.n_head
 
     def linear(self, name: str) -> tuple[int, int]:
-        """(in, out) of a layer's matrix."""
+        """Returns the shape (in, out) of a layer's matrix."""
         n_kv = self.n_head_kv * self.head_dim
         return {
             "attn_q": (self.n_embd, self.n_embd),
@@ -55,7 +56,7 @@ SMOLLM2_135M = Shape(30, 576, 1536, 9, 3, 49152)
 
 
 class Lora(nn.Module):
-    """y = W x + (alpha / rank) B A x; W stands still."""
+    """Computes y = W x + (alpha / rank) B A x; W is not trained."""
 
     def __init__(self, n_in: int, n_out: int, rank: int, scale: float) -> None:
         super().__init__()
@@ -78,16 +79,18 @@ class Block(nn.Module):
         for name in LINEARS:
             setattr(self, name, Lora(*shape.linear(name), rank, scale))
 
-    def forward(self, x: Tensor, turn: Tensor, n_tokens: Sequence[int]) -> Tensor:
+    def forward(self, x: Tensor, rotation: Tensor, n_tokens: Sequence[int]) -> Tensor:
         eps, n_embd = self.shape.norm_eps, (self.shape.n_embd,)
-        x = x + self._attend(functional.rms_norm(x, n_embd, self.attn_norm, eps), turn, n_tokens)
+        x = x + self._attend(
+            functional.rms_norm(x, n_embd, self.attn_norm, eps), rotation, n_tokens
+        )
         h = functional.rms_norm(x, n_embd, self.ffn_norm, eps)
         return x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
 
-    def _attend(self, h: Tensor, turn: Tensor, n_tokens: Sequence[int]) -> Tensor:
+    def _attend(self, h: Tensor, rotation: Tensor, n_tokens: Sequence[int]) -> Tensor:
         dim = self.shape.head_dim
-        q = _rotate(self.attn_q(h).unflatten(-1, (-1, dim)), turn)
-        k = _rotate(self.attn_k(h).unflatten(-1, (-1, dim)), turn)
+        q = _rotate(self.attn_q(h).unflatten(-1, (-1, dim)), rotation)
+        k = _rotate(self.attn_k(h).unflatten(-1, (-1, dim)), rotation)
         v = self.attn_v(h).unflatten(-1, (-1, dim))
         n_group = self.shape.n_head // self.shape.n_head_kv
         k, v = (part.repeat_interleave(n_group, dim=1) for part in (k, v))
@@ -100,10 +103,10 @@ class Block(nn.Module):
         return self.attn_output(torch.cat(seen).flatten(1))
 
 
-def _rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """`x` is (tokens, heads, dim), `turn` (tokens, dim / 2) complex numbers of length one."""
+def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Rotates `x` (tokens, heads, dim) by complex numbers of length 1 (tokens, dim / 2)."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn[:, None]).flatten(-2)
+    return torch.view_as_real(pairs * rotation[:, None]).flatten(-2)
 
 
 class Model(nn.Module):
@@ -114,15 +117,15 @@ class Model(nn.Module):
         self.register_buffer("output_norm", torch.ones(shape.n_embd))
         self.blocks = nn.ModuleList(Block(shape, rank, alpha / rank) for _ in range(shape.n_layers))
 
-    def forward(self, tokens: Tensor, n_tokens: Sequence[int], wanted: Tensor) -> Tensor:
-        """Logits (wanted, vocabulary) at the positions `wanted` of samples laid end to end."""
-        turn = self._turn(n_tokens)
+    def forward(self, tokens: Tensor, n_tokens: Sequence[int], positions: Tensor) -> Tensor:
+        """Returns logits (positions, vocabulary) at `positions` in the concatenated samples."""
+        rotation = self._rotation(n_tokens)
         x = self.embedding[tokens]
         with torch.autocast("cpu", self.blocks[0].ffn_up.weight.dtype, self.is_half):
             for block in self.blocks:
-                x = block(x, turn, n_tokens)
+                x = block(x, rotation, n_tokens)
         x = functional.rms_norm(
-            x[wanted], (self.shape.n_embd,), self.output_norm, self.shape.norm_eps
+            x[positions], (self.shape.n_embd,), self.output_norm, self.shape.norm_eps
         )
         return functional.linear(x, self.embedding)
 
@@ -130,14 +133,14 @@ class Model(nn.Module):
     def is_half(self) -> bool:
         return self.blocks[0].ffn_up.weight.dtype == torch.bfloat16
 
-    def halve(self) -> None:
-        """The layers' matrices in bf16, for processors that multiply it: three times the speed.
-        What is trained, the residual stream and the logits stay f32."""
+    def to_bf16(self) -> None:
+        """Converts the layers' matrices to bf16, which is three times as fast on processors that
+        multiply bf16. Trained parameters, the residual stream and the logits stay f32."""
         for module in self.modules():
             if isinstance(module, Lora):
                 module.weight = module.weight.bfloat16()
 
-    def _turn(self, n_tokens: Sequence[int]) -> Tensor:
+    def _rotation(self, n_tokens: Sequence[int]) -> Tensor:
         positions = torch.cat([torch.arange(n, dtype=torch.float32) for n in n_tokens])
         half = self.shape.head_dim // 2
         rates = self.shape.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
@@ -145,21 +148,21 @@ class Model(nn.Module):
         return torch.polar(torch.ones_like(angles), angles)
 
     def read_base(self, path: Path) -> None:
-        """The base's weights, dequantised."""
+        """Loads the base's weights, dequantised."""
         named = dict(self.named_buffers())
         for tensor in gguf.GGUFReader(path).tensors:
             data = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-            named[_ours(tensor.name)].copy_(data)
+            named[_torch_name(tensor.name)].copy_(data)
 
     @torch.no_grad()
     def read_adapter(self, path: Path) -> None:
         named = dict(self.named_parameters())
         for tensor in gguf.GGUFReader(path).tensors:
             data = torch.from_numpy(tensor.data.astype(np.float32))
-            named[_ours(tensor.name)].copy_(data)
+            named[_torch_name(tensor.name)].copy_(data)
 
     def write_adapter(self, path: Path, metadata: dict[str, str | int]) -> None:
-        """llama.cpp's adapter format in f16, as its convert_lora_to_gguf.py writes it."""
+        """Writes llama.cpp's adapter format in f16, as llama.cpp's convert_lora_to_gguf.py does."""
         writer = gguf.GGUFWriter(path, "llama")
         writer.add_type("adapter")
         writer.add_string("adapter.lora.type", "lora")
@@ -178,8 +181,8 @@ class Model(nn.Module):
         writer.close()
 
 
-def is_faster_halved() -> bool:
-    """Whether this processor multiplies bf16 in less than two thirds of f32's time."""
+def is_bf16_faster() -> bool:
+    """Returns whether this processor multiplies bf16 in less than two thirds of f32's time."""
     best = {dtype: _product_s(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return best[torch.bfloat16] * 1.5 < best[torch.float32]
 
@@ -194,8 +197,8 @@ def _product_s(dtype: torch.dtype) -> float:
     return min(times)
 
 
-def _ours(name: str) -> str:
-    """blk.3.attn_q.weight.lora_a to blocks.3.attn_q.a, blk.3.attn_norm.weight to
+def _torch_name(name: str) -> str:
+    """Maps blk.3.attn_q.weight.lora_a to blocks.3.attn_q.a, and blk.3.attn_norm.weight to
     blocks.3.attn_norm."""
     if name in ("token_embd.weight", "output_norm.weight"):
         return {"token_embd.weight": "embedding", "output_norm.weight": "output_norm"}[name]

@@ -1,9 +1,9 @@
-"""Holes as an editor has them, from the files held out of the training: `python -m training.places
---cache FOLDER > places.jsonl`, for `llmd eval --set`.
+"""Makes cases for `llmd eval --set` from the files held out of the training, as an editor has them:
+`python -m training.places --cache FOLDER > places.jsonl`.
 
-A line after its indentation, the rest of a line from any point, or from a point between brackets;
-with the closers of what is open there right of the cursor, as an editor that pairs brackets puts
-them.
+The missing text is a line after its indentation, the rest of a line from any point, or the rest
+from a point between brackets. Right of the cursor are the closers of the open brackets, as in an
+editor that pairs brackets.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SEED = 6
 
 
 def places(files: list[File]) -> list[InfillingSample]:
-    """At most N_OF_LANGUAGE of each language, N_OF_FILE of a file."""
+    """Returns at most N_OF_LANGUAGE samples of each language, N_OF_FILE of a file."""
     n_of: Counter[str] = Counter()
-    found = []
+    samples = []
     for number, file in enumerate(files):
         rng = random.Random(f"{SEED}/{number}")  # noqa: S311
         lines = code_lines(file.text, 0, len(file.text))
@@ -38,22 +38,22 @@ def places(files: list[File]) -> list[InfillingSample]:
             place = _place(file, start, end, rng)
             if place and n_of[file.language] < N_OF_LANGUAGE:
                 n_of[file.language] += 1
-                found.append(place)
-    return found
+                samples.append(place)
+    return samples
 
 
 def _place(file: File, start: int, end: int, rng: random.Random) -> InfillingSample | None:
     line = file.text[start:end]
-    at = start + _cut(line, rng)
-    middle, closers = file.text[at:end], _closers(file.text[start:at])
+    cursor = start + _cut(line, rng)
+    middle, closers = file.text[cursor:end], _closers(file.text[start:cursor])
     if closers and (ends := count(middle).unopened):
-        middle = middle[: ends[0]]  # what is typed before going over the first of them
+        middle = middle[: ends[0]]  # the text that is typed before the first closer
     if not middle.strip():
         return None
     name = f"{file.source}/{file.name}"
     suffix = closers + file.text[end:]
     return InfillingSample(
-        f"{name}:{at}", file.text[:at], suffix, middle, file_name=Path(name).name
+        f"{name}:{cursor}", file.text[:cursor], suffix, middle, file_name=Path(name).name
     )
 
 
@@ -62,13 +62,13 @@ def _cut(line: str, rng: random.Random) -> int:
     kind = rng.choice(("indentation", "any", "brackets"))
     if kind == "indentation" or len(line) < code + 4:
         return code
-    ats = [rng.randrange(code + 1, len(line)) for _ in range(N_TRIES)]
-    between = [at for at in ats if _closers(line[:at])]
-    return between[0] if kind == "brackets" and between else ats[0]
+    columns = [rng.randrange(code + 1, len(line)) for _ in range(N_TRIES)]
+    between = [column for column in columns if _closers(line[:column])]
+    return between[0] if kind == "brackets" and between else columns[0]
 
 
 def _closers(head: str) -> str:
-    """What an editor has put right of the cursor by the time `head` is typed."""
+    """Returns the closers that an editor has inserted once `head` is typed."""
     opened = [opener for opener, n in count(head).opened.items() for _ in range(n)]
     opened.sort(key=head.rfind)
     return "".join(CLOSER_OF[opener] for opener in reversed(opened))

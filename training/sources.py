@@ -1,7 +1,7 @@
-"""Where the training text comes from: public repositories at fixed commits, all under licences that
-let it be used so.
+"""Fetches the training text: public repositories at fixed commits, under licences that permit
+training.
 
-`git` fetches them; a mirror near by serves through git's own `url.<base>.insteadOf`.
+`git` fetches the repositories; a mirror can be used through git's `url.<base>.insteadOf`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LANGUAGES = {".py": "python", ".ts": "typescript", ".rs": "rust", ".go": "go"}
-MAX_FILE_CHARS = 60_000  # longer ones are tables or generated
+MAX_FILE_CHARS = 60_000  # longer files are tables or generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Source:
     commit: str
     licence: str
     under: str = ""  # only files below this folder
-    share: float = 1.0  # of its files that are used
+    share: float = 1.0  # of the files is used
 
 
 SOURCES = (
@@ -51,14 +51,14 @@ class File:
 
 
 def files(cache: Path) -> Iterator[File]:
-    """Every file of every source that may be trained on, in a fixed order; fetched on first use.
+    """Yields every file to train on, in a fixed order. Fetches the sources on first use.
 
     Raises:
-        subprocess.CalledProcessError: git could not fetch a repository; its words are on stderr.
+        subprocess.CalledProcessError: git could not fetch a repository; stderr has git's message.
     """
     for source in SOURCES:
         root = fetch(source, cache)
-        names = sorted(path for path in (root / source.under).rglob("*") if _is_wanted(path))
+        names = sorted(path for path in (root / source.under).rglob("*") if _is_source(path))
         step = round(1 / source.share)
         for path in names[::step]:
             text = path.read_text(errors="replace")
@@ -68,7 +68,7 @@ def files(cache: Path) -> Iterator[File]:
 
 
 def fetch(source: Source, cache: Path) -> Path:
-    """The work tree of a source at its commit."""
+    """Returns the work tree of a source at its commit."""
     root = cache / source.repo.replace("/", "+")
     if (root / ".fetched").exists():
         return root
@@ -85,6 +85,6 @@ def _git(root: Path, *args: str) -> None:
     subprocess.run(["git", "-C", str(root), *args], check=True)  # noqa: S603, S607
 
 
-def _is_wanted(path: Path) -> bool:
+def _is_source(path: Path) -> bool:
     is_test = path.name.startswith("test_") or path.stem.endswith(("_test", ".test", ".spec"))
     return path.suffix in LANGUAGES and path.is_file() and not is_test

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from training import holes, leak
-from training.layout import END, lay_out
+from training.layout import END, sample_tokens
 from training.sources import File
 
 SETS = Path(__file__).parents[1] / "data"
@@ -59,15 +59,15 @@ def test_every_kind_of_hole_is_made() -> None:
 def test_layout_is_llama_servers(order: holes.Order, roles: list[str]) -> None:
     ids = {"pre": 11, "suf": 6, "mid": 3}
     sample = holes.Sample(order, (), "ab", "yz", "m")
-    found = lay_out(sample, bytes_of)
+    found = sample_tokens(sample, bytes_of)
     texts = {"pre": bytes_of("ab"), "suf": bytes_of("yz"), "mid": bytes_of("m")}
     assert list(found.ids) == [t for role in roles for t in (ids[role], *texts[role])] + [END]
-    assert found.n_wanted == 2
+    assert found.n_targets == 2
 
 
 def test_header_is_llama_servers() -> None:
     sample = holes.Sample("psm", ("myproject\n", "filename\n"), "", "", "")
-    found = lay_out(sample, bytes_of)
+    found = sample_tokens(sample, bytes_of)
     expected = [4, *bytes_of("myproject\n"), 5, *bytes_of("filename\n"), 11, 6, 3, END]
     assert list(found.ids) == expected
 
@@ -95,7 +95,7 @@ BORROWED = """def fine(numbers, threshold):
     ids=["own", "name", "name in Rust", "use of a name", "text", "other layout", "other names"],
 )
 def test_what_shares_text_with_an_evaluation_is_left_out(text: str, reason: str) -> None:
-    assert GUARD.refuses(text) == reason
+    assert GUARD.overlap(text) == reason
 
 
 def test_three_steps_train_and_an_interrupted_run_goes_on(tmp_path: Path) -> None:
