@@ -58,11 +58,11 @@ def _apply_edit(text: str, patch: Patch, caret: int, closers: Closers) -> Paired
     following = closers[n_before : n_before + 1]
     is_typed_over = following and (following[0].position, following[0].char) == (position, inserted)
     if is_typed_over and not n_deleted:
-        left = closers[:n_before] + closers[n_before + 1 :]
-        return (), offset + 1, _shift_after(left, n_before, position, 1)
+        remaining = closers[:n_before] + closers[n_before + 1 :]
+        return (), offset + 1, _shift_after(remaining, n_before, position, 1)
     if _is_emptied(following, position, n_deleted, inserted):
-        left = closers[:n_before] + closers[n_before + 1 :]
-        return ((offset, 2, ""),), offset, _shift_after(left, n_before, position, -1)
+        remaining = closers[:n_before] + closers[n_before + 1 :]
+        return ((offset, 2, ""),), offset, _shift_after(remaining, n_before, position, -1)
     closers = _shift_after(closers, n_before, position, len(inserted) - n_deleted)
     if n_deleted or not _opens(text, offset, inserted):
         return ((offset, n_deleted, inserted),), caret + n_before, closers

@@ -121,8 +121,8 @@ def speed_table(speeds: Sequence[BatchSpeed]) -> str:
     by_key = {(speed.variant, speed.depth, speed.n_batch): speed.tokens_per_s for speed in speeds}
     rows = [["K, V", "flash", "threads", "KV MiB", "depth", *(f"{n} at once" for n in batches)]]
     for variant, depth in dict.fromkeys((speed.variant, speed.depth) for speed in speeds):
-        found = (by_key.get((variant, depth, n)) for n in batches)
-        cells = [f"{tokens_per_s:.0f}" if tokens_per_s else "-" for tokens_per_s in found]
+        measured = (by_key.get((variant, depth, n)) for n in batches)
+        cells = [f"{tokens_per_s:.0f}" if tokens_per_s else "-" for tokens_per_s in measured]
         kv_mib = f"{variant.kv_bytes / _MIB:.0f}"
         rows.append([*_variant_cells(variant), kv_mib, str(depth), *cells])
     return table(rows)

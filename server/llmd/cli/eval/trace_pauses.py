@@ -77,7 +77,7 @@ def pause_cases(path: Path, limit: int | None = None) -> list[EvalCase]:
     if any(edit.time is None for edit in trace.txns):
         raise BadInput(f"Trace `{path}` has edits without a time; expected a time for each edit")
     stem = trace_stem(path)
-    found = evenly_spaced(find_pauses(trace.txns), limit)
+    pauses = evenly_spaced(find_pauses(trace.txns), limit)
     return [
         EvalCase(
             id=f"{stem}/{pause.index}",
@@ -87,7 +87,7 @@ def pause_cases(path: Path, limit: int | None = None) -> list[EvalCase]:
             file_name=file_name(path),
             is_invoked=False,
         )
-        for pause, text in _with_texts(trace, found)
+        for pause, text in _with_texts(trace, pauses)
     ]
 
 
@@ -102,14 +102,14 @@ def file_name(path: Path) -> str:
 
 def find_pauses(edits: Sequence[TraceEdit]) -> list[Pause]:
     """Finds insertions that the next edit follows after PAUSE_S or more."""
-    found = []
+    pauses = []
     for index, (edit, following) in enumerate(itertools.pairwise(edits)):
         caret = caret_after(edit)
         if caret is not None and edit.time and following.time:
             gap_s = (following.time - edit.time).total_seconds()
             if gap_s >= PAUSE_S:
-                found.append(Pause(index, caret, typed_after(edits, index + 1, caret)))
-    return found
+                pauses.append(Pause(index, caret, typed_after(edits, index + 1, caret)))
+    return pauses
 
 
 def caret_after(edit: TraceEdit) -> int | None:
@@ -135,10 +135,10 @@ def typed_after(edits: Sequence[TraceEdit], index: int, caret: int) -> str:
     return typed
 
 
-def _with_texts(trace: EditingTrace, found: Sequence[Pause]) -> Iterator[tuple[Pause, str]]:
+def _with_texts(trace: EditingTrace, pauses: Sequence[Pause]) -> Iterator[tuple[Pause, str]]:
     """Yields each pause with the whole text at that moment."""
     text, n_done = trace.start_content, 0
-    for pause in found:
+    for pause in pauses:
         for edit in trace.txns[n_done : pause.index + 1]:
             for position, n_deleted, inserted in edit.patches:
                 text = text[:position] + inserted + text[position + n_deleted :]
