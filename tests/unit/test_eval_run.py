@@ -1,4 +1,4 @@
-"""The grid of settings, the journal, and a whole run against a llama-server that is a stub."""
+"""The grid of settings, the results file, and a whole run against a llama-server that is a stub."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_half_a_line_is_left_out_and_written_over(tmp_path: Path) -> None:
     assert [row.place for row in results_file.read(path, EvalResult)] == ["p", "q"]
 
 
-def test_another_file_is_no_journal(tmp_path: Path) -> None:
+def test_another_file_is_not_results(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("hello\n")
     with pytest.raises(BadInput, match="are not those"):
