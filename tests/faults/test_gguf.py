@@ -52,15 +52,15 @@ def mutations(seed: int, n_bytes: int, edge: int | None = None) -> dict[int, byt
     """One to four places and what is written there. Half of them not between `edge` and the tail,
     where nearly all is the text of tokens."""
     chance = random.Random(seed)
-    found = {}
+    changes = {}
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(n_bytes)
         if edge and chance.random() < 0.5:
             at = chance.choice((chance.randrange(edge), n_bytes - 1 - chance.randrange(TAIL_BYTES)))
         width = chance.choice((1, 1, 4, 8))
         value = chance.choice((chance.getrandbits(64), *ALARMING))
-        found[at] = value.to_bytes(8, "little")[:width]
-    return found
+        changes[at] = value.to_bytes(8, "little")[:width]
+    return changes
 
 
 def with_other_fields(seed: int) -> bytes:
@@ -81,10 +81,10 @@ def passes(path: Path, seed: object, needs_tensors: bool = True) -> bool:
     try:
         check_model(path, needs_tensors)
     except ModelError as error:
-        said = str(error)
-        assert said.startswith(f"Model file `{path}` "), seed
-        assert said.isprintable(), seed
-        assert len(said) < 1000, seed
+        message = str(error)
+        assert message.startswith(f"Model file `{path}` "), seed
+        assert message.isprintable(), seed
+        assert len(message) < 1000, seed
         return False
     except BaseException as error:
         raise AssertionError(f"seed {seed}: {type(error).__name__}") from error
@@ -193,10 +193,10 @@ def test_what_passes_kills_no_native_code(bases: list[bytes], tmp_path: Path) ->
             capture_output=True, text=True, check=False,
             env=os.environ | {"GGML_NO_BACKTRACE": "1"},  # else it runs gdb, on our output
         )  # fmt: skip
-        told = done.stdout.splitlines()
-        last = told[-1] if told else "none"
+        lines = done.stdout.splitlines()
+        last = lines[-1] if lines else "none"
         assert done.returncode == 0, f"{done.returncode} at {last}: {done.stderr[-2000:]}"
-        n_loaded += told.count("loaded")
+        n_loaded += lines.count("loaded")
         for path in paths:
             path.unlink()
     assert n_loaded > 0
@@ -206,11 +206,11 @@ def test_what_passes_kills_no_native_code(bases: list[bytes], tmp_path: Path) ->
 LOAD_EACH = """
 import sys
 from pathlib import Path
-from llmd.config import Engine
-from llmd.engine.llama import Context, Model
+from llmd.config import EngineConfig
 from llmd.errors import EngineError, ModelError
-from llmd.models.fit import Machine, plan_load
-from llmd.models.header import check_model
+from llmd.models.gguf.header import check_model
+from llmd.models.memory_plan import DescribedMachine, plan_load
+from llmd.worker.llama import Context, Model
 
 TEXT = "def f(x):\\n\\treturn 'é🙂' \\0\\r\\n"
 
@@ -223,7 +223,7 @@ def load(path):
         return
     check_model(path)
     model = Model(path)
-    context = Context(model, plan_load(Engine(), Machine("cpu", 1), model.shape))
+    context = Context(model, plan_load(EngineConfig(), DescribedMachine("cpu", 1), model.shape))
     context.decode(tokens[:1] or (0,), 0, True)
     context.close()
     model.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support import gguf_bytes
-from tests.unit.test_fit_machines import GIB, shape
+from tests.unit.test_planner_machines import GIB, shape
 
 from llmd.config import EngineConfig
 from llmd.engine import candidate

@@ -144,7 +144,7 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
     kinds = all_kinds(home)
     write(home / "models/hf/ann/Tiny-GGUF/.partial-0123456789ab-x.gguf")
     bad = write(home / "models/hf/ann/Bad/b.gguf", b"no model")
-    measured_speed.keep(kinds["starcoder2-3b:Q4_K_M"], 42.42)
+    measured_speed.record(kinds["starcoder2-3b:Q4_K_M"], 42.42)
     lines = {line.name: line for line in installed.installed_rows(ROOM, EngineConfig())}
     assert lines.keys() == {*kinds, "hf:ann/Bad/b.gguf"}
     assert {name: line.path for name, line in lines.items() if name in kinds} == {

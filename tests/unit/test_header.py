@@ -58,15 +58,15 @@ def write(folder: Path, content: bytes, name: str = "m.gguf") -> Path:
     return path
 
 
-def refusal(path: Path, needs_tensors: bool = True) -> str:
-    """What is said after the file's name."""
+def rejection(path: Path, needs_tensors: bool = True) -> str:
+    """What is message after the file's name."""
     with pytest.raises(ModelError) as caught:
         check_model(path, needs_tensors)
-    said = str(caught.value)
-    assert "\n" not in said
+    message = str(caught.value)
+    assert "\n" not in message
     before = f"Model file `{path}` "
-    assert said.startswith(before)
-    return said.removeprefix(before)
+    assert message.startswith(before)
+    return message.removeprefix(before)
 
 
 # test-gguf.cpp of llama.cpp by its own names: what is refused there is refused here (row 22).
@@ -158,7 +158,7 @@ BROKEN = {
 }
 
 # A tiny model's fields, changed.
-UNFIT: dict[str, dict[str, Raw | None]] = {
+UNSUITABLE: dict[str, dict[str, Raw | None]] = {
     "no_architecture": {"general.architecture": None},
     "architecture_mistyped": {"general.architecture": number(U32, 1)},
     "architecture_too_long": {"general.architecture": string("a" * 5000)},
@@ -246,7 +246,7 @@ UNFIT: dict[str, dict[str, Raw | None]] = {
     },
 }
 
-SAID = {
+MESSAGES = {
     "HEADER_BAD_MAGIC": (
         "is not GGUF: it begins with 0x46554747, expected 0x47475546; choose another model"
     ),
@@ -611,16 +611,16 @@ SAID = {
     "embeds_fewer": "has 33 tokens and embeds 32; choose another model",
 }
 FILES = {
-    **{name: made.encode() for name, made in (UPSTREAM | BROKEN).items()},
+    **{name: gguf_file.encode() for name, gguf_file in (UPSTREAM | BROKEN).items()},
     **NOT_GGUF,
-    **{name: tiny(changes).encode() for name, changes in UNFIT.items()},
+    **{name: tiny(changes).encode() for name, changes in UNSUITABLE.items()},
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_refused_and_how_it_is_said(name: str, tmp_path: Path) -> None:
     """Rows 22 and 24."""
-    assert refusal(write(tmp_path, FILES[name])) == SAID[name]
+    assert rejection(write(tmp_path, FILES[name])) == MESSAGES[name]
 
 
 @pytest.mark.parametrize("name", [*UPSTREAM, *NOT_GGUF, *BROKEN])
@@ -630,7 +630,7 @@ def test_what_is_no_sound_file_is_refused_by_the_reader_alone(name: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("made", "n_kv", "n_tensors", "tensor_bytes"),
+    ("gguf_file", "n_kv", "n_tensors", "tensor_bytes"),
     [
         pytest.param(Gguf(), 0, 0, 0, id="HEADER_EMPTY"),
         pytest.param(Gguf(version=2), 0, 0, 0, id="version_2"),
@@ -649,12 +649,12 @@ def test_what_is_no_sound_file_is_refused_by_the_reader_alone(name: str, tmp_pat
     ],
 )  # fmt: skip
 def test_what_is_sound_is_read(
-    made: Gguf, n_kv: int, n_tensors: int, tensor_bytes: int, tmp_path: Path
+    gguf_file: Gguf, n_kv: int, n_tensors: int, tensor_bytes: int, tmp_path: Path
 ) -> None:
     """The files that llama.cpp's own test takes (row 22)."""
-    found = read_header(write(tmp_path, made.encode()))
-    assert (found.n_kv, found.n_tensors, found.tensor_bytes) == (n_kv, n_tensors, tensor_bytes)
-    assert (found.architecture, found.n_vocab, found.split_count) == ("", 0, 1)
+    model = read_header(write(tmp_path, gguf_file.encode()))
+    assert (model.n_kv, model.n_tensors, model.tensor_bytes) == (n_kv, n_tensors, tensor_bytes)
+    assert (model.architecture, model.n_vocab, model.split_count) == ("", 0, 1)
 
 
 def test_every_value_type_is_passed_over_by_its_size(tmp_path: Path) -> None:
@@ -662,21 +662,21 @@ def test_every_value_type_is_passed_over_by_its_size(tmp_path: Path) -> None:
     fields = [(f"s{kind}", number(kind, 1)) for kind in kinds]
     fields += [(f"a{kind}", array(kind, [1] * 3)) for kind in kinds]
     fields += [(f"l{kind}", array(kind, [1] * 1000)) for kind in kinds]
-    made = Gguf([*fields, ("general.name", string("the last"))])
-    assert read_header(write(tmp_path, made.encode())).name == "the last"
+    gguf_file = Gguf([*fields, ("general.name", string("the last"))])
+    assert read_header(write(tmp_path, gguf_file.encode())).name == "the last"
 
 
 def test_a_header_says_what_the_memory_plan_needs(tmp_path: Path) -> None:
-    found = check_model(write(tmp_path, tiny({"general.file_type": number(U32, 7)}).encode()))
-    assert (found.architecture, found.name, found.kind) == ("llama", "tiny", "")
-    assert (found.n_layers, found.n_ctx_train, found.n_vocab, found.file_type) == (1, 64, 32, 7)
-    assert (found.head_count, found.head_count_kv, found.key_length) == (2, 1, 16)
-    assert found.fim_token_ids == {"pre": 27, "suf": 28, "mid": 29}
-    assert (found.embedding_length, found.tensor_bytes, found.file_bytes) == (32, 29056, 31072)
+    model = check_model(write(tmp_path, tiny({"general.file_type": number(U32, 7)}).encode()))
+    assert (model.architecture, model.name, model.kind) == ("llama", "tiny", "")
+    assert (model.n_layers, model.n_ctx_train, model.n_vocab, model.file_type) == (1, 64, 32, 7)
+    assert (model.head_count, model.head_count_kv, model.key_length) == (2, 1, 16)
+    assert model.fim_token_ids == {"pre": 27, "suf": 28, "mid": 29}
+    assert (model.embedding_length, model.tensor_bytes, model.file_bytes) == (32, 29056, 31072)
 
 
 def test_the_greatest_of_counts_that_differ_between_layers(tmp_path: Path) -> None:
-    made = tiny(
+    gguf_file = tiny(
         {
             "llama.block_count": number(U32, 3),
             "llama.attention.head_count": array(I32, [0, 4, 2]),
@@ -684,12 +684,12 @@ def test_the_greatest_of_counts_that_differ_between_layers(tmp_path: Path) -> No
             "llama.rope.dimension_count": number(U32, 8),
         }
     )
-    found = check_model(write(tmp_path, made.encode()))
-    assert (found.head_count, found.head_count_kv, found.key_length) == (4, 4, 8)
+    model = check_model(write(tmp_path, gguf_file.encode()))
+    assert (model.head_count, model.head_count_kv, model.key_length) == (4, 4, 8)
 
 
 def test_heads_are_shared_layer_by_layer(tmp_path: Path) -> None:
-    made = tiny(
+    gguf_file = tiny(
         {
             "llama.block_count": number(U32, 2),
             "llama.attention.head_count": array(I32, [4, 2]),
@@ -697,23 +697,25 @@ def test_heads_are_shared_layer_by_layer(tmp_path: Path) -> None:
             "llama.rope.dimension_count": number(U32, 8),
         }
     )
-    assert check_model(write(tmp_path, made.encode())).head_count_kv == 4
+    assert check_model(write(tmp_path, gguf_file.encode())).head_count_kv == 4
 
 
 @pytest.mark.parametrize("percent", range(100))
 def test_a_cut_file_is_refused(percent: int, tmp_path: Path) -> None:
     """Row 21."""
     whole = tiny().encode()
-    said = refusal(write(tmp_path, whole[: len(whole) * percent // 100]))
-    assert re.match(r"is empty|ends too early: |is damaged: its number of |is \d+ bytes, its", said)
-    assert said.endswith("; download it again")
+    message = rejection(write(tmp_path, whole[: len(whole) * percent // 100]))
+    assert re.match(
+        r"is empty|ends too early: |is damaged: its number of |is \d+ bytes, its", message
+    )
+    assert message.endswith("; download it again")
 
 
 def test_a_header_cut_anywhere_is_refused(tmp_path: Path) -> None:
     """Row 21."""
     whole = tiny().encode()
     for n_bytes in range(0, len(tiny(data=b"").encode()), 7):
-        refusal(write(tmp_path, whole[:n_bytes]))
+        rejection(write(tmp_path, whole[:n_bytes]))
 
 
 def test_a_chat_template_is_not_rendered(tmp_path: Path) -> None:
@@ -721,15 +723,15 @@ def test_a_chat_template_is_not_rendered(tmp_path: Path) -> None:
     marker = tmp_path / "was-here"
     code = f"{{{{ cycler.__init__.__globals__.os.system('touch {marker}') }}}}"
     for filling in ("", " " * 10_000):
-        made = tiny({"tokenizer.chat_template": string(code + filling)})
-        assert check_model(write(tmp_path, made.encode())).n_vocab == 32
+        gguf_file = tiny({"tokenizer.chat_template": string(code + filling)})
+        assert check_model(write(tmp_path, gguf_file.encode())).n_vocab == 32
     assert not marker.exists()
 
 
 def test_long_texts_and_arrays_are_not_kept(tmp_path: Path) -> None:
     many = array(STRING, ["merge"] * 100_000)
-    made = tiny({"tokenizer.ggml.merges": many, "general.license": string("x" * 100_000)})
-    _, fields = header._read(write(tmp_path, made.encode()))
+    gguf_file = tiny({"tokenizer.ggml.merges": many, "general.license": string("x" * 100_000)})
+    _, fields = header._read_file(write(tmp_path, gguf_file.encode()))
     assert fields.by_key["tokenizer.ggml.merges"].value is None
     assert fields.by_key["tokenizer.ggml.merges"].n_items == 100_000
     assert fields.by_key["general.license"].value is None
@@ -764,10 +766,10 @@ def test_a_file_of_any_size_has_a_bounded_number_of_items(lie: str, tmp_path: Pa
 
 def test_a_file_that_shrinks_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, tiny().encode())
-    found = os.stat(path)
+    status = os.stat(path)
     os.truncate(path, 1000)
-    monkeypatch.setattr(os, "fstat", lambda _fd: found)
-    assert refusal(path) == "was cut while it was read; try again once it is complete"
+    monkeypatch.setattr(os, "fstat", lambda _fd: status)
+    assert rejection(path) == "was cut while it was read; try again once it is complete"
 
 
 def _link(path: Path) -> None:
@@ -780,7 +782,7 @@ def _socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         pytest.param(Path.mkdir, "is a folder, expected a file; choose another model", id="folder"),
         pytest.param(
@@ -804,22 +806,22 @@ def _socket(path: Path) -> None:
         pytest.param(lambda _: None, "does not exist; set `model` to a GGUF file", id="missing"),
     ],
 )
-def test_what_is_no_file(make: object, said: str, tmp_path: Path) -> None:
+def test_what_is_no_file(make: object, message: str, tmp_path: Path) -> None:
     """Row 29."""
     assert callable(make)
     make(path := tmp_path / "m.gguf")
-    assert refusal(path) == said
+    assert rejection(path) == message
 
 
 def test_a_file_that_one_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row 29. Root may read any file, so the refusal is made."""
+    """Row 29. Root may read any file, so the refusal is simulated."""
 
     def denied(*_: object) -> NoReturn:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(os, "open", denied)
-    said = refusal(tmp_path / "m.gguf")
-    assert said == "cannot be read: Permission denied; make it a file that you may read"
+    message = rejection(tmp_path / "m.gguf")
+    assert message == "cannot be read: Permission denied; make it a file that you may read"
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
@@ -851,9 +853,13 @@ def _part(no: int, n_parts: int, tensors: Gguf | None = None) -> bytes:
 def test_a_split_model(tmp_path: Path) -> None:
     first = write(tmp_path, _part(0, 3), "a-00001-of-00003.gguf")
     missing = "put all parts in one folder"
-    assert refusal(first) == f"is split, and its part `a-00002-of-00003.gguf` is missing; {missing}"
+    assert (
+        rejection(first) == f"is split, and its part `a-00002-of-00003.gguf` is missing; {missing}"
+    )
     second = write(tmp_path, _part(1, 3), "a-00002-of-00003.gguf")
-    assert refusal(first) == f"is split, and its part `a-00003-of-00003.gguf` is missing; {missing}"
+    assert (
+        rejection(first) == f"is split, and its part `a-00003-of-00003.gguf` is missing; {missing}"
+    )
     third = write(tmp_path, _part(2, 3), "a-00003-of-00003.gguf")
     assert check_model(first).split_count == 3
     assert (read_header(second).split_no, read_header(third).split_no) == (1, 2)
@@ -868,20 +874,20 @@ def test_a_split_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("no", "name", "said"),
+    ("no", "name", "message"),
     [
         (0, "a.gguf", "is part 1 of 2; name it `…-00001-of-00002.gguf` again"),
         (0, "a-00002-of-00002.gguf", "is part 1 of 2; name it `…-00001-of-00002.gguf` again"),
     ],
 )
-def test_a_part_under_another_name(no: int, name: str, said: str, tmp_path: Path) -> None:
-    assert refusal(write(tmp_path, _part(no, 2), name)) == said
+def test_a_part_under_another_name(no: int, name: str, message: str, tmp_path: Path) -> None:
+    assert rejection(write(tmp_path, _part(no, 2), name)) == message
 
 
 def test_a_part_that_is_not_the_first(tmp_path: Path) -> None:
-    made = tiny({"split.no": number(U16, 1), "split.count": number(U16, 2)}).encode()
-    said = refusal(write(tmp_path, made, "a-00002-of-00002.gguf"))
-    assert said == "is part 2 of 2, expected the first; name `a-00001-of-00002.gguf`"
+    gguf_file = tiny({"split.no": number(U16, 1), "split.count": number(U16, 2)}).encode()
+    message = rejection(write(tmp_path, gguf_file, "a-00002-of-00002.gguf"))
+    assert message == "is part 2 of 2, expected the first; name `a-00001-of-00002.gguf`"
 
 
 @pytest.mark.parametrize("family", families.FAMILIES, ids=lambda family: family.name)
@@ -889,22 +895,22 @@ def test_a_vocabulary_alone(family: families.Family, tmp_path: Path) -> None:
     path = tmp_path / "toy.gguf"
     toy_gguf.write_vocabulary(path, "toy", family, {"pre": 1, "suf": 2, "mid": 3})
     assert check_model(path, needs_tensors=False).fim_token_ids == {"pre": 1, "suf": 2, "mid": 3}
-    assert refusal(path) == "holds a vocabulary and no weights; choose another model"
+    assert rejection(path) == "holds a vocabulary and no weights; choose another model"
 
 
 def test_the_built_in_model(models_dir: Path) -> None:
     (path,) = models_dir.glob("*.gguf")
-    found = check_model(path)
-    assert (found.architecture, found.n_layers, found.n_vocab) == ("llama", 30, 49152)
-    assert (found.head_count, found.head_count_kv, found.key_length) == (9, 3, 64)
-    assert found.fim_token_ids == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
-    assert found.file_bytes - found.tensor_bytes < reader.MAX_HEADER_BYTES
+    model = check_model(path)
+    assert (model.architecture, model.n_layers, model.n_vocab) == ("llama", 30, 49152)
+    assert (model.head_count, model.head_count_kv, model.key_length) == (9, 3, 64)
+    assert model.fim_token_ids == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
+    assert model.file_bytes - model.tensor_bytes < reader.MAX_HEADER_BYTES
 
 
 def test_the_adapter_of_the_built_in_model_is_read_and_is_no_model() -> None:
     path = builtin.ADAPTER
     assert read_header(path).n_tensors == 420
-    assert refusal(path) == (
+    assert rejection(path) == (
         "is no language model that completes text: its type is `adapter`; choose another model"
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from llmd.config import EngineConfig
 from llmd.models.catalog import catalog
-from llmd.models.decode_speed import bandwidth_of
+from llmd.models.decode_speed import nominal_bandwidth
 from llmd.models.memory_plan import DescribedMachine, Gpu
 from llmd.models.recommend import HostResources, best_model, estimate_variant
 
@@ -37,7 +37,7 @@ def room_of(machine: str) -> HostResources:
     else:
         card = Gpu(chip, total - GIB // 2, total)
         here = DescribedMachine("gpu", 8, 0, 32 * GIB, 24 * GIB, (card,))
-    return HostResources(here, bandwidth_of(chip) or 0.0)
+    return HostResources(here, nominal_bandwidth(chip) or 0.0)
 
 
 def test_the_table_was_found() -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from llmd import machine
 from llmd.models import memory_plan
-from llmd.models.decode_speed import READ_SHARE, bandwidth_of
+from llmd.models.decode_speed import READ_SHARE, nominal_bandwidth
 from llmd.models.recommend import HostResources
 
 Bytes = npt.NDArray[np.uint8]
@@ -20,28 +20,28 @@ Bytes = npt.NDArray[np.uint8]
 _TRIAL_BYTES, _N_TRIALS = 32 << 20, 3
 
 
-def host_resources(described: memory_plan.DescribedMachine) -> HostResources:
-    chips = [gpu.name for gpu in described.gpus] or [chip_name()]
-    known = [found for chip in chips if (found := bandwidth_of(chip))]
-    return HostResources(described, min(known) if known else _unnamed_bytes_per_s(described))
+def host_resources(machine: memory_plan.DescribedMachine) -> HostResources:
+    chips = [gpu.name for gpu in machine.gpus] or [chip_name()]
+    known = [found for chip in chips if (found := nominal_bandwidth(chip))]
+    return HostResources(machine, min(known) if known else _unnamed_bytes_per_s(machine))
 
 
 def _unnamed_bytes_per_s(described: memory_plan.DescribedMachine) -> float:
     """A GPU's own memory cannot be measured from here."""
-    return 0.0 if described.gpus and not described.is_unified else measured_bytes_per_s()
+    return 0.0 if described.gpus and not described.is_unified else measure_bytes_per_s()
 
 
-def measured_bytes_per_s() -> float:
+def measure_bytes_per_s() -> float:
     """Nominal, from what copies by all cores reach: they read and write."""
     n_cores = machine.n_cores()
     source = np.ones((n_cores, _TRIAL_BYTES), np.uint8)
     target = np.empty_like(source)
     with ThreadPoolExecutor(n_cores) as pool:
-        best_s = min(_copy_s(pool, target, source) for _ in range(_N_TRIALS))
+        best_s = min(_time_copy_s(pool, target, source) for _ in range(_N_TRIALS))
     return 2 * source.nbytes / best_s / READ_SHARE
 
 
-def _copy_s(pool: ThreadPoolExecutor, target: Bytes, source: Bytes) -> float:
+def _time_copy_s(pool: ThreadPoolExecutor, target: Bytes, source: Bytes) -> float:
     start_s = time.perf_counter()
     list(pool.map(np.copyto, target, source))
     return time.perf_counter() - start_s

@@ -11,7 +11,7 @@ import re
 
 READ_SHARE = 0.85  # of a memory's nominal bandwidth that weights are read with
 _LAYER_S = {"metal": 150e-6, "gpu": 35e-6, "cpu": 0.0}
-_N_LAYERS_ELSE = 30
+_TYPICAL_N_LAYERS = 30
 
 # Nominal, in GB/s, as the makers and several public projects have them. The first that fits; of two
 # kinds of chip with one name, the faster.
@@ -41,14 +41,14 @@ _BANDWIDTHS = tuple(
 )  # fmt: skip
 
 
-def bandwidth_of(chip: str) -> float | None:
+def nominal_bandwidth(chip: str) -> float | None:
     """Nominal bytes a second of a chip by its name, where it is known."""
-    found = (gb_per_s for pattern, gb_per_s in _BANDWIDTHS if pattern.search(chip))
-    gb_per_s = next(found, None)
+    matches = (gb_per_s for pattern, gb_per_s in _BANDWIDTHS if pattern.search(chip))
+    gb_per_s = next(matches, None)
     return None if gb_per_s is None else gb_per_s * 1e9
 
 
 def tokens_per_s(n_read_bytes: float, bytes_per_s: float, backend: str, n_layers: int = 0) -> float:
     """`n_read_bytes`: weights at work and KV cache. `bytes_per_s`: nominal."""
     reading_s = n_read_bytes / (READ_SHARE * bytes_per_s)
-    return 1 / (reading_s + (n_layers or _N_LAYERS_ELSE) * _LAYER_S[backend])
+    return 1 / (reading_s + (n_layers or _TYPICAL_N_LAYERS) * _LAYER_S[backend])

@@ -184,7 +184,7 @@ def _installed_row(
     family = entry.family if entry else header.architecture if header else ""
     return ModelRow(
         each.name, kind, family, entry.licence if entry else "", each.n_bytes, True, suits,
-        each.owner or "pulled", str(each.path), measured_speed.speed_of(each.path) or 0.0,
+        each.owner or "pulled", str(each.path), measured_speed.lookup(each.path) or 0.0,
         problem=problem,
     )  # fmt: skip
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from llmd import paths
 
 
-def keep(model: Path, tokens_per_s: float) -> None:
+def record(model: Path, tokens_per_s: float) -> None:
     """Where it cannot be written, nothing is kept."""
     path = paths.speeds_path()
     try:
-        rows = {**speeds(), _key(model): round(tokens_per_s, 1)}
+        rows = {**read_all(), _key(model): round(tokens_per_s, 1)}
         paths.private_dir(path.parent)
         new = path.with_name(f"{path.name}.new")
         new.write_text(json.dumps(rows, indent=1) + "\n")
@@ -23,15 +23,15 @@ def keep(model: Path, tokens_per_s: float) -> None:
         return
 
 
-def speed_of(model: Path) -> float | None:
+def lookup(model: Path) -> float | None:
     """Decoded tokens a second."""
     try:
-        return speeds().get(_key(model))
+        return read_all().get(_key(model))
     except OSError:
         return None
 
 
-def speeds() -> dict[str, float]:
+def read_all() -> dict[str, float]:
     try:
         rows = json.loads(paths.speeds_path().read_bytes())
         return {str(key): float(value) for key, value in rows.items()}

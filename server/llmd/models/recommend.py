@@ -17,7 +17,7 @@ from llmd.models.decode_speed import tokens_per_s
 
 # Slower, a suggestion of a line comes after the next key. A CPU evaluates a prompt hardly faster
 # than it decodes, so there more is asked.
-LEAST_TOKENS_PER_S, LEAST_ON_CPU = 30.0, 60.0
+MIN_TOKENS_PER_S, MIN_TOKENS_PER_S_ON_CPU = 30.0, 60.0
 # Small enough that a better quantisation costs nobody anything.
 SMALL_BYTES = 2_000_000_000
 _ROOMY_SHARE = 0.6  # of the room: then a better quantisation still leaves space for other work
@@ -56,51 +56,51 @@ class FitEstimate:
 
 
 def estimate(
-    shape: memory_plan.Shape, room: HostResources, engine: EngineConfig, active_share: float = 1.0
+    shape: memory_plan.Shape, host: HostResources, engine: EngineConfig, active_share: float = 1.0
 ) -> FitEstimate:
     """`active_share`: of the weights that work on one token."""
-    plan = _plan_or_none(shape, room, engine)
+    plan = _plan_or_none(shape, host, engine)
     n_weights = shape.weight_bytes
     if plan is None:
         return FitEstimate(False, shape.n_layers, 0, 0, n_weights, 0.0, is_whole=False)
     n_all = plan.n_gpu_layers < 0 or plan.n_gpu_layers > shape.n_layers
-    n_gpu_layers = 0 if room.is_cpu else shape.n_layers if n_all else plan.n_gpu_layers
-    is_whole = room.is_cpu or n_all
+    n_gpu_layers = 0 if host.is_cpu else shape.n_layers if n_all else plan.n_gpu_layers
+    is_whole = host.is_cpu or n_all
     speed = 0.0
-    if room.bytes_per_s and is_whole:
+    if host.bytes_per_s and is_whole:
         n_read = n_weights * active_share + plan.kv_bytes
-        backend = room.machine.backend
-        speed = tokens_per_s(n_read, room.bytes_per_s, backend, shape.n_layers)
-    n_bytes = _n_bytes(plan, room, n_weights)
+        backend = host.machine.backend
+        speed = tokens_per_s(n_read, host.bytes_per_s, backend, shape.n_layers)
+    n_bytes = _total_bytes(plan, host, n_weights)
     return FitEstimate(True, shape.n_layers, n_gpu_layers, plan.n_ctx, n_bytes, speed, is_whole)
 
 
-def _n_bytes(plan: memory_plan.LoadPlan, room: HostResources, n_weight_bytes: int) -> int:
+def _total_bytes(plan: memory_plan.LoadPlan, host: HostResources, n_weight_bytes: int) -> int:
     """Beside a GPU each weight counts once, although the file is mapped too."""
     memory = plan.memory
     if memory is None:
         return n_weight_bytes + plan.kv_bytes
-    if room.is_cpu:
+    if host.is_cpu:
         return memory.ram_bytes
-    return memory.weight_bytes + memory.held_bytes + memory.compute_bytes
+    return memory.weight_bytes + memory.extra_bytes + memory.compute_bytes
 
 
-def shape_of(entry: Entry, variant: Variant) -> memory_plan.Shape:
+def shape_from_catalog(entry: Entry, variant: Variant) -> memory_plan.Shape:
     """As far as the catalog knows it: its weights lie evenly in its layers."""
-    known, n_layers = entry.shape, entry.shape.n_layers or 1
+    shape, n_layers = entry.shape, entry.shape.n_layers or 1
     n_output = round(_OUTPUT_SHARE * variant.n_bytes)
-    each = (variant.n_bytes - n_output) // n_layers
+    bytes_per_layer = (variant.n_bytes - n_output) // n_layers
     return memory_plan.Shape(
-        n_layers, known.n_head_kv, known.head_dim, known.n_ctx_train, n_embd=known.n_embd,
-        n_head=known.n_head, n_ff=known.n_ff, n_vocab=known.n_vocab,
-        layer_bytes=(each,) * n_layers, output_bytes=n_output,
+        n_layers, shape.n_head_kv, shape.head_dim, shape.n_ctx_train, n_embd=shape.n_embd,
+        n_head=shape.n_head, n_ff=shape.n_ff, n_vocab=shape.n_vocab,
+        layer_bytes=(bytes_per_layer,) * n_layers, output_bytes=n_output,
     )  # fmt: skip
 
 
 def estimate_variant(
-    entry: Entry, variant: Variant, room: HostResources, engine: EngineConfig
+    entry: Entry, variant: Variant, host: HostResources, engine: EngineConfig
 ) -> FitEstimate:
-    return estimate(shape_of(entry, variant), room, engine, active_share(entry))
+    return estimate(shape_from_catalog(entry, variant), host, engine, active_share(entry))
 
 
 def active_share(entry: Entry | None) -> float:
@@ -108,61 +108,65 @@ def active_share(entry: Entry | None) -> float:
 
 
 def best_quantisation(
-    entry: Entry, room: HostResources, engine: EngineConfig
+    entry: Entry, host: HostResources, engine: EngineConfig
 ) -> tuple[Variant, str]:
     """The quantisation to take on this machine, and why; the smallest where none fits."""
     by_kind = {variant.quantisation: variant for variant in entry.variants}
-    suits = {kind: estimate_variant(entry, v, room, engine) for kind, v in by_kind.items()}
-    whole = [kind for kind in by_kind if suits[kind].is_whole]
-    for kind, why in _preferred(by_kind, suits, room):
-        if kind in whole:
+    estimates = {kind: estimate_variant(entry, v, host, engine) for kind, v in by_kind.items()}
+    whole_kinds = [kind for kind in by_kind if estimates[kind].is_whole]
+    for kind, why in _preferred_quantisations(by_kind, estimates, host):
+        if kind in whole_kinds:
             return by_kind[kind], why
-    if whole:
-        kind = max(whole, key=lambda kind: by_kind[kind].n_bytes)
+    if whole_kinds:
+        kind = max(whole_kinds, key=lambda kind: by_kind[kind].n_bytes)
         return by_kind[kind], "the best of those there are"
     smallest = min(by_kind.values(), key=lambda variant: variant.n_bytes)
-    if suits[smallest.quantisation].fits:
+    if estimates[smallest.quantisation].fits:
         return smallest, "the smallest, so that most layers are on the GPU"
     return smallest, "the smallest, and too large for this machine"
 
 
-def _preferred(
-    by_kind: dict[str, Variant], suits: dict[str, FitEstimate], room: HostResources
+def _preferred_quantisations(
+    by_kind: dict[str, Variant], estimates: dict[str, FitEstimate], host: HostResources
 ) -> Iterable[tuple[str, str]]:
-    least = LEAST_ON_CPU if room.is_cpu else LEAST_TOKENS_PER_S
-    quick = {kind for kind, each in suits.items() if not 0 < each.tokens_per_s < least}
+    min_tokens_per_s = MIN_TOKENS_PER_S_ON_CPU if host.is_cpu else MIN_TOKENS_PER_S
+    quick = {
+        kind for kind, each in estimates.items() if not 0 < each.tokens_per_s < min_tokens_per_s
+    }
     q8, q5 = by_kind.get("Q8_0"), by_kind.get("Q5_K_M")
-    if room.is_cpu:
+    if host.is_cpu:
         yield "Q4_0", "a CPU reads it fastest"
     if q8 and "Q8_0" in quick and q8.n_bytes <= SMALL_BYTES:
         yield "Q8_0", "small enough to lose nothing"
-    has_room = q5 and suits["Q5_K_M"].n_bytes <= _ROOMY_SHARE * room.n_bytes
-    if not room.is_cpu and has_room and "Q5_K_M" in quick:
+    has_room = q5 and estimates["Q5_K_M"].n_bytes <= _ROOMY_SHARE * host.n_bytes
+    if not host.is_cpu and has_room and "Q5_K_M" in quick:
         yield "Q5_K_M", "there is room for it, and it loses least"
     yield "Q4_K_M", "it loses little and is fast"
     yield "Q3_K_M", "it squeezes the model into this machine, at a loss"
 
 
 def best_model(
-    entries: Sequence[Entry], room: HostResources, engine: EngineConfig
+    entries: Sequence[Entry], host: HostResources, engine: EngineConfig
 ) -> tuple[Entry, Variant, str] | None:
     """The model with the best published score that anybody may use, that is whole in this
     machine's memory and fast enough; None where there is none."""
-    found = []
+    candidates = []
     for entry in entries:
-        variant, why = best_quantisation(entry, room, engine)
-        suits = estimate_variant(entry, variant, room, engine)
-        is_fast = suits.tokens_per_s >= (LEAST_ON_CPU if room.is_cpu else LEAST_TOKENS_PER_S)
-        if entry.allows_commerce and entry.fim_em and suits.is_whole and is_fast:
-            found.append((entry, variant, why))
-    return max(found, key=lambda each: each[0].fim_em, default=None)
+        variant, why = best_quantisation(entry, host, engine)
+        estimate_ = estimate_variant(entry, variant, host, engine)
+        is_fast = estimate_.tokens_per_s >= (
+            MIN_TOKENS_PER_S_ON_CPU if host.is_cpu else MIN_TOKENS_PER_S
+        )
+        if entry.allows_commerce and entry.fim_em and estimate_.is_whole and is_fast:
+            candidates.append((entry, variant, why))
+    return max(candidates, key=lambda each: each[0].fim_em, default=None)
 
 
 def _plan_or_none(
-    shape: memory_plan.Shape, room: HostResources, engine: EngineConfig
+    shape: memory_plan.Shape, host: HostResources, engine: EngineConfig
 ) -> memory_plan.LoadPlan | None:
     """None where it does not fit."""
     try:
-        return memory_plan.plan_load(engine, room.machine, shape)
+        return memory_plan.plan_load(engine, host.machine, shape)
     except LlmdError:
         return None

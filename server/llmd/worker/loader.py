@@ -56,7 +56,7 @@ def open_model(
     def attempt(plan: memory_plan.LoadPlan) -> tuple[llama.Model, llama.Context]:
         return _opened(load, path, plan, tell)
 
-    (model, context), plan = memory_plan.with_less(
+    (model, context), plan = memory_plan.retry_smaller(
         attempt, load.engine, setup.machine, setup.shape, setup.plan, path.name
     )
     return model, context, replace(setup, plan=plan)
@@ -78,7 +78,7 @@ def setup_of(load: messages.Load, path: Path, shape: memory_plan.Shape) -> LoadS
     here = describe_machine()
     plan = memory_plan.plan_load(load.engine, here, shape, path.name)
     for _ in range(load.n_shrunk):
-        if less := memory_plan.smaller(load.engine, here, shape, plan, path.name):
+        if less := memory_plan.smaller_plan(load.engine, here, shape, plan, path.name):
             plan, here = less
     return LoadSetup(load.engine, here, shape, plan)
 
@@ -161,7 +161,9 @@ def _loaded(
         threads=plan.threads,
         kv_bytes=memory_plan.kv_bytes(shape, cache.n_ctx, plan.cache_type_k, plan.cache_type_v),
         notice=". ".join(filter(None, (said, refused_prio))),
-        plan=memory_plan.explained(setup.engine, setup.machine, shape, plan, llama.has_own_fit()),
+        plan=memory_plan.explain_plan(
+            setup.engine, setup.machine, shape, plan, llama.has_own_fit()
+        ),
         planned_bytes=plan.memory.ram_bytes if plan.memory else 0,
     )
 

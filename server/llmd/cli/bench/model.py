@@ -62,7 +62,7 @@ def run(
     speeds = _measure_all(args, model, loaded)
     if not speeds:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
-    measured_speed.keep(path, decode_speed(speeds))
+    measured_speed.record(path, decode_speed(speeds))
     setup = {"model": path.name, "backend": loaded.machine.backend, **about}
     text = "\n\n".join([
         "\n".join(f"- {name}: {value}" for name, value in setup.items()),

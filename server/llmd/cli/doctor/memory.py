@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llmd.cli.doctor.finding import Finding
 from llmd.engine.memory_pressure import severity
 from llmd.machine import MemoryReading
-from llmd.models.memory_plan.hardware import MACOS_BYTES
+from llmd.models.memory_plan.hardware import MACOS_RESERVE_BYTES
 
 _GB, _MIB = 1e9, 1 << 20
 _MUCH_SWAP_BYTES = 64 << 20  # of the worker's: less are pages that nobody has used since
@@ -92,7 +92,7 @@ def _of_swap(memory: Memory) -> Finding:
 
 
 def _of_wired_limit(limit_bytes: int, total_bytes: int, plan: Plan) -> Finding:
-    least, most = MACOS_BYTES
+    least, most = MACOS_RESERVE_BYTES
     rest = total_bytes - limit_bytes
     if limit_bytes and rest < min(max(least, total_bytes // 16), most):
         said = f"The wired limit leaves macOS {_size(max(0, rest))}: it may freeze"

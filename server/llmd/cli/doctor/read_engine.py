@@ -110,7 +110,7 @@ def plan_of(
         plan = memory_plan.plan_load(config.engine, here, shape, path.name)
     except LlmdError as error:
         return Plan(problem=str(error))
-    return Plan(memory_plan.explained(config.engine, here, shape, plan))
+    return Plan(memory_plan.explain_plan(config.engine, here, shape, plan))
 
 
 def _machine(found: dict[str, Any]) -> memory_plan.DescribedMachine:

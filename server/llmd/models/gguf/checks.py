@@ -9,18 +9,18 @@ import re
 from itertools import product
 from typing import NoReturn
 
-from llmd.models.gguf.format import MAX_LAYERS, TOKENS, Fields, Header
-from llmd.models.gguf.reader import AGAIN, OTHER, refuse, shown
+from llmd.models.gguf.format import MAX_LAYERS, TOKENS_KEY, Fields, Header
+from llmd.models.gguf.reader import CHOOSE_ANOTHER, DOWNLOAD_AGAIN, reject, sanitize
 
 # Not read from left to right, or not text. llama-arch.cpp, stable-diffusion.cpp, whisper.cpp.
-_NOT_COMPLETING = re.compile(
+_NOT_COMPLETION_MODELS = re.compile(
     r"clip|whisper|.*bert.*|t5|t5encoder|.*-(embed|embedding)|wavtokenizer.*|.*tts|dream|llada.*"
     r"|rnd1|eagle3|dflash|.*-assistant|flux|sd[0-9x].*|aura|hidream|cosmos|ltxv|hyvid|wan|lumina2|"
     r"qwen_image|pig"
 )
 _TOKEN_ID = re.compile(r"tokenizer\.ggml\.(bos|eos|prefix|suffix|middle|fim_[a-z]{3})_token_id")
 _TOKEN_ARRAYS = {
-    TOKENS: "ARRAY of STRING",
+    TOKENS_KEY: "ARRAY of STRING",
     "tokenizer.ggml.token_type": "ARRAY of INT32",
     "tokenizer.ggml.scores": "ARRAY of FLOAT32 or ARRAY of INT32",
     "tokenizer.ggml.merges": "ARRAY of STRING",
@@ -40,7 +40,7 @@ _SCALAR_LIMITS = {
     "attention.value_length": (1, 1 << 16),
     "rope.dimension_count": (0, 1 << 16),
 }
-_NEEDED = ("context_length", "embedding_length", "block_count", "attention.head_count")
+_REQUIRED_KEYS = ("context_length", "embedding_length", "block_count", "attention.head_count")
 # One for all layers, or one for each.
 _LAYER_LIMITS = {
     "attention.head_count": 1 << 16,
@@ -49,122 +49,133 @@ _LAYER_LIMITS = {
     "expert_used_count": 1024,
 }
 # Their graphs assert that keys, values and what is rotated of them are of one length.
-_WHOLE_HEADS = re.compile(
+_EQUAL_HEAD_LENGTHS = re.compile(
     r"llama|qwen[23](moe)?|starcoder2|deepseek|codeshell|granite|mellum|seed_oss|maincoder|smollm3"
     r"|mistral3|internlm2|olmo"
 )
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
 
-def check_kind(header: Header, fields: Fields) -> None:
+def check_completes_text(header: Header, fields: Fields) -> None:
     """Invariant: what passes is a language model that goes on with a text.
 
     Raises:
         ModelError: it is not so. As all of these.
     """
     if not header.architecture:
-        _refuse(fields, "names no `general.architecture`")
-    said, is_causal = "", fields.get(header.key("attention.causal"), True)
+        _reject(fields, "names no `general.architecture`")
+    reason, is_causal = "", fields.get(header.key("attention.causal"), True)
     if header.kind not in ("", "model"):
-        said = f"its type is `{shown(header.kind)}`"
-    elif _NOT_COMPLETING.fullmatch(header.architecture):
-        said = f"its architecture is `{shown(header.architecture)}`"
+        reason = f"its type is `{sanitize(header.kind)}`"
+    elif _NOT_COMPLETION_MODELS.fullmatch(header.architecture):
+        reason = f"its architecture is `{sanitize(header.architecture)}`"
     elif fields.get(header.key("pooling_type"), 0) or not is_causal:
-        said = "it makes embeddings"
-    if said:
-        _refuse(fields, f"is no language model that completes text: {said}")
+        reason = "it makes embeddings"
+    if reason:
+        _reject(fields, f"is no language model that completes text: {reason}")
 
 
 def check_tokenizer(header: Header, fields: Fields) -> None:
     """Invariant: what passes can be loaded by llama.cpp, and any text be tokenized with it."""
     by_key, model = fields.by_key, fields.get("tokenizer.ggml.model", "")
-    if not model or TOKENS not in by_key:
-        _refuse(fields, "holds no tokenizer")
-    pre = fields.get("tokenizer.ggml.pre", "")
-    got = pre if pre == "whitespace" else model  # that one aborts at the first space
-    if got not in _TOKENIZERS:
+    if not model or TOKENS_KEY not in by_key:
+        _reject(fields, "holds no tokenizer")
+    pre_tokenizer = fields.get("tokenizer.ggml.pre", "")
+    tokenizer = (
+        pre_tokenizer if pre_tokenizer == "whitespace" else model
+    )  # that one aborts at the first space
+    if tokenizer not in _TOKENIZERS:
         expected = " or ".join(f"`{name}`" for name in _TOKENIZERS)
-        _refuse(fields, f"has the tokenizer `{shown(got)}`, expected {expected}")
+        _reject(fields, f"has the tokenizer `{sanitize(tokenizer)}`, expected {expected}")
     for key in filter(by_key.__contains__, _TOKEN_ARRAYS):
         _check_token_array(header, fields, key)
     _check_tokens(header, fields, model)
     for key in filter(_TOKEN_ID.fullmatch, by_key):
-        token, last = fields.get(key, 0), header.n_vocab - 1
-        if token > last:
-            _refuse(fields, f"has a `{key}` of {token}, expected 0 to {last}")
+        token, max_token = fields.get(key, 0), header.n_vocab - 1
+        if token > max_token:
+            _reject(fields, f"has a `{key}` of {token}, expected 0 to {max_token}")
 
 
 def _check_token_array(header: Header, fields: Fields, key: str) -> None:
-    found, expected = fields.by_key[key], _TOKEN_ARRAYS[key]
-    if found.kind not in expected.split(" or "):
-        _refuse(fields, f"has a `{key}` of type {found.kind}, expected {expected}")
-    if key != "tokenizer.ggml.merges" and found.n_items != header.n_vocab:
-        said = f"has {found.n_items} `{key}`, expected {header.n_vocab}, one for each token"
-        _refuse(fields, said, AGAIN)
+    field, expected = fields.by_key[key], _TOKEN_ARRAYS[key]
+    if field.kind not in expected.split(" or "):
+        _reject(fields, f"has a `{key}` of type {field.kind}, expected {expected}")
+    if key != "tokenizer.ggml.merges" and field.n_items != header.n_vocab:
+        problem = f"has {field.n_items} `{key}`, expected {header.n_vocab}, one for each token"
+        _reject(fields, problem, DOWNLOAD_AGAIN)
 
 
 def _check_tokens(header: Header, fields: Fields, model: str) -> None:
-    tokens = fields.by_key[TOKENS].value
+    tokens = fields.by_key[TOKENS_KEY].value
     if not tokens or not isinstance(tokens, set):
-        _refuse(fields, "has a tokenizer without tokens")
-    if n_same := header.n_vocab - len(tokens):
-        _refuse(fields, f"spells {n_same} of its tokens like others, expected none", AGAIN)
+        _reject(fields, "has a tokenizer without tokens")
+    if n_duplicates := header.n_vocab - len(tokens):
+        _reject(
+            fields,
+            f"spells {n_duplicates} of its tokens like others, expected none",
+            DOWNLOAD_AGAIN,
+        )
     for byte in range(256 if model == "llama" else 0):
         # C++ looks the byte up as a C string, in which NUL is nothing.
         if not {b"<0x%02X>" % byte, bytes([byte]) if byte else b""} & tokens:
-            _refuse(fields, f"has no token for the byte 0x{byte:02X}")
+            _reject(fields, f"has no token for the byte 0x{byte:02X}")
 
 
 def check_shape(header: Header, fields: Fields) -> None:
     """What llama.cpp asserts, or what would make it ask for absurd amounts of memory."""
-    needed = _NEEDED[:3] if _RECURRENT.fullmatch(header.architecture) else _NEEDED
-    for key in map(header.key, needed):
+    required = _REQUIRED_KEYS[:3] if _RECURRENT.fullmatch(header.architecture) else _REQUIRED_KEYS
+    for key in map(header.key, required):
         if key not in fields.by_key:
-            _refuse(fields, f"has no `{key}`")
+            _reject(fields, f"has no `{key}`")
     limits = _SCALAR_LIMITS | {"nextn_predict_layers": (0, header.n_layers)}
-    for suffix, (least, most) in limits.items():
+    for suffix, (minimum, maximum) in limits.items():
         key = header.key(suffix)
-        _check_between(fields, key, fields.get(key, least), least, most)
-    _check_layers(header, fields)
+        _check_range(fields, key, fields.get(key, minimum), minimum, maximum)
+    _check_layer_counts(header, fields)
     scaling = fields.get(header.key("rope.scaling.type"), "linear")
     if scaling not in _ROPE_SCALINGS:
         expected = ", ".join(_ROPE_SCALINGS)
-        _refuse(fields, f"scales its positions by `{shown(scaling)}`, expected {expected}")
-    if header.n_embedded not in (None, header.n_vocab):
-        _refuse(fields, f"has {header.n_vocab} tokens and embeds {header.n_embedded}")
+        _reject(fields, f"scales its positions by `{sanitize(scaling)}`, expected {expected}")
+    if header.n_embedding_rows not in (None, header.n_vocab):
+        _reject(fields, f"has {header.n_vocab} tokens and embeds {header.n_embedding_rows}")
     _check_heads(header, fields)
     _check_experts(header, fields)
 
 
-def _check_layers(header: Header, fields: Fields) -> None:
-    for suffix, most in _LAYER_LIMITS.items():
+def _check_layer_counts(header: Header, fields: Fields) -> None:
+    for suffix, maximum in _LAYER_LIMITS.items():
         counts = fields.counts(key := header.key(suffix))
         if len(counts) not in (0, 1, header.n_layers):
-            _refuse(fields, f"has {len(counts)} `{key}`, expected {header.n_layers}")
+            _reject(fields, f"has {len(counts)} `{key}`, expected {header.n_layers}")
         for count in counts:
-            _check_between(fields, key, count, 0, most)
+            _check_range(fields, key, count, 0, maximum)
 
 
-def _check_between(fields: Fields, key: str, count: int, least: int, most: int) -> None:
-    if not least <= count <= most:
-        _refuse(fields, f"has a `{key}` of {count}, expected {least} to {most}")
+def _check_range(fields: Fields, key: str, value: int, minimum: int, maximum: int) -> None:
+    if not minimum <= value <= maximum:
+        _reject(fields, f"has a `{key}` of {value}, expected {minimum} to {maximum}")
 
 
 def _check_heads(header: Header, fields: Fields) -> None:
     if not _RECURRENT.fullmatch(header.architecture):
-        _check_between(fields, header.key("attention.head_count"), header.head_count, 1, 1 << 16)
+        _check_range(fields, header.key("attention.head_count"), header.head_count, 1, 1 << 16)
     heads = fields.counts(header.key("attention.head_count"))
     heads_kv = fields.counts(header.key("attention.head_count_kv"))
-    is_each = len(heads) == len(heads_kv)  # else one of them is for all layers
-    for n_heads, n_kv in zip(heads, heads_kv, strict=True) if is_each else product(heads, heads_kv):
+    is_per_layer = len(heads) == len(heads_kv)  # else one of them is for all layers
+    for n_heads, n_kv in (
+        zip(heads, heads_kv, strict=True) if is_per_layer else product(heads, heads_kv)
+    ):
         if n_kv and n_heads % n_kv:
-            _refuse(fields, f"shares {n_kv} key heads among {n_heads} heads, expected a divisor")
-    key = header.key_length
-    value = fields.get(header.key("attention.value_length"), key)
-    rotated = fields.get(header.key("rope.dimension_count"), key)
-    if _WHOLE_HEADS.fullmatch(header.architecture) and not key == value == rotated:
-        said = f"has keys of {key}, values of {value} and rotates {rotated}, expected one length"
-        _refuse(fields, said)
+            _reject(fields, f"shares {n_kv} key heads among {n_heads} heads, expected a divisor")
+    key_length = header.key_length
+    value_length = fields.get(header.key("attention.value_length"), key_length)
+    n_rotated = fields.get(header.key("rope.dimension_count"), key_length)
+    if (
+        _EQUAL_HEAD_LENGTHS.fullmatch(header.architecture)
+        and not key_length == value_length == n_rotated
+    ):
+        lengths = f"keys of {key_length}, values of {value_length} and rotates {n_rotated}"
+        _reject(fields, f"has {lengths}, expected one length")
 
 
 def _check_experts(header: Header, fields: Fields) -> None:
@@ -173,16 +184,16 @@ def _check_experts(header: Header, fields: Fields) -> None:
     n_used = max(fields.counts(header.key("expert_used_count")), default=0)
     n_groups = fields.get(header.key("expert_group_count"), 0)
     n_groups_used = fields.get(header.key("expert_group_used_count"), 0)
-    is_right = (
+    is_consistent = (
         n_used <= n_experts
         and (n_used > 0) == (n_experts > 0)
         and n_groups < max(n_experts, 1)
         and (n_groups <= 1 or (n_experts % n_groups == 0 and 0 < n_groups_used < n_groups))
     )
-    if not is_right:
-        said = f"uses {n_used} of {n_experts} experts, {n_groups_used} of {n_groups} groups"
-        _refuse(fields, f"{said}, which cannot be")
+    if not is_consistent:
+        counts = f"uses {n_used} of {n_experts} experts, {n_groups_used} of {n_groups} groups"
+        _reject(fields, f"{counts}, which cannot be")
 
 
-def _refuse(fields: Fields, said: str, advice: str = OTHER) -> NoReturn:
-    refuse(fields.path, said, advice)
+def _reject(fields: Fields, problem: str, advice: str = CHOOSE_ANOTHER) -> NoReturn:
+    reject(fields.path, problem, advice)

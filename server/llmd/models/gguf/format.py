@@ -14,7 +14,15 @@ from pathlib import Path
 from struct import calcsize
 from typing import TypeVar
 
-from llmd.models.gguf.reader import AGAIN, OTHER, U32, U64, Reader, refuse, shown
+from llmd.models.gguf.reader import (
+    CHOOSE_ANOTHER,
+    DOWNLOAD_AGAIN,
+    U32,
+    U64,
+    Reader,
+    reject,
+    sanitize,
+)
 from llmd.models.memory_plan.model_shape import Shape
 
 T = TypeVar("T")
@@ -46,15 +54,15 @@ TENSOR_TYPES = {
     40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
 
-_FOREIGN = (  # how files begin that are saved in place of a GGUF, what they are, what to do
+_OTHER_FORMATS = (  # how files begin that are saved in place of a GGUF, what they are, what to do
     (rb"\s*<", "is a web page", "download the file itself, not its page"),
     (rb"version https://git-lfs", "is a Git LFS pointer", "run `git lfs pull` where it lies"),
-    (rb"\s*[{\[]", "is JSON text, perhaps a server's error", AGAIN),
+    (rb"\s*[{\[]", "is JSON text, perhaps a server's error", DOWNLOAD_AGAIN),
     (rb"PK\x03\x04|\x80[\x02-\x05]", "is a PyTorch or zip archive", "convert it to GGUF"),
     (rb".{8}\{", "is a safetensors file", "convert it to GGUF"),
     (rb"lmgg|tjgg|fmgg|algg", "is in the old GGML format", "take a GGUF of this model"),
 )
-TOKENS = "tokenizer.ggml.tokens"
+TOKENS_KEY = "tokenizer.ggml.tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +83,20 @@ class Fields:
             return default
         expected = {str: "STRING", int: "UINT32", bool: "BOOL"}[type(default)]
         expected = "UINT16" if key in ("split.no", "split.count") else expected
-        found, said = self.by_key[key], f"has a `{shown(key)}` of"
-        if found.kind != expected:
-            refuse(self.path, f"{said} type {found.kind}, expected {expected}", OTHER)
-        if not isinstance(found.value, type(default)):
-            refuse(self.path, f"{said} over {MAX_TEXT_BYTES} bytes", OTHER)
-        return found.value
+        field, problem = self.by_key[key], f"has a `{sanitize(key)}` of"
+        if field.kind != expected:
+            reject(self.path, f"{problem} type {field.kind}, expected {expected}", CHOOSE_ANOTHER)
+        if not isinstance(field.value, type(default)):
+            reject(self.path, f"{problem} over {MAX_TEXT_BYTES} bytes", CHOOSE_ANOTHER)
+        return field.value
 
     def counts(self, key: str) -> tuple[int, ...]:
         """That of each layer, or the one of all; empty where there is no such field."""
         if key not in self.by_key:
             return ()
-        found = self.by_key[key]
-        if found.kind in ("ARRAY of UINT32", "ARRAY of INT32") and isinstance(found.value, tuple):
-            return found.value
+        field = self.by_key[key]
+        if field.kind in ("ARRAY of UINT32", "ARRAY of INT32") and isinstance(field.value, tuple):
+            return field.value
         return (self.get(key, 0),)
 
 
@@ -96,140 +104,144 @@ class Fields:
 class Tensors:
     n_items: int
     n_bytes: int  # with their padding
-    n_embedded: int | None  # rows of token_embd.weight
-    sizes: Mapping[str, int]  # bytes, by name
+    n_embedding_rows: int | None  # rows of token_embd.weight
+    bytes_by_name: Mapping[str, int]  # bytes, by name
 
 
-def read_head(reader: Reader) -> tuple[int, int]:
+def read_counts(reader: Reader) -> tuple[int, int]:
     """Its numbers of tensors and of fields."""
     _check_version(reader)
-    return _count(reader, "tensors", _MIN_TENSOR_BYTES), _count(reader, "fields", _MIN_FIELD_BYTES)
+    return _read_count(reader, "tensors", _MIN_TENSOR_BYTES), _read_count(
+        reader, "fields", _MIN_FIELD_BYTES
+    )
 
 
 def _check_version(reader: Reader) -> None:
     if not reader.n_bytes:
-        refuse(reader.path, "is empty")
-    start = reader.file.peek(64)[:64]
-    for pattern, words, advice in _FOREIGN:
-        if re.match(pattern, start, re.DOTALL):
-            refuse(reader.path, f"{words}, expected GGUF", advice)
-    if start[:4] != b"GGUF"[: len(start)]:
-        said = f"is not GGUF: it begins with 0x{start[:4].hex()}, expected 0x47475546"
-        refuse(reader.path, said, OTHER)
+        reject(reader.path, "is empty")
+    file_start = reader.file.peek(64)[:64]
+    for pattern, format_name, advice in _OTHER_FORMATS:
+        if re.match(pattern, file_start, re.DOTALL):
+            reject(reader.path, f"{format_name}, expected GGUF", advice)
+    if file_start[:4] != b"GGUF"[: len(file_start)]:
+        problem = f"is not GGUF: it begins with 0x{file_start[:4].hex()}, expected 0x47475546"
+        reject(reader.path, problem, CHOOSE_ANOTHER)
     reader.skip(4)
-    version = reader.number(U32)
+    version = reader.read_number(U32)
     if version and version & 0xFFFF == 0:
-        refuse(reader.path, "is big-endian, expected little-endian", OTHER)
+        reject(reader.path, "is big-endian, expected little-endian", CHOOSE_ANOTHER)
     if version not in (2, 3):
-        refuse(reader.path, f"is GGUF version {version}, expected 2 or 3", OTHER)
+        reject(reader.path, f"is GGUF version {version}, expected 2 or 3", CHOOSE_ANOTHER)
 
 
-def _count(reader: Reader, what: str, min_bytes: int) -> int:
-    reader.what = f"its number of {what}"
-    n_items = reader.number(U64)
-    most = min(MAX_ITEMS, (reader.n_bytes - reader.at) // min_bytes)
-    if n_items > most:
-        reader.damaged(f"is {n_items}, expected at most {most} in a file of this size")
+def _read_count(reader: Reader, name: str, min_bytes: int) -> int:
+    reader.item = f"its number of {name}"
+    n_items = reader.read_number(U64)
+    max_items = min(MAX_ITEMS, (reader.n_bytes - reader.offset) // min_bytes)
+    if n_items > max_items:
+        reader.reject_damaged(f"is {n_items}, expected at most {max_items} in a file of this size")
     return n_items
 
 
 def read_fields(reader: Reader, n_kv: int) -> Fields:
     fields: dict[str, Field] = {}
     for idx in range(n_kv):
-        reader.what = f"field {idx + 1} of {n_kv}"
-        key = reader.name(MAX_KEY_BYTES)
-        reader.what = f"field `{shown(key)}`"
+        reader.item = f"field {idx + 1} of {n_kv}"
+        key = reader.read_name(MAX_KEY_BYTES)
+        reader.item = f"field `{sanitize(key)}`"
         if key in fields:
-            reader.damaged("is there twice")
-        fields[key] = _read_value(reader, reader.number(U32), key)
+            reader.reject_damaged("is there twice")
+        fields[key] = _read_value(reader, reader.read_number(U32), key)
     return Fields(reader.path, fields)
 
 
 def _read_value(reader: Reader, kind: int, key: str) -> Field:
     if kind == _STRING:
-        return Field("STRING", reader.text(MAX_TEXT_BYTES))
+        return Field("STRING", reader.read_text(MAX_TEXT_BYTES))
     if kind != _ARRAY:
-        name, layout = _layout(reader, kind, 1)
-        return Field(name, reader.unpack(layout)[0])
-    kind, n_items = reader.number(U32), reader.number(U64)
+        name, layout = _struct_layout(reader, kind, 1)
+        return Field(name, reader.read_struct(layout)[0])
+    kind, n_items = reader.read_number(U32), reader.read_number(U64)
     if kind == _ARRAY:
-        reader.damaged("is an array of arrays, which llama.cpp does not read")
+        reader.reject_damaged("is an array of arrays, which llama.cpp does not read")
     if n_items > MAX_ARRAY_ITEMS:
-        reader.damaged(f"has {n_items} items, expected at most {MAX_ARRAY_ITEMS}")
+        reader.reject_damaged(f"has {n_items} items, expected at most {MAX_ARRAY_ITEMS}")
     if kind == _STRING:
-        return Field("ARRAY of STRING", reader.strings(n_items, key == TOKENS), n_items)
-    name, layout = _layout(reader, kind, n_items)
+        return Field("ARRAY of STRING", reader.read_strings(n_items, key == TOKENS_KEY), n_items)
+    name, layout = _struct_layout(reader, kind, n_items)
     if n_items <= MAX_LAYERS:
-        return Field(f"ARRAY of {name}", reader.unpack(layout), n_items)
+        return Field(f"ARRAY of {name}", reader.read_struct(layout), n_items)
     reader.skip(calcsize(layout))
     return Field(f"ARRAY of {name}", None, n_items)
 
 
-def _layout(reader: Reader, kind: int, n_items: int) -> tuple[str, str]:
+def _struct_layout(reader: Reader, kind: int, n_items: int) -> tuple[str, str]:
     """The name of a number's type, and so many of them for struct."""
     if kind not in _SCALARS:
-        reader.damaged(f"has value type {kind}, which GGUF does not have")
+        reader.reject_damaged(f"has value type {kind}, which GGUF does not have")
     name, letter = _SCALARS[kind]
     return name, f"<{n_items}{letter}"
 
 
 def read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
-    alignment, sizes = _alignment_bytes(fields), dict[str, int]()
+    alignment, sizes = _read_alignment(fields), dict[str, int]()
     end = n_bytes = 0  # of the last tensor: its end with padding, and that without
     n_embedded = None
     for idx in range(n_tensors):
-        reader.what = f"tensor {idx + 1} of {n_tensors}"
-        name = reader.name(MAX_TENSOR_NAME_BYTES)
-        reader.what = f"tensor `{shown(name)}`"
+        reader.item = f"tensor {idx + 1} of {n_tensors}"
+        name = reader.read_name(MAX_TENSOR_NAME_BYTES)
+        reader.item = f"tensor `{sanitize(name)}`"
         if name in sizes:
-            reader.damaged("is there twice")
+            reader.reject_damaged("is there twice")
         dims, size = _read_tensor(reader)
         sizes[name] = size
-        _check_offset(reader, reader.number(U64), end, alignment)
+        _check_offset(reader, reader.read_number(U64), end, alignment)
         n_bytes = end + size
         end = _padded(n_bytes, alignment)
         if name == "token_embd.weight":
             n_embedded = dims[-1]
-    needed = _padded(reader.at, alignment) + n_bytes
+    needed = _padded(reader.offset, alignment) + n_bytes
     if n_tensors and needed > reader.n_bytes:
-        refuse(reader.path, f"is {reader.n_bytes} bytes, its tensors need {needed}")
+        reject(reader.path, f"is {reader.n_bytes} bytes, its tensors need {needed}")
     return Tensors(n_tensors, end, n_embedded, sizes)
 
 
-def _alignment_bytes(fields: Fields) -> int:
-    found, allowed = fields.get("general.alignment", 32), [1 << n for n in range(5, 17)]
-    if found not in allowed:  # CPU buffers start at 32 or ggml aborts; 64 KiB is the largest page
+def _read_alignment(fields: Fields) -> int:
+    alignment, allowed = fields.get("general.alignment", 32), [1 << n for n in range(5, 17)]
+    if (
+        alignment not in allowed
+    ):  # CPU buffers start at 32 or ggml aborts; 64 KiB is the largest page
         expected = f"a power of 2 from {allowed[0]} to {allowed[-1]}"
-        refuse(fields.path, f"has a `general.alignment` of {found}, expected {expected}")
-    return found
+        reject(fields.path, f"has a `general.alignment` of {alignment}, expected {expected}")
+    return alignment
 
 
 def _read_tensor(reader: Reader) -> tuple[tuple[int, ...], int]:
     """Its dimensions, the row's length first, and its bytes."""
-    n_dims = reader.number(U32)
+    n_dims = reader.read_number(U32)
     if not 1 <= n_dims <= MAX_DIMS:
-        reader.damaged(f"has {n_dims} dimensions, expected 1 to {MAX_DIMS}")
-    dims = reader.unpack(f"<{n_dims}q")
+        reader.reject_damaged(f"has {n_dims} dimensions, expected 1 to {MAX_DIMS}")
+    dims = reader.read_struct(f"<{n_dims}q")
     if min(dims) < 1 or prod(dims) > MAX_ELEMENTS:
         shape = " x ".join(map(str, dims))
-        reader.damaged(f"has the shape {shape}, expected 1 to {MAX_ELEMENTS} elements")
-    kind = reader.number(U32)
+        reader.reject_damaged(f"has the shape {shape}, expected 1 to {MAX_ELEMENTS} elements")
+    kind = reader.read_number(U32)
     if kind not in TENSOR_TYPES:
-        said = f"has {reader.what} of type {kind}, which this llama.cpp does not know"
-        refuse(reader.path, said, OTHER)
+        problem = f"has {reader.item} of type {kind}, which this llama.cpp does not know"
+        reject(reader.path, problem, CHOOSE_ANOTHER)
     n_block, block_bytes = TENSOR_TYPES[kind]
     if dims[0] % n_block:
-        reader.damaged(f"has rows of {dims[0]} values, expected whole blocks of {n_block}")
+        reader.reject_damaged(f"has rows of {dims[0]} values, expected whole blocks of {n_block}")
     return dims, prod(dims) // n_block * block_bytes
 
 
 def _check_offset(reader: Reader, offset: int, expected: int, alignment: int) -> None:
     """llama.cpp takes no other order and no gaps."""
     if offset % alignment:
-        reader.damaged(f"lies at {offset}, expected a multiple of {alignment}")
+        reader.reject_damaged(f"lies at {offset}, expected a multiple of {alignment}")
     if offset != expected:
-        is_where = "overlaps the one before" if offset < expected else "leaves a gap"
-        reader.damaged(f"lies at {offset}, expected {expected}: it {is_where}")
+        reason = "overlaps the one before" if offset < expected else "leaves a gap"
+        reader.reject_damaged(f"lies at {offset}, expected {expected}: it {reason}")
 
 
 def _padded(n_bytes: int, alignment: int) -> int:
@@ -248,7 +260,7 @@ class Header:
     n_tensors: int
     n_kv: int
     n_vocab: int
-    n_embedded: int | None  # rows of token_embd.weight
+    n_embedding_rows: int | None  # rows of token_embd.weight
     n_ctx_train: int
     n_layers: int
     embedding_length: int
@@ -260,7 +272,7 @@ class Header:
     split_count: int  # 1: all in one file
     tensor_bytes: int
     file_bytes: int
-    sizes: Mapping[str, int]  # of the tensors in this file, by name
+    bytes_by_tensor: Mapping[str, int]  # of the tensors in this file, by name
     shape: Shape  # as this file has it; `whole_shape` for all parts
 
     def key(self, suffix: str) -> str:

@@ -6,12 +6,17 @@ What the user set is obeyed or refused, never changed; what is `auto` is chosen 
 measurements that docs/ARCHITECTURE.md keeps.
 """
 
-from llmd.models.memory_plan.explain import explained
+from llmd.models.memory_plan.explain import explain_plan
 from llmd.models.memory_plan.hardware import DescribedMachine, Gpu
-from llmd.models.memory_plan.model_shape import Shape, shape_of
+from llmd.models.memory_plan.model_shape import Shape, shape_from_fields
 from llmd.models.memory_plan.placement import LoadPlan
 from llmd.models.memory_plan.planner import N_BATCH_CPU, N_BATCH_GPU, N_CTX, plan_load
-from llmd.models.memory_plan.retry import fits_in_full, is_for_memory, smaller, with_less
+from llmd.models.memory_plan.retry import (
+    fits_in_full,
+    is_out_of_memory,
+    retry_smaller,
+    smaller_plan,
+)
 from llmd.models.memory_plan.sizes import compute_bytes, kv_bytes
 
 __all__ = [
@@ -23,12 +28,12 @@ __all__ = [
     "LoadPlan",
     "Shape",
     "compute_bytes",
-    "explained",
+    "explain_plan",
     "fits_in_full",
-    "is_for_memory",
+    "is_out_of_memory",
     "kv_bytes",
     "plan_load",
-    "shape_of",
-    "smaller",
-    "with_less",
+    "retry_smaller",
+    "shape_from_fields",
+    "smaller_plan",
 ]

@@ -8,24 +8,24 @@ from llmd.config import EngineConfig
 from llmd.errors import ModelError
 from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.placement import LoadPlan, Memory
+from llmd.models.memory_plan.placement import LoadPlan, MemoryUse
 from llmd.models.memory_plan.planner import plan_load
 
 _GB, _MIB = 1e9, 1 << 20
 
 
-def explained(
+def explain_plan(
     engine: EngineConfig,
     machine: DescribedMachine,
     shape: Shape,
     plan: LoadPlan,
-    has_own_fit: bool = False,
+    has_library_fit: bool = False,
 ) -> tuple[str, ...]:
     """`has_own_fit`: whether the library could fit parameters itself."""
-    return (*_lines(engine, machine, shape, plan), _who(has_own_fit))
+    return (*_lines(engine, machine, shape, plan), _fitter_line(has_library_fit))
 
 
-def _who(has_own_fit: bool) -> str:
+def _fitter_line(has_own_fit: bool) -> str:
     if has_own_fit:
         return (
             "Who fits: this plan, which says beforehand what it takes and changes nothing that you"
@@ -42,28 +42,28 @@ def _lines(
 ) -> Iterator[str]:
     memory = plan.memory
     if memory:
-        yield f"Memory: {_memory(memory, machine)}."
-    if memory and (n_reread := memory.reread_bytes(machine)):
+        yield f"Memory: {_memory_use(memory, machine)}."
+    if memory and (n_reread := memory.paged_bytes(machine)):
         yield f"Disk: {_size(n_reread)} have no room and are read again when they are wanted: slow."
-    yield _layers(engine, machine, shape, plan)
-    if hint := _limit_hint(engine, machine, shape, plan):
+    yield _layers_line(engine, machine, shape, plan)
+    if hint := _wired_limit_line(engine, machine, shape, plan):
         yield hint
     if plan.tensor_split and memory:
         split = ", ".join(f"{share:g}" for share in plan.tensor_split)
-        yield f"GPUs: layers shared {split}{_by(engine, 'tensor_split')}."
-    yield (f"Context: {plan.n_ctx} tokens{_by(engine, 'n_ctx')}, what the windows and the answer"
-           f" need; the KV cache takes {_size(plan.kv_bytes)}.")  # fmt: skip
-    yield _types(engine, machine, shape, plan)
-    yield (f"Batches: {plan.n_batch} tokens at once{_by(engine, 'n_batch')}, computed by"
-           f" {plan.n_ubatch or plan.n_batch}{_by(engine, 'n_ubatch')}"
+        yield f"GPUs: layers shared {split}{_set_by_user(engine, 'tensor_split')}."
+    yield (f"Context: {plan.n_ctx} tokens{_set_by_user(engine, 'n_ctx')}, what the windows and"
+           f" the answer need; the KV cache takes {_size(plan.kv_bytes)}.")  # fmt: skip
+    yield _cache_types_line(engine, machine, shape, plan)
+    yield (f"Batches: {plan.n_batch} tokens at once{_set_by_user(engine, 'n_batch')}, computed by"
+           f" {plan.n_ubatch or plan.n_batch}{_set_by_user(engine, 'n_ubatch')}"
            + (f" in {_size(memory.compute_bytes)}" if memory else "") + ".")  # fmt: skip
-    yield _threads(engine, machine, plan)
-    yield _file(plan)
+    yield _threads_line(engine, machine, plan)
+    yield _file_line(plan)
     if plan.prio:
-        yield f"Priority: {plan.prio}{_by(engine, 'prio')}."
+        yield f"Priority: {plan.prio}{_set_by_user(engine, 'prio')}."
 
 
-def _memory(memory: Memory, machine: DescribedMachine) -> str:
+def _memory_use(memory: MemoryUse, machine: DescribedMachine) -> str:
     said = f"{_size(memory.ram_bytes)} of {_size(machine.ram_free_bytes)} that are free"
     if machine.is_unified:
         return f"{said}, {_size(sum(memory.gpu_bytes))} of it for the GPU"
@@ -75,40 +75,44 @@ def _memory(memory: Memory, machine: DescribedMachine) -> str:
     return "; ".join([said, *gpus])
 
 
-def _layers(engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan) -> str:
+def _layers_line(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan
+) -> str:
     if machine.backend == "cpu":
         return "Layers: all on the CPU, the only backend that this llama.cpp was built with."
-    n = shape.n_units if plan.n_gpu_layers < 0 else plan.n_gpu_layers
-    why = _by(engine, "n_gpu_layers", "all")
+    n = shape.n_offload_units if plan.n_gpu_layers < 0 else plan.n_gpu_layers
+    why = _set_by_user(engine, "n_gpu_layers", "all")
     if not why:
-        why = ": all fit" if n >= shape.n_units else ": no more fit"
-    if n >= shape.n_units:
+        why = ": all fit" if n >= shape.n_offload_units else ": no more fit"
+    if n >= shape.n_offload_units:
         return f"Layers: all {shape.n_layers} and the output on the GPU{why}."
-    return f"Layers: {n} of {shape.n_units} on the GPU, counting the output{why}."
+    return f"Layers: {n} of {shape.n_offload_units} on the GPU, counting the output{why}."
 
 
-def _limit_hint(
+def _wired_limit_line(
     engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan
 ) -> str:
     """On a Mac whose wired limit is what keeps layers from the GPU."""
-    raised = machine.with_raised_limit()
-    if raised is None or plan.n_gpu_layers < 0 or engine.n_gpu_layers != "all":
+    raised_limit = machine.with_raised_wired_limit()
+    if raised_limit is None or plan.n_gpu_layers < 0 or engine.n_gpu_layers != "all":
         return ""
     try:
-        more = plan_load(engine, raised, shape).n_gpu_layers
+        n_possible = plan_load(engine, raised_limit, shape).n_gpu_layers
     except ModelError:
         return ""
-    if 0 <= more <= plan.n_gpu_layers:
+    if 0 <= n_possible <= plan.n_gpu_layers:
         return ""
-    n = shape.n_units if more < 0 else more
-    limit_mib = raised.gpus[0].total_bytes // _MIB
+    n = shape.n_offload_units if n_possible < 0 else n_possible
+    limit_mib = raised_limit.gpus[0].total_bytes // _MIB
     return (f"More: with `sudo sysctl iogpu.wired_limit_mb={limit_mib}` it would be {n} layers;"
             f" macOS lets the GPU have {_size(machine.gpus[0].total_bytes)} now.")  # fmt: skip
 
 
-def _types(engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan) -> str:
-    types = f"Cache types: K {plan.cache_type_k}{_by(engine, 'cache_type_k')}, "
-    types += f"V {plan.cache_type_v}{_by(engine, 'cache_type_v')}"
+def _cache_types_line(
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan
+) -> str:
+    types = f"Cache types: K {plan.cache_type_k}{_set_by_user(engine, 'cache_type_k')}, "
+    types += f"V {plan.cache_type_v}{_set_by_user(engine, 'cache_type_v')}"
     flash = "with" if plan.flash_attn else "without"
     why = ""
     if shape.is_mla:
@@ -118,8 +122,8 @@ def _types(engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: 
     return f"{types}, {flash} flash attention{why}."
 
 
-def _threads(engine: EngineConfig, machine: DescribedMachine, plan: LoadPlan) -> str:
-    if by := _by(engine, "threads"):
+def _threads_line(engine: EngineConfig, machine: DescribedMachine, plan: LoadPlan) -> str:
+    if by := _set_by_user(engine, "threads"):
         return f"Threads: {plan.threads}{by}."
     if 0 < machine.n_fast_cores < machine.n_cores:
         n = f"{machine.n_fast_cores} of {machine.n_cores} cores"
@@ -127,7 +131,7 @@ def _threads(engine: EngineConfig, machine: DescribedMachine, plan: LoadPlan) ->
     return f"Threads: {plan.threads}, one for each core."
 
 
-def _file(plan: LoadPlan) -> str:
+def _file_line(plan: LoadPlan) -> str:
     if plan.mlock:
         return "File: locked in memory (`engine.mlock`), so that it never waits for the disk."
     if plan.mmap:
@@ -135,9 +139,9 @@ def _file(plan: LoadPlan) -> str:
     return "File: read into memory (`engine.mmap` is false)."
 
 
-def _by(engine: EngineConfig, key: str, free: str = "auto") -> str:
+def _set_by_user(engine: EngineConfig, key: str, default: str = "auto") -> str:
     """Whether it was the user."""
-    return "" if getattr(engine, key) == free else " (set by you)"
+    return "" if getattr(engine, key) == default else " (set by you)"
 
 
 def _size(n_bytes: int) -> str:

@@ -12,8 +12,8 @@ UNIFIED_RESERVE_BYTES = GIB // 2
 # Left in memory, at most; a sixteenth of a small machine's.
 RAM_RESERVE_BYTES = GIB
 # What macOS itself needs once `iogpu.wired_limit_mb` is raised: a sixteenth, between these.
-MACOS_BYTES = 4 * GIB, 6 * GIB
-_PLENTY_BYTES = 1 << 60
+MACOS_RESERVE_BYTES = 4 * GIB, 6 * GIB
+_UNLIMITED_BYTES = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +41,32 @@ class DescribedMachine:
     def ram_reserve_bytes(self) -> int:
         return min(RAM_RESERVE_BYTES, self.ram_bytes // 16)
 
-    def gpu_rooms(self, with_reserve: bool = True) -> list[int]:
+    def usable_gpu_bytes(self, with_reserve: bool = True) -> list[int]:
         """What may be put on each GPU."""
         reserve = UNIFIED_RESERVE_BYTES if self.is_unified else GPU_RESERVE_BYTES
-        rooms = [max(0, gpu.free_bytes - reserve * with_reserve) for gpu in self.gpus]
+        free_bytes = [max(0, gpu.free_bytes - reserve * with_reserve) for gpu in self.gpus]
         if self.is_unified:
-            most = max(0, self.ram_free_bytes - self.ram_reserve_bytes * with_reserve)
-            rooms = [min(room, most) for room in rooms]
-        return rooms
+            ram_bytes = max(0, self.ram_free_bytes - self.ram_reserve_bytes * with_reserve)
+            free_bytes = [min(room, ram_bytes) for room in free_bytes]
+        return free_bytes
 
-    def with_share(self, share: float) -> DescribedMachine:
+    def with_memory_share(self, share: float) -> DescribedMachine:
         """With so much of its free memory."""
         gpus = tuple(replace(gpu, free_bytes=int(gpu.free_bytes * share)) for gpu in self.gpus)
         return replace(self, ram_free_bytes=int(self.ram_free_bytes * share), gpus=gpus)
 
-    def with_plenty(self) -> DescribedMachine:
+    def with_unlimited_memory(self) -> DescribedMachine:
         """With room for anything; where nothing is known, as it is."""
         if not self.is_known:
             return self
-        gpus = tuple(replace(gpu, free_bytes=_PLENTY_BYTES) for gpu in self.gpus)
-        return replace(self, ram_free_bytes=_PLENTY_BYTES, gpus=gpus)
+        gpus = tuple(replace(gpu, free_bytes=_UNLIMITED_BYTES) for gpu in self.gpus)
+        return replace(self, ram_free_bytes=_UNLIMITED_BYTES, gpus=gpus)
 
-    def with_raised_limit(self) -> DescribedMachine | None:
+    def with_raised_wired_limit(self) -> DescribedMachine | None:
         """With the wired limit of a Mac as high as it should go; None where that is no more."""
         if self.backend != "metal" or len(self.gpus) != 1:
             return None
-        least, most = MACOS_BYTES
+        least, most = MACOS_RESERVE_BYTES
         (gpu,), limit = self.gpus, self.ram_bytes - min(max(least, self.ram_bytes // 16), most)
         if limit <= gpu.total_bytes:
             return None

@@ -9,22 +9,22 @@ from llmd.config import CacheType, EngineConfig
 from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.sizes import (
-    Placed,
-    balanced,
-    by_split,
+    UnitCounts,
+    batch_input_bytes,
+    bytes_per_gpu,
     compute_bytes,
-    held_by_layer,
-    input_bytes,
+    extra_bytes_by_layer,
     most_that,
-    placed,
-    sums_of,
+    place_evenly,
+    place_last_units,
+    split_units,
     unit_bytes,
     worker_bytes,
 )
 
 # Of experts' weights that have no room so much may be read again: they are seldom wanted.
-SELDOM = 5
-N_COPIES = 4  # of a batch's input, where several GPUs work one after the other
+PAGED_EXPERTS_DIVISOR = 5
+N_INPUT_COPIES = 4  # of a batch's input, where several GPUs work one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +41,35 @@ class TrialSettings:
     def compute_bytes(self, shape: Shape) -> int:
         return compute_bytes(shape, self.n_ctx, self.n_ubatch, self.flash_attn)
 
-    def units(self, shape: Shape) -> list[int]:
-        return unit_bytes(shape, self.held_by_layer(shape))
+    def unit_bytes(self, shape: Shape) -> list[int]:
+        return unit_bytes(shape, self.extra_bytes_by_layer(shape))
 
-    def held_by_layer(self, shape: Shape) -> list[int]:
-        return held_by_layer(shape, self.n_ctx, self.type_k, self.type_v)
+    def extra_bytes_by_layer(self, shape: Shape) -> list[int]:
+        return extra_bytes_by_layer(shape, self.n_ctx, self.type_k, self.type_v)
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryUse:
     """Bytes. Where the GPU's memory is the machine's, `ram_bytes` holds it too."""
 
-    counts: Placed  # layers on each GPU, the output among them
+    units_per_gpu: UnitCounts  # layers on each GPU, the output among them
     gpu_bytes: tuple[int, ...]
     ram_bytes: int
     mapped_bytes: int  # of these, what the system drops and reads again rather than swaps
-    held_bytes: int  # beside the weights: KV cache, recurrent state, adapters
+    extra_bytes: int  # beside the weights: KV cache, recurrent state, adapters
     weight_bytes: int
     compute_bytes: int  # of one device
-    sparse_bytes: int  # of experts' weights that are mapped where they lie
+    expert_bytes: int  # of experts' weights that are mapped where they lie
 
     def fits(self, machine: DescribedMachine) -> bool:
-        held = self.ram_bytes - self.mapped_bytes
-        room = machine.ram_free_bytes - machine.ram_reserve_bytes
-        return held <= room and self.reread_bytes(machine) <= self.sparse_bytes // SELDOM
+        unmappable = self.ram_bytes - self.mapped_bytes
+        usable = machine.ram_free_bytes - machine.ram_reserve_bytes
+        return (
+            unmappable <= usable
+            and self.paged_bytes(machine) <= self.expert_bytes // PAGED_EXPERTS_DIVISOR
+        )
 
-    def reread_bytes(self, machine: DescribedMachine) -> int:
+    def paged_bytes(self, machine: DescribedMachine) -> int:
         """What of the mapped file has no room, and comes from the disk each time it is wanted."""
         return max(0, self.ram_bytes - machine.ram_free_bytes)
 
@@ -78,89 +81,91 @@ class Memory:
 Reserve = Literal["with reserve", "to the last byte"]
 
 
-def units_on_gpus(
+def place_units(
     engine: EngineConfig, settings: TrialSettings, machine: DescribedMachine, shape: Shape
-) -> Placed | None:
+) -> UnitCounts | None:
     """Layers, and the output, on each GPU. None: what the user fixed does not fit."""
     if machine.backend == "cpu" or not machine.gpus:
         return (0,) * len(machine.gpus)
     if engine.n_gpu_layers == "all":
-        return _as_many_as_fit(engine, settings, machine, shape)
-    wanted = min(engine.n_gpu_layers, shape.n_units)
-    found = _placed(engine, settings, machine, shape, wanted, "to the last byte")
-    return found if sum(found) == wanted else None
+        return _place_all_that_fit(engine, settings, machine, shape)
+    n_units = min(engine.n_gpu_layers, shape.n_offload_units)
+    units_per_gpu = _place(engine, settings, machine, shape, n_units, "to the last byte")
+    return units_per_gpu if sum(units_per_gpu) == n_units else None
 
 
-def _as_many_as_fit(
+def _place_all_that_fit(
     engine: EngineConfig, settings: TrialSettings, machine: DescribedMachine, shape: Shape
-) -> Placed:
-    whole = _placed(engine, settings, machine, shape, shape.n_units, "with reserve")
-    if sum(whole) == shape.n_units:
+) -> UnitCounts:
+    whole = _place(engine, settings, machine, shape, shape.n_offload_units, "with reserve")
+    if sum(whole) == shape.n_offload_units:
         return whole
-    return _placed(engine, settings, machine, shape, shape.n_units - 1, "with reserve")
+    return _place(engine, settings, machine, shape, shape.n_offload_units - 1, "with reserve")
 
 
-def _placed(
+def _place(
     engine: EngineConfig,
     settings: TrialSettings,
     machine: DescribedMachine,
     shape: Shape,
-    most: int,
+    max_units: int,
     how: Reserve,
-) -> Placed:
-    is_whole, units = most == shape.n_units, settings.units(shape)
-    fixed = gpu_fixed_bytes(settings, machine, shape, is_whole)
-    rooms = [room - fixed for room in machine.gpu_rooms(how == "with reserve")]
+) -> UnitCounts:
+    is_whole, units = max_units == shape.n_offload_units, settings.unit_bytes(shape)
+    fixed = _gpu_fixed_bytes(settings, machine, shape, is_whole)
+    usable_bytes = [room - fixed for room in machine.usable_gpu_bytes(how == "with reserve")]
     if engine.tensor_split == "auto":
-        return (balanced if is_whole else placed)(units, rooms, most)
-    split, n_gpus = engine.tensor_split, len(rooms)
+        return (place_evenly if is_whole else place_last_units)(units, usable_bytes, max_units)
+    split, n_gpus = engine.tensor_split, len(usable_bytes)
 
     def fits(n: int) -> bool:
-        used = sums_of(units, by_split(n, split, n_gpus))
-        return all(n_bytes <= max(room, 0) for n_bytes, room in zip(used, rooms, strict=True))
+        used = bytes_per_gpu(units, split_units(n, split, n_gpus))
+        return all(
+            n_bytes <= max(room, 0) for n_bytes, room in zip(used, usable_bytes, strict=True)
+        )
 
-    return by_split(most_that(fits, most), split, n_gpus)
+    return split_units(most_that(fits, max_units), split, n_gpus)
 
 
-def gpu_fixed_bytes(
+def _gpu_fixed_bytes(
     settings: TrialSettings, machine: DescribedMachine, shape: Shape, is_whole: bool
 ) -> int:
     """On each GPU in use, beside layers. Of layers that stay behind, a large batch has the GPU
     compute one tensor after the other, which comes to it for that."""
-    copies = N_COPIES if is_whole and len(machine.gpus) > 1 else 1
-    inputs = input_bytes(shape, settings.n_ctx, settings.n_ubatch)
+    n_copies = N_INPUT_COPIES if is_whole and len(machine.gpus) > 1 else 1
+    inputs = batch_input_bytes(shape, settings.n_ctx, settings.n_ubatch)
     staged = 0 if is_whole else shape.largest_bytes
-    return settings.compute_bytes(shape) + (copies - 1) * inputs + staged
+    return settings.compute_bytes(shape) + (n_copies - 1) * inputs + staged
 
 
-def memory_of(
-    settings: TrialSettings, counts: Placed, machine: DescribedMachine, shape: Shape
-) -> Memory:
-    units, n_on_gpu = settings.units(shape), sum(counts)
-    is_whole = n_on_gpu == shape.n_units
-    fixed = gpu_fixed_bytes(settings, machine, shape, is_whole)
-    on_gpus = [n and n + fixed for n in sums_of(units, counts)]
-    n_behind = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
-    held = settings.held_by_layer(shape)
-    weights_behind = sum(shape.layer_bytes[:n_behind]) + shape.input_bytes
-    weights_behind += 0 if n_on_gpu else shape.output_bytes
-    computing = (input_bytes(shape, settings.n_ctx, settings.n_ubatch) if is_whole
+def estimate_memory(
+    settings: TrialSettings, units_per_gpu: UnitCounts, machine: DescribedMachine, shape: Shape
+) -> MemoryUse:
+    units, n_on_gpu = settings.unit_bytes(shape), sum(units_per_gpu)
+    is_whole = n_on_gpu == shape.n_offload_units
+    fixed = _gpu_fixed_bytes(settings, machine, shape, is_whole)
+    gpu_bytes = [n and n + fixed for n in bytes_per_gpu(units, units_per_gpu)]
+    n_cpu_layers = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
+    extra_bytes = settings.extra_bytes_by_layer(shape)
+    cpu_weights = sum(shape.layer_bytes[:n_cpu_layers]) + shape.input_bytes
+    cpu_weights += 0 if n_on_gpu else shape.output_bytes
+    batch_bytes = (batch_input_bytes(shape, settings.n_ctx, settings.n_ubatch) if is_whole
                  else settings.compute_bytes(shape))  # fmt: skip
-    ram = weights_behind + sum(held[:n_behind]) + computing + worker_bytes(shape)
+    ram_bytes = cpu_weights + sum(extra_bytes[:n_cpu_layers]) + batch_bytes + worker_bytes(shape)
     if machine.is_unified:
-        ram += sum(on_gpus)
+        ram_bytes += sum(gpu_bytes)
         if n_on_gpu and not shape.output_bytes:
-            ram -= shape.input_bytes  # the same pages of the file
+            ram_bytes -= shape.input_bytes  # the same pages of the file
     is_mapped = settings.mmap and not settings.mlock
-    return Memory(
-        counts=counts,
-        gpu_bytes=tuple(on_gpus),
-        ram_bytes=ram,
-        mapped_bytes=weights_behind if is_mapped else 0,
-        held_bytes=sum(held),
+    return MemoryUse(
+        units_per_gpu=units_per_gpu,
+        gpu_bytes=tuple(gpu_bytes),
+        ram_bytes=ram_bytes,
+        mapped_bytes=cpu_weights if is_mapped else 0,
+        extra_bytes=sum(extra_bytes),
         weight_bytes=shape.weight_bytes,
         compute_bytes=settings.compute_bytes(shape),
-        sparse_bytes=shape.weight_bytes if is_mapped and shape.n_experts else 0,
+        expert_bytes=shape.weight_bytes if is_mapped and shape.n_experts else 0,
     )
 
 
@@ -179,4 +184,4 @@ class LoadPlan:
     mmap: bool = True
     mlock: bool = False
     prio: int = 0
-    memory: Memory | None = None  # None where the machine's is not known
+    memory: MemoryUse | None = None  # None where the machine's is not known

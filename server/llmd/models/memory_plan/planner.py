@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from llmd.config import EngineConfig
 from llmd.errors import BadInput, ModelError
 from llmd.models.memory_plan import too_large
-from llmd.models.memory_plan.cache_types import cache_types
+from llmd.models.memory_plan.cache_types import choose_cache_types
 from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.placement import (
     LoadPlan,
-    Memory,
+    MemoryUse,
     TrialSettings,
-    memory_of,
-    units_on_gpus,
+    estimate_memory,
+    place_units,
 )
-from llmd.models.memory_plan.sizes import Placed, kv_bytes
+from llmd.models.memory_plan.sizes import UnitCounts, kv_bytes
 
 N_CTX = 2048  # tokens: the prompt's windows and what is decoded, with room to spare
 # Tried where that does not fit in memory: the windows get smaller with it.
@@ -38,88 +38,90 @@ def plan_load(
     """
     _check_batches(engine)
     if not machine.is_known:
-        return _load_plan(
-            engine, machine, next(_settings(engine, machine, shape)), shape, None, None
+        return _build_plan(
+            engine, machine, next(_trial_settings(engine, machine, shape)), shape, None, None
         )
-    if found := _fitting_plan(engine, machine, shape):
-        return found
-    raise ModelError(too_large.reason(engine, machine, shape, name, _fitting_plan, _least_memory))
+    if plan := _find_plan(engine, machine, shape):
+        return plan
+    raise ModelError(
+        too_large.explain_too_large(engine, machine, shape, name, _find_plan, _least_memory)
+    )
 
 
-def _fitting_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> LoadPlan | None:
+def _find_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> LoadPlan | None:
     """The layers on GPUs are those of the roomiest settings: so less memory never means more of
     them. Then the context is what the memory beside them allows."""
-    tried = list(_settings(engine, machine, shape))
-    best: tuple[TrialSettings, Placed] | None = None
-    for settings in (each for each in tried if each.n_ctx == tried[0].n_ctx):
-        counts = units_on_gpus(engine, settings, machine, shape)
+    trials = list(_trial_settings(engine, machine, shape))
+    best: tuple[TrialSettings, UnitCounts] | None = None
+    for settings in (each for each in trials if each.n_ctx == trials[0].n_ctx):
+        counts = place_units(engine, settings, machine, shape)
         if counts is not None and (best is None or sum(counts) > sum(best[1])):
             best = settings, counts
     if best is None:
         return None
     n_ubatch, counts = best[0].n_ubatch, best[1]
-    for settings in tried:
+    for settings in trials:
         if settings.n_ubatch > n_ubatch:
             continue
-        memory = memory_of(settings, counts, machine, shape)
+        memory = estimate_memory(settings, counts, machine, shape)
         if memory.fits(machine):
-            return _load_plan(engine, machine, settings, shape, counts, memory)
+            return _build_plan(engine, machine, settings, shape, counts, memory)
     return None
 
 
-def _least_memory(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> Memory:
+def _least_memory(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> MemoryUse:
     """What is needed at least, whether it is there or not."""
-    settings = list(_settings(engine, machine, shape))[-1]
-    counts = units_on_gpus(engine, settings, machine, shape) or (0,) * len(machine.gpus)
-    return memory_of(settings, counts, machine, shape)
+    settings = list(_trial_settings(engine, machine, shape))[-1]
+    counts = place_units(engine, settings, machine, shape) or (0,) * len(machine.gpus)
+    return estimate_memory(settings, counts, machine, shape)
 
 
-def _settings(
+def _trial_settings(
     engine: EngineConfig, machine: DescribedMachine, shape: Shape
 ) -> Iterator[TrialSettings]:
     """The best first."""
     is_cpu = machine.backend == "cpu"
-    type_k, type_v, flash_attn = cache_types(engine, is_cpu, shape)
-    for n_ctx in _contexts(engine, shape):
-        n_batch = _n_batch(engine, is_cpu, n_ctx)
-        for n_ubatch in _ubatches(engine, n_batch):
+    type_k, type_v, flash_attn = choose_cache_types(engine, is_cpu, shape)
+    for n_ctx in _context_sizes(engine, shape):
+        n_batch = _choose_batch(engine, is_cpu, n_ctx)
+        for n_ubatch in _ubatch_sizes(engine, n_batch):
             yield TrialSettings(
                 n_ctx, n_batch, n_ubatch, type_k, type_v, flash_attn, engine.mmap, engine.mlock
             )
 
 
-def _contexts(engine: EngineConfig, shape: Shape) -> list[int]:
+def _context_sizes(engine: EngineConfig, shape: Shape) -> list[int]:
     if engine.n_ctx != "auto":
         return [engine.n_ctx]
     most = min(N_CTX, shape.n_ctx_train or N_CTX)
     return [most, *(n for n in _SMALLER_N_CTX if n < most)]
 
 
-def _n_batch(engine: EngineConfig, is_cpu: bool, n_ctx: int) -> int:
+def _choose_batch(engine: EngineConfig, is_cpu: bool, n_ctx: int) -> int:
     if engine.n_batch != "auto":
         return engine.n_batch
     n_ubatch = 0 if engine.n_ubatch == "auto" else engine.n_ubatch
     return max(n_ubatch, min(N_BATCH_CPU if is_cpu else N_BATCH_GPU, n_ctx))
 
 
-def _ubatches(engine: EngineConfig, n_batch: int) -> list[int]:
+def _ubatch_sizes(engine: EngineConfig, n_batch: int) -> list[int]:
     if engine.n_ubatch != "auto":
         return [engine.n_ubatch]
     halves = (n_batch >> n for n in range(3))
     return [n for n in halves if n >= _MIN_UBATCH] or [n_batch]
 
 
-def _load_plan(
+def _build_plan(
     engine: EngineConfig,
     machine: DescribedMachine,
     settings: TrialSettings,
     shape: Shape,
-    counts: Placed | None,
-    memory: Memory | None,
+    counts: UnitCounts | None,
+    memory: MemoryUse | None,
 ) -> LoadPlan:
     n_layers = -1 if engine.n_gpu_layers == "all" else engine.n_gpu_layers
     if counts and engine.n_gpu_layers == "all":
-        n_layers = -1 if sum(counts) == shape.n_units else sum(counts)
+        n_layers = -1 if sum(counts) == shape.n_offload_units else sum(counts)
     split = tuple(map(float, counts)) if counts and len(counts) > 1 and sum(counts) else ()
     if engine.tensor_split != "auto":
         split = engine.tensor_split

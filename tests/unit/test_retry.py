@@ -11,9 +11,9 @@ from llmd.models.memory_plan import (
     Gpu,
     LoadPlan,
     Shape,
-    is_for_memory,
+    is_out_of_memory,
     plan_load,
-    with_less,
+    retry_smaller,
 )
 
 GIB = 1 << 30
@@ -23,11 +23,11 @@ SHAPE = Shape(
 )  # fmt: skip
 CARD = DescribedMachine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 24 * GIB, 24 * GIB),))
 CPU = DescribedMachine("cpu", 8, 0, 64 * GIB, 60 * GIB)
-SAID = "The KV cache cannot be set up: llama.cpp says `failed to allocate buffer for kv cache`"
+MESSAGE = "The KV cache cannot be set up: llama.cpp says `failed to allocate buffer for kv cache`"
 
 
 def load(
-    engine: EngineConfig, machine: DescribedMachine, most: int, said: str = SAID
+    engine: EngineConfig, machine: DescribedMachine, most: int, message: str = MESSAGE
 ) -> tuple[list[LoadPlan], LoadPlan]:
     """All plans tried where none over `most` bytes of everything goes, and the one that went."""
     tried: list[LoadPlan] = []
@@ -36,10 +36,10 @@ def load(
         tried.append(plan)
         assert plan.memory
         if plan.memory.total_bytes - plan.memory.mapped_bytes > most:
-            raise EngineError(said)
+            raise EngineError(message)
 
     first = plan_load(engine, machine, SHAPE)
-    return tried, with_less(attempt, engine, machine, SHAPE, first)[1]
+    return tried, retry_smaller(attempt, engine, machine, SHAPE, first)[1]
 
 
 def test_layers_go_until_it_loads() -> None:
@@ -85,7 +85,7 @@ def test_fixed_numbers_that_do_not_fit_are_told_before_the_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "is_so"),
+    ("message", "is_so"),
     [
         ("failed to allocate CUDA0 buffer of size 4294967296", True),
         ("ggml_backend_cuda_buffer_type_alloc_buffer: allocating 8 MiB on device 0: cudaMalloc"
@@ -97,5 +97,5 @@ def test_fixed_numbers_that_do_not_fit_are_told_before_the_load() -> None:
         ("failed to open model", False),
     ],
 )  # fmt: skip
-def test_what_is_said_of_memory(said: str, is_so: bool) -> None:
-    assert is_for_memory(said) is is_so
+def test_what_is_said_of_memory(message: str, is_so: bool) -> None:
+    assert is_out_of_memory(message) is is_so

@@ -11,7 +11,7 @@ import pytest
 
 from llmd.config import EngineConfig
 from llmd.errors import ModelError
-from llmd.models.memory_plan import DescribedMachine, Gpu, LoadPlan, Shape, explained, plan_load
+from llmd.models.memory_plan import DescribedMachine, Gpu, LoadPlan, Shape, explain_plan, plan_load
 
 DATA = tomllib.loads((Path(__file__).parents[1] / "data" / "machines.toml").read_text())
 GIB, GB = 1 << 30, 10**9
@@ -58,22 +58,22 @@ def engine(row: dict[str, Any]) -> EngineConfig:
     return msgspec.convert(row.get("config", {}), EngineConfig)
 
 
-def found(row: dict[str, Any], plan: LoadPlan) -> dict[str, Any]:
+def decisions(row: dict[str, Any], plan: LoadPlan) -> dict[str, Any]:
     """What was decided, under the names of `expect`."""
     memory = plan.memory
     assert memory
-    told = explained(engine(row), machine(row), shape(row["model"]), plan)
+    lines = explain_plan(engine(row), machine(row), shape(row["model"]), plan)
     return {
-        "layers": sum(memory.counts),
+        "layers": sum(memory.units_per_gpu),
         "n_ctx": plan.n_ctx,
         "n_batch": plan.n_batch,
         "n_ubatch": plan.n_ubatch,
         "threads": plan.threads,
         "kv_gb": round(plan.kv_bytes / GB, 1),
         "ram_gb": memory.ram_bytes / GB,
-        "n_gpus": sum(n > 0 for n in memory.counts),
-        "most_on_one": max(memory.counts, default=0),
-        "says": "\n".join(told),
+        "n_gpus": sum(n > 0 for n in memory.units_per_gpu),
+        "most_on_one": max(memory.units_per_gpu, default=0),
+        "says": "\n".join(lines),
     }
 
 
@@ -89,7 +89,7 @@ def test_a_machine_is_planned_as_calculated(row: dict[str, Any]) -> None:
             plan_load(engine(row), machine(row), shape(row["model"]), "a.gguf")
         assert refused in str(error.value)
         return
-    got = found(row, plan_load(engine(row), machine(row), shape(row["model"])))
+    got = decisions(row, plan_load(engine(row), machine(row), shape(row["model"])))
     assert expect.pop("says", "") in got["says"]
     ram_gb = expect.pop("ram_gb", got["ram_gb"])
     assert got["ram_gb"] == pytest.approx(ram_gb, rel=0.01)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmd.config import EngineConfig
 from llmd.errors import LlmdError
-from llmd.models.memory_plan import DescribedMachine, Gpu, LoadPlan, Shape, plan_load, smaller
+from llmd.models.memory_plan import DescribedMachine, Gpu, LoadPlan, Shape, plan_load, smaller_plan
 
 MIB, GIB = 1 << 20, 1 << 30
 FIXED = ("n_ctx", "n_batch", "n_ubatch", "threads", "mmap", "mlock", "prio")
@@ -82,7 +82,7 @@ def planned(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> Lo
 
 
 def n_layers(plan: LoadPlan | None) -> int:
-    return -1 if plan is None or plan.memory is None else sum(plan.memory.counts)
+    return -1 if plan is None or plan.memory is None else sum(plan.memory.units_per_gpu)
 
 
 @settings(deadline=None, max_examples=300)
@@ -124,7 +124,7 @@ def test_what_the_user_fixed_stays(
 ) -> None:
     plan = planned(engine, machine, shape)
     if plan and is_shrunk:
-        plan = (smaller(engine, machine, shape, plan) or (None,))[0]
+        plan = (smaller_plan(engine, machine, shape, plan) or (None,))[0]
     if plan is None:
         return
     for key in FIXED:

@@ -8,7 +8,7 @@ import pytest
 
 from llmd.config import EngineConfig
 from llmd.errors import BadInput
-from llmd.models.memory_plan import DescribedMachine, LoadPlan, Shape, plan_load, shape_of
+from llmd.models.memory_plan import DescribedMachine, LoadPlan, Shape, plan_load, shape_from_fields
 
 GIB = 1 << 30
 CPU = DescribedMachine("cpu", 2)
@@ -96,5 +96,5 @@ RWKV = {"wkv.head_size": 64, "token_shift_count": 2}
 )
 def test_what_a_recurrent_layer_keeps(fields: dict[str, int], expected: int) -> None:
     fields = {"block_count": 2, "embedding_length": 768, **fields}
-    shape = shape_of(lambda key: fields.get(key, 0), lambda _: (), 10, {})
+    shape = shape_from_fields(lambda key: fields.get(key, 0), lambda _: (), 10, {})
     assert shape.state_bytes == expected

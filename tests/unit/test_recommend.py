@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.test_fit_machines import shape
+from tests.unit.test_planner_machines import shape
 
 from llmd.config import EngineConfig
 from llmd.models.catalog import catalog
 from llmd.models.catalog_schema import Entry, Variant
-from llmd.models.decode_speed import bandwidth_of, tokens_per_s
+from llmd.models.decode_speed import nominal_bandwidth, tokens_per_s
 from llmd.models.memory_plan import DescribedMachine, Gpu
 from llmd.models.recommend import (
     HostResources,
@@ -27,12 +27,12 @@ def metal(total_gb: int, chip: str) -> HostResources:
     machine = DescribedMachine(
         "metal", 8, 4, total_gb * GB, total_gb * GB * 4 // 5, gpus, is_unified=True
     )
-    return HostResources(machine, bandwidth_of(chip) or 0)
+    return HostResources(machine, nominal_bandwidth(chip) or 0)
 
 
 def card(gb: int, name: str) -> HostResources:
     machine = DescribedMachine("gpu", 8, 0, 64 * GB, 48 * GB, (Gpu(name, gb * GB, gb * GB),))
-    return HostResources(machine, bandwidth_of(name) or 0)
+    return HostResources(machine, nominal_bandwidth(name) or 0)
 
 
 def cpu(gb: int, gb_per_s: float) -> HostResources:
@@ -43,8 +43,8 @@ AIR, ULTRA = metal(8, "Apple M1"), metal(128, "Apple M1 Ultra")
 RTX, LAPTOP = card(24, "NVIDIA GeForce RTX 3090"), cpu(16, 40)
 
 
-def take(name: str, room: HostResources) -> str:
-    return best_quantisation(catalog()[name], room, EngineConfig())[0].quantisation
+def take(name: str, host: HostResources) -> str:
+    return best_quantisation(catalog()[name], host, EngineConfig())[0].quantisation
 
 
 def variant_of(name: str, quantisation: str) -> tuple[Entry, Variant]:
@@ -53,7 +53,7 @@ def variant_of(name: str, quantisation: str) -> tuple[Entry, Variant]:
 
 
 @pytest.mark.parametrize(
-    ("name", "room", "quantisation"),
+    ("name", "host", "quantisation"),
     [
         ("qwen2.5-coder-1.5b", AIR, "Q8_0"),  # 1.6 GB: small enough to lose nothing
         ("qwen2.5-coder-7b", LAPTOP, "Q4_0"),  # a CPU reads it fastest
@@ -65,12 +65,12 @@ def variant_of(name: str, quantisation: str) -> tuple[Entry, Variant]:
         ("qwen2.5-coder-0.5b", LAPTOP, "Q8_0"),
     ],
 )
-def test_the_quantisation_to_take(name: str, room: HostResources, quantisation: str) -> None:
-    assert take(name, room) == quantisation
+def test_the_quantisation_to_take(name: str, host: HostResources, quantisation: str) -> None:
+    assert take(name, host) == quantisation
 
 
 @pytest.mark.parametrize(
-    ("room", "name"),
+    ("host", "name"),
     [
         (AIR, "qwen2.5-coder-1.5b"),  # a 3b may not be sold, a 7b in Q3_K_M would decode at 13 a s
         (metal(16, "Apple M1 Pro"), "qwen2.5-coder-7b"),  # in Q4_K_M, 31 a second
@@ -80,9 +80,9 @@ def test_the_quantisation_to_take(name: str, room: HostResources, quantisation: 
         (cpu(64, 300), "qwen2.5-coder-1.5b"),
     ],
 )
-def test_the_model_to_propose(room: HostResources, name: str | None) -> None:
+def test_the_model_to_propose(host: HostResources, name: str | None) -> None:
     """The best score that is whole in memory, fast enough, and free for any use."""
-    best = best_model([*catalog().values()], room, EngineConfig())
+    best = best_model([*catalog().values()], host, EngineConfig())
     assert (best[0].name if best else None) == name
 
 
@@ -97,11 +97,11 @@ def test_what_is_too_large_is_said_to_be() -> None:
 
 def test_what_a_card_cannot_hold_lies_in_the_machine_s_memory() -> None:
     entry, variant = variant_of("qwen2.5-coder-32b", "Q4_K_M")
-    found = estimate_variant(entry, variant, card(12, "RTX 3060"), EngineConfig())
-    assert found.fits
-    assert not found.is_whole
-    assert 0 < found.n_gpu_layers < found.n_layers == 64
-    assert found.tokens_per_s == 0  # nobody can tell
+    estimated = estimate_variant(entry, variant, card(12, "RTX 3060"), EngineConfig())
+    assert estimated.fits
+    assert not estimated.is_whole
+    assert 0 < estimated.n_gpu_layers < estimated.n_layers == 64
+    assert estimated.tokens_per_s == 0  # nobody can tell
 
 
 def test_experts_that_rest_are_not_read() -> None:
@@ -132,13 +132,13 @@ def test_experts_that_rest_are_not_read() -> None:
 def test_the_expected_speed_is_near_what_was_measured(
     chip: str, backend: str, n_gb: float, measured: float
 ) -> None:
-    bytes_per_s = bandwidth_of(chip)
+    bytes_per_s = nominal_bandwidth(chip)
     assert bytes_per_s is not None
     assert tokens_per_s(n_gb * GB, bytes_per_s, backend, 32) == pytest.approx(measured, rel=0.17)
 
 
 def test_of_a_chip_that_nobody_knows_nothing_is_said() -> None:
-    assert bandwidth_of("Intel(R) Xeon(R) CPU") is None
+    assert nominal_bandwidth("Intel(R) Xeon(R) CPU") is None
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_of_a_chip_that_nobody_knows_nothing_is_said() -> None:
     ],
 )
 def test_a_name_with_more_to_it_is_another_chip(chip: str, gb_per_s: int) -> None:
-    assert bandwidth_of(chip) == gb_per_s * GB
+    assert nominal_bandwidth(chip) == gb_per_s * GB
 
 
 def test_apple_s_chips_are_known() -> None:
-    assert bandwidth_of("Apple M1 Ultra") == 800 * GB
+    assert nominal_bandwidth("Apple M1 Ultra") == 800 * GB
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_apple_s_chips_are_known() -> None:
         ("qwen3-coder-30b-a3b", "Q4_K_M", "coder-30b-a3b"),
     ],
 )
-@pytest.mark.parametrize("room", [ULTRA, cpu(64, 90)], ids=["metal", "cpu"])
+@pytest.mark.parametrize("host", [ULTRA, cpu(64, 90)], ids=["metal", "cpu"])
 def test_by_the_catalog_it_takes_what_it_takes_by_its_header(
-    name: str, quantisation: str, described: str, room: HostResources
+    name: str, quantisation: str, described: str, host: HostResources
 ) -> None:
-    by_catalog = estimate_variant(*variant_of(name, quantisation), room, EngineConfig())
-    by_header = estimate(shape(described), room, EngineConfig())
+    by_catalog = estimate_variant(*variant_of(name, quantisation), host, EngineConfig())
+    by_header = estimate(shape(described), host, EngineConfig())
     assert by_catalog.n_bytes == pytest.approx(by_header.n_bytes, rel=0.05)
