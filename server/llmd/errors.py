@@ -42,6 +42,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def format_bytes(n_bytes: float) -> str:
+    """Returns a size for people, in decimal units: `1.2 GB`, or `140 MB` below 1 GB."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+
+
 def place_of(error: BaseException) -> str:
     """`file.py:12`, where it was raised. Its words are not told: they may hold what one wrote."""
     steps = traceback.extract_tb(error.__traceback__)

@@ -8,12 +8,12 @@ from tests.support.builtin import builtin_path
 from tests.support.daemon import GREEDY, RunningDaemon, wait_until
 
 
-def test_the_plan_is_told_in_words(tmp_path: Path) -> None:
+def test_status_explains_the_plan(tmp_path: Path) -> None:
     config = GREEDY + "[engine]\nn_ctx = 1024\nn_ubatch = 32\nprio = -1\n"
     with RunningDaemon(builtin_path().parent, tmp_path, config) as daemon:
         told = daemon.llmd("status", "--plan").stdout
         assert "Context: 1024 tokens (set by you)" in told
-        assert "Batches: 64 tokens at once, computed by 32 (set by you) in 6 MiB." in told
+        assert "Batches: 64 tokens, computed 32 at a time (set by you) in 7 MB." in told
         assert "Priority: -1 (set by you)." in told
         assert "MiB were planned." in told
         status = daemon.status()
@@ -28,7 +28,7 @@ def test_a_number_that_does_not_fit_is_named_and_no_worker_dies(tmp_path: Path) 
         daemon.edit_config(GREEDY + '[engine]\nn_ctx = 1048576\ncache_type_k = "f16"\n')
         wait_until(lambda: daemon.status()["state"] == "failed", "it is refused")
         reason = daemon.status()["reason"]
-        assert "does not fit with what the config says: `engine.n_ctx` is 1048576" in reason
+        assert "does not fit in memory with this config: `engine.n_ctx` is 1048576" in reason
         assert "No model is loaded (failed" in daemon.llmd("status", "--plan").stdout
         daemon.edit_config(GREEDY)
         wait_until(lambda: daemon.status()["state"] == "ready", "it loads again")

@@ -69,10 +69,10 @@ def test_an_adapter_changes_what_the_model_says_by_its_scale(model: Path, tmp_pa
 def test_what_is_no_adapter_is_refused_before_llama_cpp_sees_it(
     model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match="is no adapter: its type is not `adapter`"):
+    with pytest.raises(ModelError, match="is not an adapter: its type is not `adapter`"):
         logits(model, (str(model), 1.0))
     other = lora(tmp_path / "q.gguf", "qwen2")
-    with pytest.raises(ModelError, match="is for the architecture `qwen2`, the model's is `llama`"):
+    with pytest.raises(ModelError, match="is for the architecture `qwen2`, expected `llama`"):
         logits(model, (str(other), 1.0))
 
 

@@ -1,4 +1,4 @@
-"""The plan's memory against what the worker really takes, for the built-in model."""
+"""Compares the planned memory with the memory of a real worker with the built-in model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_planned_memory_is_what_the_worker_takes(
 
 
 async def _ask(engine: EngineClient) -> None:
-    """Some batches of a prompt and some tokens."""
+    """Prefills several batches and decodes several tokens."""
     rule = StopRule(8, 1, 0, "", 60_000)
     job = engine.add_request(lambda _: (Piece("prefix", "x = 1\n" * 60),), rule, SamplingConfig())
     done = await job.finished

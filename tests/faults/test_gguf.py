@@ -1,6 +1,7 @@
-"""Damaged GGUFs: a sentence or a model, never another exception, never a signal (row 23).
+"""Loads damaged GGUFs: each gives a ModelError or a model, never another exception or a signal
+(row 23).
 
-LLMD_N_FAULTS sets how many. A seed that fails is named and does the same again.
+LLMD_N_FAULTS sets the number of files. A failure names its seed, which reproduces the failure.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tests.support.gguf_bytes import (
 from tests.support.toy_gguf import write_vocabulary
 
 N_FAULTS = int(os.environ.get("LLMD_N_FAULTS", "500"))
-N_BATCH = 500  # files that lie on the disk at once
+N_BATCH = 500  # files on the disk at the same time
 ALARMING = (0, 1, 2, 7, 8, 9, 31, 32, 255, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 63, (1 << 64) - 1)
 NUMBERS = (
     "context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size",
@@ -49,8 +50,8 @@ TAIL_BYTES = 24 << 10  # the last fields and the tensors of the built-in model's
 
 
 def mutations(seed: int, n_bytes: int, edge: int | None = None) -> dict[int, bytes]:
-    """One to four places and what is written there. Half of them not between `edge` and the tail,
-    where nearly all is the text of tokens."""
+    """Returns one to four offsets and the bytes to write there. Half of the offsets are before
+    `edge` or in the tail, because nearly all bytes in between are the text of tokens."""
     chance = random.Random(seed)
     changes = {}
     for _ in range(chance.randint(1, 4)):
@@ -64,7 +65,7 @@ def mutations(seed: int, n_bytes: int, edge: int | None = None) -> dict[int, byt
 
 
 def with_other_fields(seed: int) -> bytes:
-    """A tiny model one or two of whose numbers are others, of the right type."""
+    """Returns a tiny model with one or two numbers changed to others of the same type."""
     chance = random.Random(seed)
     names = chance.sample(NUMBERS, chance.randint(1, 2))
     return tiny({f"llama.{name}": number(U32, chance.choice(COUNTS)) for name in names}).encode()
@@ -93,7 +94,8 @@ def passes(path: Path, seed: object, needs_tensors: bool = True) -> bool:
 
 @pytest.fixture(scope="module")
 def real(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    """The built-in model's header before a hole as long as its tensors, and the header."""
+    """Returns a file of the built-in model's header and a hole in place of its tensors, and the
+    header."""
     (model,) = models_dir.glob("*.gguf")
     path = tmp_path_factory.mktemp("real") / "m.gguf"
     with model.open("rb") as file:
@@ -162,7 +164,7 @@ def test_a_made_up_header(made: bytes, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """A model with weights, a byte-level and a sentencepiece vocabulary."""
+    """Returns a model with weights, a byte-level vocabulary and a sentencepiece vocabulary."""
     folder = tmp_path_factory.mktemp("toys")
     by_name = {family.name: family for family in FAMILIES}
     for name in ("starcoder", "codellama"):
@@ -183,7 +185,7 @@ def passing(folder: Path, bases: list[bytes], seeds: range) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(60 + N_FAULTS // 2)
-def test_what_passes_kills_no_native_code(bases: list[bytes], tmp_path: Path) -> None:
+def test_no_file_that_passes_kills_llama_cpp(bases: list[bytes], tmp_path: Path) -> None:
     n_loaded = 0
     for start in range(0, N_FAULTS, N_BATCH):
         seeds = range(start, min(start + N_BATCH, N_FAULTS))
@@ -191,7 +193,7 @@ def test_what_passes_kills_no_native_code(bases: list[bytes], tmp_path: Path) ->
         done = subprocess.run(
             [sys.executable, "-c", LOAD_EACH, *map(str, paths)],
             capture_output=True, text=True, check=False,
-            env=os.environ | {"GGML_NO_BACKTRACE": "1"},  # else it runs gdb, on our output
+            env=os.environ | {"GGML_NO_BACKTRACE": "1"},  # else ggml runs gdb on our output
         )  # fmt: skip
         lines = done.stdout.splitlines()
         last = lines[-1] if lines else "none"
@@ -202,7 +204,7 @@ def test_what_passes_kills_no_native_code(bases: list[bytes], tmp_path: Path) ->
     assert n_loaded > 0
 
 
-# Loads each file as the worker does. It tells a file's name before, and what came of it after.
+# Loads each file as the worker does. Prints the file's name before and the outcome after.
 LOAD_EACH = """
 import sys
 from pathlib import Path

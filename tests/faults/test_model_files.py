@@ -72,15 +72,15 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "row 29, a FIFO": (_fifo, "Model file `{path}` is not a file; set `model` in {config} to a"),
     "empty": (_empty, "Model file `{path}` is empty; "),
     "a page": (_text, "Model file `{path}` is a web page, expected GGUF; download the file itself"),
-    "row 21, cut": (_half, "Model file `{path}` is "),
-    "an adapter": (_adapter, "Model file `{path}` is no language model that completes text: "),
+    "row 21, cut": (_half, "Model file `{path}` has "),
+    "an adapter": (_adapter, "Model file `{path}` is not a language model that completes text: "),
     "row 22, a lie": (
         _liar,
-        "Model file `{path}` is damaged: its number of fields, before byte 24, is",
+        "Model file `{path}` is damaged before byte 24: the field count is",
     ),
     "a lost part": (
         _part,
-        "Model file `{path}` is part 1 of 3; name it `…-00001-of-00003.gguf` again",
+        "Model file `{path}` is part 1 of 3, expected a name that ends in `-00001-of-00003.gguf`",
     ),
     "no memory": (
         _larger_than_any_machine,
@@ -167,7 +167,7 @@ def test_row_28_a_model_cut_in_place_ends_in_a_sentence(
     found = wait_until(
         lambda: daemon.status()["state"] == "failed" and daemon.status(), "it is given up"
     )
-    assert found["reason"].startswith(f"Model file `{path}` ends too early: ")
+    assert found["reason"].startswith(f"Model file `{path}` is truncated at byte ")
     log = (daemon.folder / "state" / "llmd.log").read_text()
     assert "The engine worker ended (SIGBUS, since its model file has changed)" in log
 

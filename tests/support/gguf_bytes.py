@@ -1,4 +1,5 @@
-"""Raw bytes of GGUF files, with knobs for lies. It shares no code with the gguf package or llmd."""
+"""Builds the bytes of GGUF files, also invalid ones. Shares no code with the gguf package or
+llmd."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ _LETTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A value: its type's number, and its bytes whatever they are."""
+    """Holds a value: the number of its type, and its bytes, which may be invalid."""
 
     kind: int
     data: bytes
@@ -30,7 +31,7 @@ class Tensor:
     dims: tuple[int, ...]
     offset: int
     kind: int = 0  # F32
-    n_dims: int | None = None  # a lie
+    n_dims: int | None = None  # written in place of the true number
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class Gguf:
     data: bytes = b""
     magic: bytes = b"GGUF"
     version: int = 3
-    n_tensors: int | None = None  # a lie
-    n_kv: int | None = None  # a lie
-    alignment: int = 32  # of what is written, whatever the fields say
+    n_tensors: int | None = None  # written in place of the true number
+    n_kv: int | None = None  # written in place of the true number
+    alignment: int = 32  # of the data, whatever `general.alignment` says
 
     def encode(self) -> bytes:
         n_tensors = len(self.tensors) if self.n_tensors is None else self.n_tensors
@@ -55,7 +56,7 @@ class Gguf:
 
 
 def text(value: str | bytes, n_bytes: int | None = None) -> bytes:
-    """A length and that many bytes, or the lie `n_bytes` and them."""
+    """Encodes a length and the text. `n_bytes` is written in place of the true length."""
     data = value.encode() if isinstance(value, str) else value
     return pack("<Q", len(data) if n_bytes is None else n_bytes) + data
 
@@ -71,7 +72,7 @@ def string(value: str | bytes, n_bytes: int | None = None) -> Raw:
 def array(
     kind: int, items: Sequence[str | bytes] | Sequence[float], n_items: int | None = None
 ) -> Raw:
-    """An array, or one that lies about its length."""
+    """Encodes an array. `n_items` is written in place of the true length."""
     data = b"".join(
         text(item) if isinstance(item, str | bytes) else pack(f"<{_LETTERS[kind]}", item)
         for item in items
@@ -86,14 +87,14 @@ def _tensor(tensor: Tensor) -> bytes:
 
 
 def tiny(changes: Mapping[str, Raw | None] = MappingProxyType({}), **lies: Any) -> Gguf:
-    """A llama of one layer that llama.cpp loads. A change to None takes a field away."""
+    """Returns a one-layer llama that llama.cpp can load. A change to None removes the field."""
     fields = [(key, raw) for key, raw in {**_FIELDS, **changes}.items() if raw is not None]
     tensors, n_bytes = placed(_SHAPES)
     return replace(Gguf(fields, tensors, bytes(n_bytes)), **lies)
 
 
 def placed(shapes: Mapping[str, tuple[int, ...]], alignment: int = 32) -> tuple[list[Tensor], int]:
-    """F32 tensors one after the other, and their bytes."""
+    """Returns consecutive F32 tensors and the size of their data in bytes."""
     tensors, end = [], 0
     for name, dims in shapes.items():
         tensors.append(Tensor(name, dims, end))

@@ -70,7 +70,7 @@ class TestTable:
         said = shown(capsys, "qwen2.5-coder-7b").splitlines()
         kinds = [row.split()[-7] for row in said[3:-2]]
         assert len(kinds) == len(catalog()["qwen2.5-coder-7b"].variants)
-        assert said[-1] == "Take Q5_K_M: there is room for it, and it loses least."
+        assert said[-1] == "Take Q5_K_M: fits easily, with the least loss of quality."
         (marked,) = (row for row in said if row.startswith("* "))
         assert "Q5_K_M" in marked
 
@@ -140,7 +140,7 @@ def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> Non
     assert model_commands._chosen(is_agreed=True) == "qwen2.5-coder-7b:Q5_K_M"
     assert capsys.readouterr().err == (
         "For this machine: qwen2.5-coder-7b:Q5_K_M (Q5_K_M, ~5.4 GB, licence Apache-2.0, about 53"
-        " tokens/s): there is room for it, and it loses least\n"
+        " tokens/s): fits easily, with the least loss of quality\n"
     )
 
 

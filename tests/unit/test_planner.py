@@ -1,4 +1,4 @@
-"""How a model is laid out: what is auto by machine and shape, what the user set as it is."""
+"""Plans by machine and shape: values for `auto`, and values that the user set."""
 
 from __future__ import annotations
 

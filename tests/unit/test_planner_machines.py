@@ -1,4 +1,4 @@
-"""Described machines are planned as calculated beside them in tests/data/machines.toml."""
+"""Compares the plans for described machines with the calculations in tests/data/machines.toml."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def engine(row: dict[str, Any]) -> EngineConfig:
 
 
 def decisions(row: dict[str, Any], plan: LoadPlan) -> dict[str, Any]:
-    """What was decided, under the names of `expect`."""
+    """Returns the plan's decisions under the names in `expect`."""
     memory = plan.memory
     assert memory
     lines = explain_plan(engine(row), machine(row), shape(row["model"]), plan)

@@ -1,5 +1,5 @@
-"""Of any machine and model: more memory never gives fewer layers, a plan never takes more than is
-free, and what the user fixed stays."""
+"""Properties for any machine and model: more memory never gives fewer layers, a plan never takes
+more than is free, and values that the user set stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What suits a machine: whether it fits, which quantisation to take, which model, how fast."""
+"""Estimates and recommendations by machine: fit, quantisation, model and speed."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ def test_the_model_to_propose(host: HostResources, name: str | None) -> None:
     assert (best[0].name if best else None) == name
 
 
-def test_what_is_too_large_is_said_to_be() -> None:
+def test_a_model_that_is_too_large_does_not_fit() -> None:
     entry, variant = variant_of("qwen2.5-coder-32b", "Q8_0")
     assert not estimate_variant(entry, variant, AIR, EngineConfig()).fits
     assert (
         best_quantisation(entry, AIR, EngineConfig())[1]
-        == "the smallest, and too large for this machine"
+        == "the smallest, but too large for this machine"
     )
 
 
-def test_what_a_card_cannot_hold_lies_in_the_machine_s_memory() -> None:
+def test_layers_that_do_not_fit_on_a_card_stay_on_the_cpu() -> None:
     entry, variant = variant_of("qwen2.5-coder-32b", "Q4_K_M")
     estimated = estimate_variant(entry, variant, card(12, "RTX 3060"), EngineConfig())
     assert estimated.fits
@@ -104,7 +104,7 @@ def test_what_a_card_cannot_hold_lies_in_the_machine_s_memory() -> None:
     assert estimated.tokens_per_s == 0  # nobody can tell
 
 
-def test_experts_that_rest_are_not_read() -> None:
+def test_idle_experts_are_not_read() -> None:
     """30 billion weights of which 3.3 work are faster than 14 billion that all do."""
     sparse = estimate_variant(*variant_of("qwen3-coder-30b-a3b", "Q4_K_M"), ULTRA, EngineConfig())
     dense = estimate_variant(*variant_of("qwen2.5-coder-14b", "Q4_K_M"), ULTRA, EngineConfig())
@@ -137,7 +137,7 @@ def test_the_expected_speed_is_near_what_was_measured(
     assert tokens_per_s(n_gb * GB, bytes_per_s, backend, 32) == pytest.approx(measured, rel=0.17)
 
 
-def test_of_a_chip_that_nobody_knows_nothing_is_said() -> None:
+def test_an_unknown_chip_has_no_nominal_bandwidth() -> None:
     assert nominal_bandwidth("Intel(R) Xeon(R) CPU") is None
 
 
@@ -171,7 +171,7 @@ def test_apple_s_chips_are_known() -> None:
     ],
 )
 @pytest.mark.parametrize("host", [ULTRA, cpu(64, 90)], ids=["metal", "cpu"])
-def test_by_the_catalog_it_takes_what_it_takes_by_its_header(
+def test_estimates_from_catalog_and_header_agree(
     name: str, quantisation: str, described: str, host: HostResources
 ) -> None:
     by_catalog = estimate_variant(*variant_of(name, quantisation), host, EngineConfig())

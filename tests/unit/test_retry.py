@@ -1,4 +1,4 @@
-"""A load that fails for memory is tried again with less; what the user fixed is named instead."""
+"""Retries of loads that run out of memory, and errors that name the user's own settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MESSAGE = "The KV cache cannot be set up: llama.cpp says `failed to allocate buf
 def load(
     engine: EngineConfig, machine: DescribedMachine, most: int, message: str = MESSAGE
 ) -> tuple[list[LoadPlan], LoadPlan]:
-    """All plans tried where none over `most` bytes of everything goes, and the one that went."""
+    """Returns all plans tried, and the plan that loaded, if at most `most` bytes are available."""
     tried: list[LoadPlan] = []
 
     def attempt(plan: LoadPlan) -> None:
@@ -42,7 +42,7 @@ def load(
     return tried, retry_smaller(attempt, engine, machine, SHAPE, first)[1]
 
 
-def test_layers_go_until_it_loads() -> None:
+def test_layers_are_removed_until_the_model_loads() -> None:
     tried, plan = load(EngineConfig(), CARD, 7 * GIB)
     assert tried[0].n_gpu_layers == -1
     n_layers = [each.n_gpu_layers for each in tried[1:]]
@@ -76,9 +76,11 @@ def test_another_error_is_not_tried_again() -> None:
         load(EngineConfig(), CARD, 0, "llama.cpp says `unknown model architecture`")
 
 
-def test_fixed_numbers_that_do_not_fit_are_told_before_the_load() -> None:
+def test_user_settings_that_do_not_fit_are_reported_before_the_load() -> None:
     small = DescribedMachine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 4 * GIB, 8 * GIB),))
-    with pytest.raises(ModelError, match=r"`engine.n_gpu_layers` is 33, and \d+ fit; set it to"):
+    with pytest.raises(
+        ModelError, match=r"`engine.n_gpu_layers` is 33, and (\d+) fit; set it to \1"
+    ):
         plan_load(EngineConfig(n_gpu_layers=33), small, SHAPE, "a.gguf")
     with pytest.raises(ModelError, match=r"`engine.n_ctx` is 1000000; lower it, or set it to auto"):
         plan_load(EngineConfig(n_ctx=1_000_000), CPU, SHAPE, "a.gguf")
@@ -97,5 +99,5 @@ def test_fixed_numbers_that_do_not_fit_are_told_before_the_load() -> None:
         ("failed to open model", False),
     ],
 )  # fmt: skip
-def test_what_is_said_of_memory(message: str, is_so: bool) -> None:
+def test_failed_allocations_are_recognised(message: str, is_so: bool) -> None:
     assert is_out_of_memory(message) is is_so

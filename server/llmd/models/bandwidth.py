@@ -1,4 +1,4 @@
-"""What this machine has for a model: read from the system, measured where nobody says."""
+"""Determines the memory bandwidth of this machine: by the name of its chip, or else measured."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def host_resources(machine: memory_plan.DescribedMachine) -> HostResources:
 
 
 def _unnamed_bytes_per_s(described: memory_plan.DescribedMachine) -> float:
-    """A GPU's own memory cannot be measured from here."""
+    """Measures the bandwidth of a chip that is not in the table. Returns 0 for a separate GPU, as
+    the GPU's memory cannot be measured here."""
     return 0.0 if described.gpus and not described.is_unified else measure_bytes_per_s()
 
 
 def measure_bytes_per_s() -> float:
-    """Nominal, from what copies by all cores reach: they read and write."""
+    """Estimates the nominal bandwidth from copies by all cores, which read and write."""
     n_cores = machine.n_cores()
     source = np.ones((n_cores, _TRIAL_BYTES), np.uint8)
     target = np.empty_like(source)

@@ -1,20 +1,20 @@
-"""How fast a model can decode: each token reads all weights that work on it, and the KV cache,
-once. Pure.
+"""Estimates how fast a model decodes. Each token reads all weights that work on the token, and the
+KV cache, once. Pure.
 
-Checked against llama.cpp's own tables of Llama-2-7B (discussions #4167 and #15013): what is left
-beside the reading is a fixed time for each layer, so small models and fast memory get less of it.
+Checked against llama.cpp's own tables of Llama-2-7B (discussions #4167 and #15013). Each layer also
+takes a fixed time, so small models and fast memory reach a smaller share of the bandwidth.
 """
 
 from __future__ import annotations
 
 import re
 
-READ_SHARE = 0.85  # of a memory's nominal bandwidth that weights are read with
+READ_SHARE = 0.85  # share of a memory's nominal bandwidth that reading weights reaches
 _LAYER_S = {"metal": 150e-6, "gpu": 35e-6, "cpu": 0.0}
 _TYPICAL_N_LAYERS = 30
 
-# Nominal, in GB/s, as the makers and several public projects have them. The first that fits; of two
-# kinds of chip with one name, the faster.
+# Nominal bandwidths in GB/s, as published by the makers and several public projects. The first
+# match counts. Where two kinds of chip share a name, the value of the faster one.
 _BANDWIDTHS = tuple(
     (re.compile(pattern, re.IGNORECASE), gb_per_s)
     for pattern, gb_per_s in (
@@ -42,13 +42,14 @@ _BANDWIDTHS = tuple(
 
 
 def nominal_bandwidth(chip: str) -> float | None:
-    """Nominal bytes a second of a chip by its name, where it is known."""
+    """Returns a chip's nominal bandwidth in bytes per second, or None if its name is not known."""
     matches = (gb_per_s for pattern, gb_per_s in _BANDWIDTHS if pattern.search(chip))
     gb_per_s = next(matches, None)
     return None if gb_per_s is None else gb_per_s * 1e9
 
 
 def tokens_per_s(n_read_bytes: float, bytes_per_s: float, backend: str, n_layers: int = 0) -> float:
-    """`n_read_bytes`: weights at work and KV cache. `bytes_per_s`: nominal."""
+    """Estimates the decode speed. `n_read_bytes`: weights that work on one token, and KV cache.
+    `bytes_per_s`: nominal bandwidth."""
     reading_s = n_read_bytes / (READ_SHARE * bytes_per_s)
     return 1 / (reading_s + (n_layers or _TYPICAL_N_LAYERS) * _LAYER_S[backend])

@@ -1,5 +1,5 @@
-"""Speeds that `llmd bench model` measured here, for `llmd models`: `speeds.json` in the state
-folder, by the file that was measured. It may be lost."""
+"""Stores the speeds that `llmd bench model` measured, by model file, in `speeds.json` of the state
+folder, for `llmd models`. Nothing depends on the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmd import paths
 
 
 def record(model: Path, tokens_per_s: float) -> None:
-    """Where it cannot be written, nothing is kept."""
+    """Stores a speed. Does nothing if the file cannot be written."""
     path = paths.speeds_path()
     try:
         rows = {**read_all(), _key(model): round(tokens_per_s, 1)}
@@ -24,7 +24,7 @@ def record(model: Path, tokens_per_s: float) -> None:
 
 
 def lookup(model: Path) -> float | None:
-    """Decoded tokens a second."""
+    """Returns a model's measured decode speed in tokens per second, or None."""
     try:
         return read_all().get(_key(model))
     except OSError:

@@ -1,7 +1,6 @@
-"""Whether and how a model suits a machine, which of its quantisations to take there, and which
-model of all. Pure.
+"""Estimates how a model runs on a machine, and recommends a quantisation and a model. Pure.
 
-How a model is laid out is models/memory_plan's to say: this asks it, in `_planned` alone.
+models/memory_plan decides how a model is laid out; only `_plan_or_none` calls the planner.
 """
 
 from __future__ import annotations
@@ -15,19 +14,21 @@ from llmd.models import memory_plan
 from llmd.models.catalog_schema import Entry, Variant
 from llmd.models.decode_speed import tokens_per_s
 
-# Slower, a suggestion of a line comes after the next key. A CPU evaluates a prompt hardly faster
-# than it decodes, so there more is asked.
+# At lower speeds a suggested line appears after the next key. A CPU prefills hardly faster than it
+# decodes, so the minimum on a CPU is higher.
 MIN_TOKENS_PER_S, MIN_TOKENS_PER_S_ON_CPU = 30.0, 60.0
-# Small enough that a better quantisation costs nobody anything.
+# Models up to this size can afford a better quantisation on any machine.
 SMALL_BYTES = 2_000_000_000
-_ROOMY_SHARE = 0.6  # of the room: then a better quantisation still leaves space for other work
-# Of the weights that a card counts, what stands before and after the layers; a rough mean.
+# Up to this share of the memory a better quantisation leaves enough for other programs.
+_MAX_MEMORY_SHARE = 0.6
+# Rough mean of the share of a model's weights that is before and after the layers.
 _OUTPUT_SHARE = 0.08
 
 
 @dataclass(frozen=True, slots=True)
 class HostResources:
-    """A machine, and the nominal bandwidth of the memory that a model lies in; 0: not known."""
+    """Holds a machine and the nominal bandwidth of the memory that models are read from (0: not
+    known)."""
 
     machine: memory_plan.DescribedMachine
     bytes_per_s: float = 0.0
@@ -44,7 +45,8 @@ class HostResources:
 
 @dataclass(frozen=True, slots=True)
 class FitEstimate:
-    """`n_layers` 0: not known. `n_bytes`: expected, of all kinds of memory together."""
+    """Estimates how a model runs on a machine. `n_layers` 0: not known. `n_bytes`: expected memory
+    use, of CPU and GPUs together."""
 
     fits: bool
     n_layers: int
@@ -52,13 +54,13 @@ class FitEstimate:
     n_ctx: int
     n_bytes: int
     tokens_per_s: float  # 0: not known
-    is_whole: bool  # nothing of it waits for a slower memory
+    is_whole: bool  # all layers are in the fastest memory
 
 
 def estimate(
     shape: memory_plan.Shape, host: HostResources, engine: EngineConfig, active_share: float = 1.0
 ) -> FitEstimate:
-    """`active_share`: of the weights that work on one token."""
+    """`active_share`: the share of the weights that work on one token."""
     plan = _plan_or_none(shape, host, engine)
     n_weights = shape.weight_bytes
     if plan is None:
@@ -76,7 +78,8 @@ def estimate(
 
 
 def _total_bytes(plan: memory_plan.LoadPlan, host: HostResources, n_weight_bytes: int) -> int:
-    """Beside a GPU each weight counts once, although the file is mapped too."""
+    """Returns the total memory use. With a GPU each weight is counted once, although the file is
+    mapped too."""
     memory = plan.memory
     if memory is None:
         return n_weight_bytes + plan.kv_bytes
@@ -86,7 +89,7 @@ def _total_bytes(plan: memory_plan.LoadPlan, host: HostResources, n_weight_bytes
 
 
 def shape_from_catalog(entry: Entry, variant: Variant) -> memory_plan.Shape:
-    """As far as the catalog knows it: its weights lie evenly in its layers."""
+    """Builds a shape from the catalog's facts. All layers are assumed to be of the same size."""
     shape, n_layers = entry.shape, entry.shape.n_layers or 1
     n_output = round(_OUTPUT_SHARE * variant.n_bytes)
     bytes_per_layer = (variant.n_bytes - n_output) // n_layers
@@ -110,7 +113,8 @@ def active_share(entry: Entry | None) -> float:
 def best_quantisation(
     entry: Entry, host: HostResources, engine: EngineConfig
 ) -> tuple[Variant, str]:
-    """The quantisation to take on this machine, and why; the smallest where none fits."""
+    """Returns the quantisation to use on this machine and the reason, or the smallest if none
+    fits."""
     by_kind = {variant.quantisation: variant for variant in entry.variants}
     estimates = {kind: estimate_variant(entry, v, host, engine) for kind, v in by_kind.items()}
     whole_kinds = [kind for kind in by_kind if estimates[kind].is_whole]
@@ -119,11 +123,11 @@ def best_quantisation(
             return by_kind[kind], why
     if whole_kinds:
         kind = max(whole_kinds, key=lambda kind: by_kind[kind].n_bytes)
-        return by_kind[kind], "the best of those there are"
+        return by_kind[kind], "the largest one that fits"
     smallest = min(by_kind.values(), key=lambda variant: variant.n_bytes)
     if estimates[smallest.quantisation].fits:
-        return smallest, "the smallest, so that most layers are on the GPU"
-    return smallest, "the smallest, and too large for this machine"
+        return smallest, "the smallest, so that most layers fit on the GPU"
+    return smallest, "the smallest, but too large for this machine"
 
 
 def _preferred_quantisations(
@@ -135,29 +139,28 @@ def _preferred_quantisations(
     }
     q8, q5 = by_kind.get("Q8_0"), by_kind.get("Q5_K_M")
     if host.is_cpu:
-        yield "Q4_0", "a CPU reads it fastest"
+        yield "Q4_0", "the fastest on a CPU"
     if q8 and "Q8_0" in quick and q8.n_bytes <= SMALL_BYTES:
-        yield "Q8_0", "small enough to lose nothing"
-    has_room = q5 and estimates["Q5_K_M"].n_bytes <= _ROOMY_SHARE * host.n_bytes
+        yield "Q8_0", "small enough for full quality"
+    has_room = q5 and estimates["Q5_K_M"].n_bytes <= _MAX_MEMORY_SHARE * host.n_bytes
     if not host.is_cpu and has_room and "Q5_K_M" in quick:
-        yield "Q5_K_M", "there is room for it, and it loses least"
-    yield "Q4_K_M", "it loses little and is fast"
-    yield "Q3_K_M", "it squeezes the model into this machine, at a loss"
+        yield "Q5_K_M", "fits easily, with the least loss of quality"
+    yield "Q4_K_M", "fast, with little loss of quality"
+    yield "Q3_K_M", "the only one that fits, with some loss of quality"
 
 
 def best_model(
     entries: Sequence[Entry], host: HostResources, engine: EngineConfig
 ) -> tuple[Entry, Variant, str] | None:
-    """The model with the best published score that anybody may use, that is whole in this
-    machine's memory and fast enough; None where there is none."""
+    """Returns the model with the best published score among those with a licence for any use that
+    fit in this machine's fastest memory and are fast enough, with its quantisation and the reason;
+    or None."""
     candidates = []
     for entry in entries:
         variant, why = best_quantisation(entry, host, engine)
-        estimate_ = estimate_variant(entry, variant, host, engine)
-        is_fast = estimate_.tokens_per_s >= (
-            MIN_TOKENS_PER_S_ON_CPU if host.is_cpu else MIN_TOKENS_PER_S
-        )
-        if entry.allows_commerce and entry.fim_em and estimate_.is_whole and is_fast:
+        fit = estimate_variant(entry, variant, host, engine)
+        is_fast = fit.tokens_per_s >= (MIN_TOKENS_PER_S_ON_CPU if host.is_cpu else MIN_TOKENS_PER_S)
+        if entry.allows_commerce and entry.fim_em and fit.is_whole and is_fast:
             candidates.append((entry, variant, why))
     return max(candidates, key=lambda each: each[0].fim_em, default=None)
 
@@ -165,7 +168,7 @@ def best_model(
 def _plan_or_none(
     shape: memory_plan.Shape, host: HostResources, engine: EngineConfig
 ) -> memory_plan.LoadPlan | None:
-    """None where it does not fit."""
+    """Returns None if the model does not fit."""
     try:
         return memory_plan.plan_load(engine, host.machine, shape)
     except LlmdError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llmd.cli.doctor.finding import Finding
 from llmd.engine.memory_pressure import severity
 from llmd.machine import MemoryReading
-from llmd.models.memory_plan.hardware import MACOS_RESERVE_BYTES
+from llmd.models.memory_plan.hardware import max_wired_limit_bytes
 
 _GB, _MIB = 1e9, 1 << 20
 _MUCH_SWAP_BYTES = 64 << 20  # of the worker's: less are pages that nobody has used since
@@ -92,11 +92,11 @@ def _of_swap(memory: Memory) -> Finding:
 
 
 def _of_wired_limit(limit_bytes: int, total_bytes: int, plan: Plan) -> Finding:
-    least, most = MACOS_RESERVE_BYTES
-    rest = total_bytes - limit_bytes
-    if limit_bytes and rest < min(max(least, total_bytes // 16), most):
-        said = f"The wired limit leaves macOS {_size(max(0, rest))}: it may freeze"
-        good = (total_bytes - min(max(least, total_bytes // 16), most)) // _MIB
+    max_limit_bytes = max_wired_limit_bytes(total_bytes)
+    if limit_bytes and limit_bytes > max_limit_bytes:
+        rest = max(0, total_bytes - limit_bytes)
+        said = f"The wired limit leaves macOS {_size(rest)}: it may freeze"
+        good = max_limit_bytes // _MIB
         return Finding("memory", "problem", said, f"`sudo sysctl iogpu.wired_limit_mb={good}`")
     for line in plan.lines:
         if line.startswith("More: "):

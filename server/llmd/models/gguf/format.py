@@ -1,5 +1,5 @@
-"""Bytes of a GGUF to its fields and tensors, with hard bounds; a ModelError says which one did not
-hold. A chat template is passed over like any other long text.
+"""Parses the fields and tensors of a GGUF within hard bounds. Raises a ModelError that names the
+bound that was exceeded. Skips a chat template like any other long text.
 
 Sources: docs/gguf.md, ggml.h and gguf.cpp of ggml.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from struct import calcsize
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from llmd.models.gguf.reader import (
     CHOOSE_ANOTHER,
@@ -33,8 +33,8 @@ MAX_KEY_BYTES = (1 << 16) - 1  # docs/gguf.md
 MAX_TENSOR_NAME_BYTES = 63  # ggml.h, GGML_MAX_NAME with its final NUL
 MAX_DIMS = 4  # ggml.h, GGML_MAX_DIMS
 MAX_ELEMENTS = (1 << 63) - 1  # ggml counts in int64_t
-MAX_LAYERS = 512  # llama-hparams.h; longer arrays of numbers are not kept
-MAX_TEXT_BYTES = 4096  # longer texts are not kept: chat templates, licences
+MAX_LAYERS = 512  # llama-hparams.h; longer arrays of numbers are skipped
+MAX_TEXT_BYTES = 4096  # longer texts (chat templates, licences) are skipped
 _MIN_FIELD_BYTES = 8 + 1 + 4 + 1  # a key of one byte, a type, a value
 _MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # a name of one byte, one dimension, a type, an offset
 # Value types by number, docs/gguf.md, as struct's letters.
@@ -44,7 +44,8 @@ _SCALARS = {
     10: ("UINT64", "Q"), 11: ("INT64", "q"), 12: ("FLOAT64", "d"),
 }  # fmt: skip
 _STRING, _ARRAY = 8, 9
-# Tensor types by number: values in a block, bytes of a block. ggml-common.h; gaps were removed.
+# Tensor types by number: values per block, bytes per block. ggml-common.h; the missing numbers are
+# types that ggml removed.
 TENSOR_TYPES = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
     9: (32, 40), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
@@ -54,44 +55,59 @@ TENSOR_TYPES = {
     40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
 
-_OTHER_FORMATS = (  # how files begin that are saved in place of a GGUF, what they are, what to do
+# Files that are often saved in place of a GGUF: start of the file, description, advice.
+_OTHER_FORMATS = (
     (rb"\s*<", "is a web page", "download the file itself, not its page"),
-    (rb"version https://git-lfs", "is a Git LFS pointer", "run `git lfs pull` where it lies"),
-    (rb"\s*[{\[]", "is JSON text, perhaps a server's error", DOWNLOAD_AGAIN),
+    (rb"version https://git-lfs", "is a Git LFS pointer", "run `git lfs pull` in its repository"),
+    (rb"\s*[{\[]", "is JSON, perhaps a server's error message", DOWNLOAD_AGAIN),
     (rb"PK\x03\x04|\x80[\x02-\x05]", "is a PyTorch or zip archive", "convert it to GGUF"),
     (rb".{8}\{", "is a safetensors file", "convert it to GGUF"),
-    (rb"lmgg|tjgg|fmgg|algg", "is in the old GGML format", "take a GGUF of this model"),
+    (rb"lmgg|tjgg|fmgg|algg", "is in the old GGML format", "download a GGUF of this model"),
 )
 TOKENS_KEY = "tokenizer.ggml.tokens"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
+    """Holds one metadata value. `value` is None if the value was skipped, and a set of bytes for
+    the tokens."""
+
     kind: str  # "UINT32", "ARRAY of STRING"
-    value: object  # None where it was passed over
+    value: object
     n_items: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
+    """Holds the metadata of one file."""
+
     path: Path
     by_key: dict[str, Field]
 
+    def reject(self, problem: str, advice: str = CHOOSE_ANOTHER) -> NoReturn:
+        reject(self.path, problem, advice)
+
     def get(self, key: str, default: T) -> T:
-        """Of the very type in which llama.cpp reads the field: of the default's."""
+        """Returns the field's value, or the default if the field is missing.
+
+        Raises:
+            ModelError: the field's type is not the one that llama.cpp requires, which the type of
+                the default stands for.
+        """
         if key not in self.by_key:
             return default
         expected = {str: "STRING", int: "UINT32", bool: "BOOL"}[type(default)]
         expected = "UINT16" if key in ("split.no", "split.count") else expected
         field, problem = self.by_key[key], f"has a `{sanitize(key)}` of"
         if field.kind != expected:
-            reject(self.path, f"{problem} type {field.kind}, expected {expected}", CHOOSE_ANOTHER)
+            self.reject(f"{problem} type {field.kind}, expected {expected}")
         if not isinstance(field.value, type(default)):
-            reject(self.path, f"{problem} over {MAX_TEXT_BYTES} bytes", CHOOSE_ANOTHER)
+            self.reject(f"{problem} more than {MAX_TEXT_BYTES} bytes")
         return field.value
 
     def counts(self, key: str) -> tuple[int, ...]:
-        """That of each layer, or the one of all; empty where there is no such field."""
+        """Returns one count per layer, one count for all layers, or nothing if the field is
+        missing."""
         if key not in self.by_key:
             return ()
         field = self.by_key[key]
@@ -102,29 +118,30 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
+    """Summarises the tensors of one file."""
+
     n_items: int
-    n_bytes: int  # with their padding
+    n_bytes: int  # padding included
     n_embedding_rows: int | None  # rows of token_embd.weight
-    bytes_by_name: Mapping[str, int]  # bytes, by name
+    bytes_by_name: Mapping[str, int]
 
 
 def read_counts(reader: Reader) -> tuple[int, int]:
-    """Its numbers of tensors and of fields."""
+    """Checks the magic and the version. Returns the numbers of tensors and of fields."""
     _check_version(reader)
-    return _read_count(reader, "tensors", _MIN_TENSOR_BYTES), _read_count(
-        reader, "fields", _MIN_FIELD_BYTES
-    )
+    n_tensors = _read_count(reader, "tensor", _MIN_TENSOR_BYTES)
+    return n_tensors, _read_count(reader, "field", _MIN_FIELD_BYTES)
 
 
 def _check_version(reader: Reader) -> None:
-    if not reader.n_bytes:
+    if not reader.file_bytes:
         reject(reader.path, "is empty")
     file_start = reader.file.peek(64)[:64]
     for pattern, format_name, advice in _OTHER_FORMATS:
         if re.match(pattern, file_start, re.DOTALL):
             reject(reader.path, f"{format_name}, expected GGUF", advice)
     if file_start[:4] != b"GGUF"[: len(file_start)]:
-        problem = f"is not GGUF: it begins with 0x{file_start[:4].hex()}, expected 0x47475546"
+        problem = f"is not GGUF: it starts with 0x{file_start[:4].hex()}, expected 0x47475546"
         reject(reader.path, problem, CHOOSE_ANOTHER)
     reader.skip(4)
     version = reader.read_number(U32)
@@ -135,9 +152,9 @@ def _check_version(reader: Reader) -> None:
 
 
 def _read_count(reader: Reader, name: str, min_bytes: int) -> int:
-    reader.item = f"its number of {name}"
+    reader.item = f"the {name} count"
     n_items = reader.read_number(U64)
-    max_items = min(MAX_ITEMS, (reader.n_bytes - reader.offset) // min_bytes)
+    max_items = min(MAX_ITEMS, (reader.file_bytes - reader.offset) // min_bytes)
     if n_items > max_items:
         reader.reject_damaged(f"is {n_items}, expected at most {max_items} in a file of this size")
     return n_items
@@ -150,7 +167,7 @@ def read_fields(reader: Reader, n_kv: int) -> Fields:
         key = reader.read_name(MAX_KEY_BYTES)
         reader.item = f"field `{sanitize(key)}`"
         if key in fields:
-            reader.reject_damaged("is there twice")
+            reader.reject_damaged("appears twice")
         fields[key] = _read_value(reader, reader.read_number(U32), key)
     return Fields(reader.path, fields)
 
@@ -163,7 +180,7 @@ def _read_value(reader: Reader, kind: int, key: str) -> Field:
         return Field(name, reader.read_struct(layout)[0])
     kind, n_items = reader.read_number(U32), reader.read_number(U64)
     if kind == _ARRAY:
-        reader.reject_damaged("is an array of arrays, which llama.cpp does not read")
+        reader.reject_damaged("is an array of arrays, which llama.cpp does not support")
     if n_items > MAX_ARRAY_ITEMS:
         reader.reject_damaged(f"has {n_items} items, expected at most {MAX_ARRAY_ITEMS}")
     if kind == _STRING:
@@ -176,23 +193,28 @@ def _read_value(reader: Reader, kind: int, key: str) -> Field:
 
 
 def _struct_layout(reader: Reader, kind: int, n_items: int) -> tuple[str, str]:
-    """The name of a number's type, and so many of them for struct."""
+    """Returns the name of a number's type, and the layout of `n_items` numbers for struct."""
     if kind not in _SCALARS:
-        reader.reject_damaged(f"has value type {kind}, which GGUF does not have")
+        reader.reject_damaged(f"has value type {kind}, which GGUF does not define")
     name, letter = _SCALARS[kind]
     return name, f"<{n_items}{letter}"
 
 
 def read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
+    """Reads the tensors' descriptions, and checks that the file holds the tensors' data.
+
+    Raises:
+        ModelError: a description is invalid, or the file is too short.
+    """
     alignment, sizes = _read_alignment(fields), dict[str, int]()
-    end = n_bytes = 0  # of the last tensor: its end with padding, and that without
+    end = n_bytes = 0  # end of the last tensor's data, with and without padding
     n_embedded = None
     for idx in range(n_tensors):
         reader.item = f"tensor {idx + 1} of {n_tensors}"
         name = reader.read_name(MAX_TENSOR_NAME_BYTES)
         reader.item = f"tensor `{sanitize(name)}`"
         if name in sizes:
-            reader.reject_damaged("is there twice")
+            reader.reject_damaged("appears twice")
         dims, size = _read_tensor(reader)
         sizes[name] = size
         _check_offset(reader, reader.read_number(U64), end, alignment)
@@ -201,23 +223,22 @@ def read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
         if name == "token_embd.weight":
             n_embedded = dims[-1]
     needed = _padded(reader.offset, alignment) + n_bytes
-    if n_tensors and needed > reader.n_bytes:
-        reject(reader.path, f"is {reader.n_bytes} bytes, its tensors need {needed}")
+    if n_tensors and needed > reader.file_bytes:
+        reject(reader.path, f"has {reader.file_bytes} bytes, expected {needed} for its tensors")
     return Tensors(n_tensors, end, n_embedded, sizes)
 
 
 def _read_alignment(fields: Fields) -> int:
     alignment, allowed = fields.get("general.alignment", 32), [1 << n for n in range(5, 17)]
-    if (
-        alignment not in allowed
-    ):  # CPU buffers start at 32 or ggml aborts; 64 KiB is the largest page
+    # ggml aborts where CPU buffers are aligned to less than 32; 64 KiB is the largest page.
+    if alignment not in allowed:
         expected = f"a power of 2 from {allowed[0]} to {allowed[-1]}"
         reject(fields.path, f"has a `general.alignment` of {alignment}, expected {expected}")
     return alignment
 
 
 def _read_tensor(reader: Reader) -> tuple[tuple[int, ...], int]:
-    """Its dimensions, the row's length first, and its bytes."""
+    """Returns a tensor's dimensions (row length first) and size in bytes."""
     n_dims = reader.read_number(U32)
     if not 1 <= n_dims <= MAX_DIMS:
         reader.reject_damaged(f"has {n_dims} dimensions, expected 1 to {MAX_DIMS}")
@@ -227,21 +248,21 @@ def _read_tensor(reader: Reader) -> tuple[tuple[int, ...], int]:
         reader.reject_damaged(f"has the shape {shape}, expected 1 to {MAX_ELEMENTS} elements")
     kind = reader.read_number(U32)
     if kind not in TENSOR_TYPES:
-        problem = f"has {reader.item} of type {kind}, which this llama.cpp does not know"
+        problem = f"has {reader.item} of type {kind}, which this llama.cpp does not support"
         reject(reader.path, problem, CHOOSE_ANOTHER)
     n_block, block_bytes = TENSOR_TYPES[kind]
     if dims[0] % n_block:
-        reader.reject_damaged(f"has rows of {dims[0]} values, expected whole blocks of {n_block}")
+        reader.reject_damaged(f"has rows of {dims[0]} values, expected a multiple of {n_block}")
     return dims, prod(dims) // n_block * block_bytes
 
 
 def _check_offset(reader: Reader, offset: int, expected: int, alignment: int) -> None:
-    """llama.cpp takes no other order and no gaps."""
+    """Checks that a tensor directly follows the previous one, as llama.cpp requires."""
     if offset % alignment:
-        reader.reject_damaged(f"lies at {offset}, expected a multiple of {alignment}")
+        reader.reject_damaged(f"is at offset {offset}, expected a multiple of {alignment}")
     if offset != expected:
-        reason = "overlaps the one before" if offset < expected else "leaves a gap"
-        reader.reject_damaged(f"lies at {offset}, expected {expected}: it {reason}")
+        reason = "overlaps the previous tensor" if offset < expected else "leaves a gap"
+        reader.reject_damaged(f"is at offset {offset}, expected {expected}: it {reason}")
 
 
 def _padded(n_bytes: int, alignment: int) -> int:
@@ -250,8 +271,8 @@ def _padded(n_bytes: int, alignment: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Counts are 0 and texts empty where the file does not say. Of counts that differ between
-    layers, the greatest."""
+    """Holds the metadata and tensor sizes of one file. Missing counts are 0 and missing texts are
+    empty. Where a count differs between layers, the maximum is kept."""
 
     architecture: str
     name: str
@@ -273,8 +294,8 @@ class Header:
     tensor_bytes: int
     file_bytes: int
     bytes_by_tensor: Mapping[str, int]  # of the tensors in this file, by name
-    shape: Shape  # as this file has it; `whole_shape` for all parts
+    shape: Shape  # of this file's tensors; see `whole_shape` for all parts
 
     def key(self, suffix: str) -> str:
-        """Of one of the architecture's own fields."""
+        """Returns the full key of an architecture's own field."""
         return f"{self.architecture}.{suffix}"

@@ -1,6 +1,6 @@
-"""The gate before native code: reads a GGUF's header with hard bounds, and says what is wrong.
+"""Validates GGUF headers before llama.cpp opens the file.
 
-llama.cpp ends its process on some headers, so none reaches it that was not read here first.
+llama.cpp ends its process on some invalid headers, so every file passes through here first.
 """
 
 from __future__ import annotations
@@ -23,36 +23,35 @@ from llmd.models.gguf.format import (
 from llmd.models.gguf.reader import CHOOSE_ANOTHER, open_reader, reject, sanitize
 from llmd.models.memory_plan.model_shape import Shape, shape_from_fields
 
-OTHER_LORA = "choose a LoRA that was made for it"
-_FIM_ROLES = {"prefix": "pre", "suffix": "suf", "middle": "mid"}  # the old names
+_FIM_ROLES = {"prefix": "pre", "suffix": "suf", "middle": "mid"}  # old key names
 _FIM_ROLES |= {f"fim_{role}": role for role in ("pre", "suf", "mid", "pad", "rep", "sep")}
 _ROLES_BY_KEY = {f"tokenizer.ggml.{name}_token_id": role for name, role in _FIM_ROLES.items()}
 
 
 def read_header(path: Path) -> Header:
-    """The header, which is in itself as the format says, and whose tensors lie in the file.
+    """Reads the header of any GGUF: model, adapter or projector.
 
     Raises:
-        ModelError: it is no such file, or cannot be read.
+        ModelError: the file is not a valid GGUF, is incomplete or cannot be read.
     """
     return _read_file(path)[0]
 
 
 def check_model(path: Path, needs_tensors: bool = True, target: Path | None = None) -> Header:
-    """The header of a language model that completes text and that llama.cpp can be given.
+    """Reads the header of a language model that completes text and that llama.cpp can load.
 
-    Without `needs_tensors` a vocabulary alone will do. Of a model in parts, `path` is the first
-    and stands for the others, which lie `beside` it, or beside the place that it will have.
+    Without `needs_tensors` the file may hold a vocabulary alone. For a model in parts, `path` is
+    the first part; the other parts are next to `path`, or next to `target`, where `path` will move.
 
     Raises:
-        ModelError: it is something else, incomplete, or says what cannot be.
+        ModelError: the file is not such a model, or the model is incomplete or inconsistent.
     """
     header, fields = _read_file(path)
     check_completes_text(header, fields)
     check_tokenizer(header, fields)
     n_tensors = header.n_tensors + _count_tensors_of_other_parts(target or path, header)
     if needs_tensors and not n_tensors:
-        reject(path, "holds a vocabulary and no weights", CHOOSE_ANOTHER)
+        reject(path, "has a vocabulary but no weights", CHOOSE_ANOTHER)
     if needs_tensors:
         check_shape(header, fields)
     return header
@@ -61,35 +60,34 @@ def check_model(path: Path, needs_tensors: bool = True, target: Path | None = No
 def check_adapter(path: Path, model: Header | None = None) -> None:
     """
     Raises:
-        ModelError: it is no LoRA, or none for a model of this architecture.
+        ModelError: the file is not a LoRA, or is a LoRA for another architecture than `model`.
     """
     header = read_header(path)
     if header.kind != "adapter":
-        reject(path, "is no adapter: its type is not `adapter`", "name a LoRA in GGUF")
+        reject(path, "is not an adapter: its type is not `adapter`", "name a LoRA in GGUF format")
     if model and header.architecture != model.architecture:
         architecture, expected = sanitize(header.architecture), sanitize(model.architecture)
-        reject(
-            path,
-            f"is for the architecture `{architecture}`, the model's is `{expected}`",
-            OTHER_LORA,
-        )
+        problem = f"is for the architecture `{architecture}`, expected `{expected}`"
+        reject(path, problem, "choose a LoRA that was made for the model")
 
 
 def check_part(path: Path, target: Path, *, is_first: bool) -> None:
-    """A file of a pull before it comes into its place, beside parts that are there already.
+    """Checks a downloaded file before it moves to `target`, next to parts that are there already.
 
     Raises:
-        ModelError: it is neither of a model that llmd takes nor a LoRA.
+        ModelError: the file is neither part of a model that llmd can load nor a LoRA.
     """
-    if not is_first:
-        read_header(path)
-        return
-    if read_header(path).kind != "adapter":
+    header = read_header(path)
+    if is_first and header.kind != "adapter":
         check_model(path, target=target)
 
 
 def whole_shape(path: Path, header: Header) -> Shape:
-    """What the memory plan takes from the header, all parts together."""
+    """Returns the sizes that the memory plan needs, over all parts of a model.
+
+    Raises:
+        ModelError: a part cannot be read.
+    """
     if header.split_count == 1:
         return header.shape
     _, fields = _read_file(path)
@@ -111,7 +109,8 @@ def _read_number(fields: Fields, architecture: str, suffix: str) -> int:
 
 
 def _read_numbers(fields: Fields, architecture: str, suffix: str) -> tuple[int, ...]:
-    """Empty where there is no such field, or it is no number: other checks say so."""
+    """Returns a field's numbers: none if the field is missing or invalid, which other checks
+    report."""
     field = fields.by_key.get(f"{architecture}.{suffix}")
     value = field.value if field else ()
     values = value if isinstance(value, tuple) else (value,)
@@ -123,7 +122,7 @@ def _read_file(path: Path) -> tuple[Header, Fields]:
         n_tensors, n_kv = read_counts(reader)
         fields = read_fields(reader, n_kv)
         tensors = read_tensors(reader, n_tensors, fields)
-        return _build_header(fields, tensors, reader.n_bytes), fields
+        return _build_header(fields, tensors, reader.file_bytes), fields
 
 
 def _build_header(fields: Fields, tensors: Tensors, file_bytes: int) -> Header:
@@ -161,31 +160,32 @@ def _build_header(fields: Fields, tensors: Tensors, file_bytes: int) -> Header:
 
 
 def _count_tensors_of_other_parts(path: Path, header: Header) -> int:
-    n_parts, problem = header.split_count, f"is part {header.split_no + 1} of {header.split_count}"
-    if n_parts == 1:
+    problem = f"is part {header.split_no + 1} of {header.split_count}"
+    if header.split_count == 1:
         return 0
-    suffix = f"-{header.split_no + 1:05}-of-{n_parts:05}.gguf"
+    suffix = _part_suffix(header, header.split_no)
     if not path.name.endswith(suffix):
-        reject(path, problem, f"name it `…{suffix}` again")
+        reject(path, f"{problem}, expected a name that ends in `{suffix}`", "rename the file")
     parts = _part_paths(path, header)
     if header.split_no:
-        reject(path, f"{problem}, expected the first", f"name `{sanitize(parts[0].name)}`")
+        reject(path, f"{problem}, expected part 1", f"use `{sanitize(parts[0].name)}`")
     return sum(_count_tensors_of_part(path, part, no) for no, part in enumerate(parts) if no)
 
 
 def _part_paths(path: Path, header: Header) -> list[Path]:
-    n_parts = header.split_count
-    if n_parts == 1:
-        return [path]
-    base = path.name.removesuffix(f"-{header.split_no + 1:05}-of-{n_parts:05}.gguf")
-    return [path.with_name(f"{base}-{no + 1:05}-of-{n_parts:05}.gguf") for no in range(n_parts)]
+    base = path.name.removesuffix(_part_suffix(header, header.split_no))
+    return [path.with_name(base + _part_suffix(header, no)) for no in range(header.split_count)]
+
+
+def _part_suffix(header: Header, split_no: int) -> str:
+    return f"-{split_no + 1:05}-of-{header.split_count:05}.gguf"
 
 
 def _count_tensors_of_part(first: Path, part: Path, split_no: int) -> int:
     if not os.path.lexists(part):
-        said = f"is split, and its part `{sanitize(part.name)}` is missing"
-        reject(first, said, "put all parts in one folder")
+        problem = f"is split into parts, and part `{sanitize(part.name)}` is missing"
+        reject(first, problem, "put all parts in one folder")
     header = read_header(part)
     if header.split_no != split_no:
-        reject(part, f"says that it is part {header.split_no + 1}, expected {split_no + 1}")
+        reject(part, f"is part {header.split_no + 1}, expected part {split_no + 1}")
     return header.n_tensors

@@ -1,7 +1,7 @@
-"""A model's file from its start on: nothing is taken that the file or the bound does not hold, and
-what is wrong is raised as a ModelError of one sentence.
+"""Reads a model file from start to end within hard bounds. Raises a ModelError of one sentence for
+anything that the file or the bounds do not allow.
 
-No memory is mapped: a file that shrinks while it is read must end in a sentence, not in SIGBUS.
+The file is not memory-mapped: a file that shrinks while being read must raise an error, not SIGBUS.
 """
 
 from __future__ import annotations
@@ -17,40 +17,45 @@ from typing import Any, NoReturn
 
 from llmd.errors import ModelError
 
-# Real headers have at most 600,000 merges and 30 MB.
-MAX_HEADER_BYTES = 64 << 20  # and so at most 8 million strings are gone over
+# Real headers have at most 600,000 merges and 30 MB. This bound allows at most 8 million strings.
+MAX_HEADER_BYTES = 64 << 20
 DOWNLOAD_AGAIN = "download it again"
 CHOOSE_ANOTHER = "choose another model"
 U32, U64 = "<I", "<Q"
 
 
 def reject(path: Path, problem: str, advice: str = DOWNLOAD_AGAIN) -> NoReturn:
+    """
+    Raises:
+        ModelError: always, as one line.
+    """
     raise ModelError(sanitize(f"Model file `{path}` {problem}; {advice}", None))
 
 
 def sanitize(text: str, max_chars: int | None = 80) -> str:
-    """On one line whatever the file says, and without its control characters."""
+    """Returns the text's first characters, with control characters and line ends as `?`."""
     return "".join(char if char.isprintable() else "?" for char in text[:max_chars])
 
 
 class Reader:
-    """Goes on from the start. `what` is where it is, for the sentence."""
+    """Reads a file sequentially. `item` names the part being read, for error messages; `offset` is
+    the position in bytes. All methods raise ModelError where the file is too short or invalid."""
 
     def __init__(self, file: BufferedReader, path: Path, file_bytes: int) -> None:
         self.file = file
         self.path = path
-        self.n_bytes = file_bytes
+        self.file_bytes = file_bytes
         self.offset = 0
-        self.item = "the start"
+        self.item = "the magic and version"
 
     def reject_damaged(self, problem: str) -> NoReturn:
-        reject(self.path, f"is damaged: {self.item}, before byte {self.offset}, {problem}")
+        reject(self.path, f"is damaged before byte {self.offset}: {self.item} {problem}")
 
     def require(self, n_bytes: int) -> None:
-        if self.offset + n_bytes > self.n_bytes:
-            n_left = self.n_bytes - self.offset
-            problem = f"ends too early: {self.item}, at byte {self.offset}, needs {n_bytes} bytes"
-            reject(self.path, f"{problem}, {n_left} are left")
+        """Checks that the next `n_bytes` are within the file and the bound for headers."""
+        if self.offset + n_bytes > self.file_bytes:
+            problem = f"is truncated at byte {self.offset}: {self.item} needs {n_bytes} bytes"
+            reject(self.path, f"{problem}, got {self.file_bytes - self.offset}")
         if self.offset + n_bytes > MAX_HEADER_BYTES:
             self.reject_damaged(f"makes the header longer than {MAX_HEADER_BYTES} bytes")
 
@@ -58,7 +63,7 @@ class Reader:
         self.require(n_bytes)
         data = self.file.read(n_bytes)
         if len(data) < n_bytes:
-            reject(self.path, "was cut while it was read", "try again once it is complete")
+            reject(self.path, "shrank while it was being read", "try again once it is complete")
         self.offset += n_bytes
         return data
 
@@ -81,12 +86,12 @@ class Reader:
             text = self.read(n_bytes).decode()
         except UnicodeDecodeError:
             self.reject_damaged("has a name that is not UTF-8")
-        if "\0" in text:  # C would read another name
+        if "\0" in text:  # llama.cpp would read a shorter name
             self.reject_damaged("has a NUL in its name")
         return text
 
     def read_text(self, max_bytes: int) -> str | None:
-        """None if it is longer, and so passed over."""
+        """Returns a text up to its first NUL. Skips a longer text and returns None."""
         n_bytes = self.read_number(U64)
         if n_bytes > max_bytes:
             self.skip(n_bytes)
@@ -94,12 +99,13 @@ class Reader:
         return _c_string(self.read(n_bytes)).decode(errors="replace")
 
     def read_strings(self, n_items: int, is_kept: bool) -> set[bytes] | None:
-        """Goes over an array. The distinct items if they are kept, with the names that llama.cpp
-        gives to empty tokens."""
+        """Reads an array of strings. Returns the distinct items, with empty items under the names
+        that llama.cpp gives to empty tokens, or None if the items are not kept."""
         self.require(n_items * 8)
         items: set[bytes] = set()
-        read, length = self.file.read, Struct(U64).unpack  # half a million times in some files
-        end = min(self.n_bytes, MAX_HEADER_BYTES)
+        # Some files have half a million strings, so this loop avoids method calls.
+        read, length = self.file.read, Struct(U64).unpack
+        end = min(self.file_bytes, MAX_HEADER_BYTES)
         for idx in range(n_items):
             if self.offset + 8 > end:
                 self.require(8)
@@ -115,13 +121,17 @@ class Reader:
 
 
 def _c_string(data: bytes) -> bytes:
-    """As llama.cpp sees it, which goes through `const char *`."""
+    """Cuts at the first NUL, because llama.cpp reads texts as `const char *`."""
     return data.split(b"\0", 1)[0]
 
 
 @contextmanager
 def open_reader(path: Path) -> Iterator[Reader]:
-    """Without waiting: a pipe that nobody writes would hold a plain open for ever."""
+    """Opens a regular file without blocking: opening a pipe without a writer would hang.
+
+    Raises:
+        ModelError: the path does not name a readable file.
+    """
     if "\0" in str(path):
         reject(path, "has a NUL in its name", CHOOSE_ANOTHER)
     try:
@@ -135,4 +145,4 @@ def open_reader(path: Path) -> Iterator[Reader]:
     except IsADirectoryError:
         reject(path, "is a folder, expected a file", CHOOSE_ANOTHER)
     except OSError as error:
-        reject(path, f"cannot be read: {error.strerror}", "make it a file that you may read")
+        reject(path, f"cannot be read: {error.strerror}", "set `model` to a file you can read")

@@ -1,9 +1,8 @@
-"""How a model is laid out on a machine: layers on GPUs, context, batches, cache types, threads.
-Pure: a described machine, what the header says and the user's wishes in, a plan with its reasons
-out.
+"""Plans how to load a model on a machine: layers on GPUs, context, batches, cache types, threads.
+Pure: takes a described machine, a model's shape and the config; returns a plan and its reasons.
 
-What the user set is obeyed or refused, never changed; what is `auto` is chosen here, by the
-measurements that docs/ARCHITECTURE.md keeps.
+Invariant: a value that the user set is used or refused, never changed. Values for `auto` are chosen
+by the measurements in docs/ARCHITECTURE.md.
 """
 
 from llmd.models.memory_plan.explain import explain_plan

@@ -1,4 +1,4 @@
-"""What a model's header says of the memory it needs."""
+"""Describes the parts of a model that determine its memory use."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 _LAYER_TENSOR = re.compile(r"blk\.(\d{1,4})\.")
-_MAX_LAYERS = 512  # of llama.cpp
+_MAX_LAYERS = 512  # llama-hparams.h
 _F32_BYTES = 4
 _INPUT_TENSOR = re.compile(r"(token_embd|per_layer_token_embd|position_embd|token_types)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Counts are 0 and tuples empty where nothing is known. Of counts that differ between layers,
-    the greatest. Sizes are those of the weights."""
+    """Holds counts and weight sizes. Unknown counts are 0 and unknown tuples are empty. Where a
+    count differs between layers, the maximum is kept."""
 
     n_layers: int
     n_head_kv: int
     head_dim: int
     n_ctx_train: int
-    value_dim: int = 0  # of a head; 0: as the keys
+    value_dim: int = 0  # of a head; 0: same as head_dim
     n_head: int = 0
     n_embd: int = 0
-    n_ff: int = 0  # of the experts at work, all together
+    n_ff: int = 0  # sum over the experts that work on one token
     n_vocab: int = 0
-    heads_kv_by_layer: tuple[int, ...] = ()  # of each layer
-    is_mla: bool = False  # what is cached as K holds V too
+    heads_kv_by_layer: tuple[int, ...] = ()
+    is_mla: bool = False  # the K cache holds V too
     layer_bytes: tuple[int, ...] = ()
-    input_bytes: int = 0  # embeddings: always in the machine's memory
-    output_bytes: int = 0  # 0: the embeddings serve, copied to a GPU
-    largest_bytes: int = 0  # of one tensor in a layer
-    n_experts: int = 0  # of which few work on one token
-    state_bytes: int = 0  # of a layer that is recurrent, whatever the context
-    adapter_bytes: int = 0  # LoRAs upon the model, which are read into memory
+    input_bytes: int = 0  # embeddings, which are always in the machine's memory
+    output_bytes: int = 0  # 0: the embeddings are the output, and are copied to a GPU
+    largest_bytes: int = 0  # the largest tensor in a layer
+    n_experts: int = 0  # few of them work on one token
+    state_bytes: int = 0  # per layer, of a recurrent model; independent of the context
+    adapter_bytes: int = 0  # LoRAs, which are read into memory
 
     @property
     def weight_bytes(self) -> int:
@@ -42,7 +42,8 @@ class Shape:
 
     @property
     def n_offload_units(self) -> int:
-        """What `n_gpu_layers` counts: the layers and, as the last, the output."""
+        """Returns the number of units that `n_gpu_layers` counts: the layers, and the output as the
+        last unit."""
         return self.n_layers + 1
 
 
@@ -50,11 +51,9 @@ def shape_from_fields(
     read_number: Callable[[str], int], read_counts: Callable[[str], tuple[int, ...]], n_vocab: int,
     bytes_by_tensor: Mapping[str, int],
 ) -> Shape:  # fmt: skip
-    """`number` and `counts` look up a field of the architecture, `sizes` are the tensors'."""
-    n_head, n_embd = (
-        max(read_counts("attention.head_count"), default=0),
-        read_number("embedding_length"),
-    )
+    """Builds a shape from the architecture's own fields and the tensors' sizes in bytes."""
+    n_head = max(read_counts("attention.head_count"), default=0)
+    n_embd = read_number("embedding_length")
     heads_kv = read_counts("attention.head_count_kv") or read_counts("attention.head_count")
     head_dim = read_number("attention.key_length") or n_embd // max(n_head, 1)
     n_used = max(read_counts("expert_used_count"), default=0)
@@ -83,8 +82,9 @@ def shape_from_fields(
 
 
 def _state_bytes(read_number: Callable[[str], int], n_embd: int) -> int:
-    """Of Mamba's kinds and RWKV's, by llama-hparams.cpp; a hybrid's is counted for all its layers.
-    What LFM2, Kimi and MiniMax keep is not counted."""
+    """Returns the state per layer of Mamba and RWKV models, as llama-hparams.cpp computes it. In a
+    hybrid model each layer is counted as recurrent. The states of LFM2, Kimi and MiniMax are not
+    counted."""
     if wkv := read_number("wkv.head_size"):
         return _F32_BYTES * n_embd * (wkv + (read_number("token_shift_count") or 2))
     inner, state = read_number("ssm.inner_size"), read_number("ssm.state_size")
@@ -95,8 +95,8 @@ def _state_bytes(read_number: Callable[[str], int], n_embd: int) -> int:
 def _sum_weights(
     n_layers: int, bytes_by_tensor: Mapping[str, int]
 ) -> tuple[tuple[int, ...], int, int, int]:
-    """Bytes of each layer, of what stands before them and after, and of a layer's largest
-    tensor."""
+    """Returns the bytes of each layer, of the input, of the output and of the largest tensor in a
+    layer."""
     layers, inputs, outputs, largest = [0] * min(n_layers, _MAX_LAYERS), 0, 0, 0
     for name, size in bytes_by_tensor.items():
         match = _LAYER_TENSOR.match(name)
@@ -107,7 +107,7 @@ def _sum_weights(
             inputs += size
         else:
             outputs += size
-    # The norm before the output is a tensor of its own even where the embeddings are the output.
+    # Without an output tensor the embeddings are the output, although the output norm is separate.
     if not any(name.startswith("output.") for name in bytes_by_tensor):
         inputs, outputs = inputs + outputs, 0
     return tuple(layers) if any(layers) else (), inputs, outputs, largest

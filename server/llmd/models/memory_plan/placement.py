@@ -1,9 +1,8 @@
-"""What settings take on a machine, part by part, and where the layers go."""
+"""Places layers on GPUs, and estimates the memory that a model takes with given settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from llmd.config import CacheType, EngineConfig
 from llmd.models.memory_plan.hardware import DescribedMachine
@@ -14,7 +13,6 @@ from llmd.models.memory_plan.sizes import (
     bytes_per_gpu,
     compute_bytes,
     extra_bytes_by_layer,
-    most_that,
     place_evenly,
     place_last_units,
     split_units,
@@ -22,13 +20,15 @@ from llmd.models.memory_plan.sizes import (
     worker_bytes,
 )
 
-# Of experts' weights that have no room so much may be read again: they are seldom wanted.
+# At most 1/5 of a mixture-of-experts model may be paged from disk: few experts work on one token.
 PAGED_EXPERTS_DIVISOR = 5
-N_INPUT_COPIES = 4  # of a batch's input, where several GPUs work one after the other
+N_INPUT_COPIES = 4  # copies of a batch's input where several GPUs work in a pipeline
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSettings:
+    """Holds one combination of settings that the planner tries."""
+
     n_ctx: int
     n_batch: int
     n_ubatch: int
@@ -50,27 +50,25 @@ class TrialSettings:
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Bytes. Where the GPU's memory is the machine's, `ram_bytes` holds it too."""
+    """Holds the estimated memory use of a loaded model. Where GPU and CPU share their memory,
+    `ram_bytes` includes `gpu_bytes`."""
 
-    units_per_gpu: UnitCounts  # layers on each GPU, the output among them
+    units_per_gpu: UnitCounts  # layers on each GPU, the output included
     gpu_bytes: tuple[int, ...]
     ram_bytes: int
-    mapped_bytes: int  # of these, what the system drops and reads again rather than swaps
-    extra_bytes: int  # beside the weights: KV cache, recurrent state, adapters
+    mapped_bytes: int  # part of ram_bytes that the system can drop and read again from the file
+    extra_bytes: int  # KV cache, recurrent state and adapters
     weight_bytes: int
     compute_bytes: int  # of one device
-    expert_bytes: int  # of experts' weights that are mapped where they lie
+    expert_bytes: int  # mapped weights of a mixture-of-experts model
 
     def fits(self, machine: DescribedMachine) -> bool:
-        unmappable = self.ram_bytes - self.mapped_bytes
-        usable = machine.ram_free_bytes - machine.ram_reserve_bytes
-        return (
-            unmappable <= usable
-            and self.paged_bytes(machine) <= self.expert_bytes // PAGED_EXPERTS_DIVISOR
-        )
+        is_held = self.ram_bytes - self.mapped_bytes <= machine.usable_ram_bytes
+        return is_held and self.paged_bytes(machine) <= self.expert_bytes // PAGED_EXPERTS_DIVISOR
 
     def paged_bytes(self, machine: DescribedMachine) -> int:
-        """What of the mapped file has no room, and comes from the disk each time it is wanted."""
+        """Returns the part of the mapped file that does not fit in memory and is read from disk
+        each time it is needed."""
         return max(0, self.ram_bytes - machine.ram_free_bytes)
 
     @property
@@ -78,29 +76,21 @@ class MemoryUse:
         return self.ram_bytes + sum(self.gpu_bytes)
 
 
-Reserve = Literal["with reserve", "to the last byte"]
-
-
 def place_units(
     engine: EngineConfig, settings: TrialSettings, machine: DescribedMachine, shape: Shape
 ) -> UnitCounts | None:
-    """Layers, and the output, on each GPU. None: what the user fixed does not fit."""
+    """Returns the number of layers, output included, on each GPU, or None if the number that the
+    user set does not fit."""
     if machine.backend == "cpu" or not machine.gpus:
         return (0,) * len(machine.gpus)
-    if engine.n_gpu_layers == "all":
-        return _place_all_that_fit(engine, settings, machine, shape)
-    n_units = min(engine.n_gpu_layers, shape.n_offload_units)
-    units_per_gpu = _place(engine, settings, machine, shape, n_units, "to the last byte")
-    return units_per_gpu if sum(units_per_gpu) == n_units else None
-
-
-def _place_all_that_fit(
-    engine: EngineConfig, settings: TrialSettings, machine: DescribedMachine, shape: Shape
-) -> UnitCounts:
-    whole = _place(engine, settings, machine, shape, shape.n_offload_units, "with reserve")
-    if sum(whole) == shape.n_offload_units:
-        return whole
-    return _place(engine, settings, machine, shape, shape.n_offload_units - 1, "with reserve")
+    if engine.n_gpu_layers != "all":
+        n_units = min(engine.n_gpu_layers, shape.n_offload_units)
+        counts = _place(engine, settings, machine, shape, n_units, with_reserve=False)
+        return counts if sum(counts) == n_units else None
+    counts = _place(engine, settings, machine, shape, shape.n_offload_units)
+    if sum(counts) == shape.n_offload_units:
+        return counts
+    return _place(engine, settings, machine, shape, shape.n_offload_units - 1)
 
 
 def _place(
@@ -109,29 +99,26 @@ def _place(
     machine: DescribedMachine,
     shape: Shape,
     max_units: int,
-    how: Reserve,
+    with_reserve: bool = True,
 ) -> UnitCounts:
     is_whole, units = max_units == shape.n_offload_units, settings.unit_bytes(shape)
-    fixed = _gpu_fixed_bytes(settings, machine, shape, is_whole)
-    usable_bytes = [room - fixed for room in machine.usable_gpu_bytes(how == "with reserve")]
+    fixed_bytes = _gpu_fixed_bytes(settings, machine, shape, is_whole)
+    usable_bytes = [n_bytes - fixed_bytes for n_bytes in machine.usable_gpu_bytes(with_reserve)]
     if engine.tensor_split == "auto":
         return (place_evenly if is_whole else place_last_units)(units, usable_bytes, max_units)
-    split, n_gpus = engine.tensor_split, len(usable_bytes)
-
-    def fits(n: int) -> bool:
-        used = bytes_per_gpu(units, split_units(n, split, n_gpus))
-        return all(
-            n_bytes <= max(room, 0) for n_bytes, room in zip(used, usable_bytes, strict=True)
-        )
-
-    return split_units(most_that(fits, max_units), split, n_gpus)
+    for n_units in range(max_units, 0, -1):
+        counts = split_units(n_units, engine.tensor_split, len(usable_bytes))
+        used_bytes = bytes_per_gpu(units, counts)
+        if all(n <= max(usable, 0) for n, usable in zip(used_bytes, usable_bytes, strict=True)):
+            return counts
+    return (0,) * len(usable_bytes)
 
 
 def _gpu_fixed_bytes(
     settings: TrialSettings, machine: DescribedMachine, shape: Shape, is_whole: bool
 ) -> int:
-    """On each GPU in use, beside layers. Of layers that stay behind, a large batch has the GPU
-    compute one tensor after the other, which comes to it for that."""
+    """Returns the bytes that each GPU in use needs besides its layers. If layers stay on the CPU,
+    llama.cpp copies their tensors to the GPU one by one to compute a large batch."""
     n_copies = N_INPUT_COPIES if is_whole and len(machine.gpus) > 1 else 1
     inputs = batch_input_bytes(shape, settings.n_ctx, settings.n_ubatch)
     staged = 0 if is_whole else shape.largest_bytes
@@ -141,21 +128,22 @@ def _gpu_fixed_bytes(
 def estimate_memory(
     settings: TrialSettings, units_per_gpu: UnitCounts, machine: DescribedMachine, shape: Shape
 ) -> MemoryUse:
-    units, n_on_gpu = settings.unit_bytes(shape), sum(units_per_gpu)
+    n_on_gpu = sum(units_per_gpu)
     is_whole = n_on_gpu == shape.n_offload_units
-    fixed = _gpu_fixed_bytes(settings, machine, shape, is_whole)
-    gpu_bytes = [n and n + fixed for n in bytes_per_gpu(units, units_per_gpu)]
+    fixed_bytes = _gpu_fixed_bytes(settings, machine, shape, is_whole)
+    layers_bytes = bytes_per_gpu(settings.unit_bytes(shape), units_per_gpu)
+    gpu_bytes = [n_bytes and n_bytes + fixed_bytes for n_bytes in layers_bytes]
     n_cpu_layers = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
     extra_bytes = settings.extra_bytes_by_layer(shape)
     cpu_weights = sum(shape.layer_bytes[:n_cpu_layers]) + shape.input_bytes
     cpu_weights += 0 if n_on_gpu else shape.output_bytes
     batch_bytes = (batch_input_bytes(shape, settings.n_ctx, settings.n_ubatch) if is_whole
-                 else settings.compute_bytes(shape))  # fmt: skip
+                   else settings.compute_bytes(shape))  # fmt: skip
     ram_bytes = cpu_weights + sum(extra_bytes[:n_cpu_layers]) + batch_bytes + worker_bytes(shape)
     if machine.is_unified:
         ram_bytes += sum(gpu_bytes)
         if n_on_gpu and not shape.output_bytes:
-            ram_bytes -= shape.input_bytes  # the same pages of the file
+            ram_bytes -= shape.input_bytes  # input and output are the same pages of the file
     is_mapped = settings.mmap and not settings.mlock
     return MemoryUse(
         units_per_gpu=units_per_gpu,
@@ -171,17 +159,19 @@ def estimate_memory(
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
+    """Holds the parameters that a model is loaded with, and the expected memory use."""
+
     n_ctx: int
-    n_gpu_layers: int  # as llama.cpp counts: the output is one more than the layers; -1: all
+    n_gpu_layers: int  # llama.cpp counts the output as one layer more; -1: all
     n_batch: int
     threads: int
     cache_type_k: CacheType
     cache_type_v: CacheType
     flash_attn: bool
     kv_bytes: int
-    n_ubatch: int = 0  # 0: n_batch
-    tensor_split: tuple[float, ...] = ()  # by GPU; empty: as llama.cpp does
+    n_ubatch: int = 0  # 0: same as n_batch
+    tensor_split: tuple[float, ...] = ()  # proportions by GPU; empty: llama.cpp's default
     mmap: bool = True
     mlock: bool = False
     prio: int = 0
-    memory: MemoryUse | None = None  # None where the machine's is not known
+    memory: MemoryUse | None = None  # None if the machine's memory is not known

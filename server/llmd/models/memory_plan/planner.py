@@ -1,4 +1,4 @@
-"""The plan itself: which settings are tried in which order, and whether they fit."""
+"""Makes the plan: tries settings from the best to the smallest, and takes the first that fit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from llmd.models.memory_plan.placement import (
 )
 from llmd.models.memory_plan.sizes import UnitCounts, kv_bytes
 
-N_CTX = 2048  # tokens: the prompt's windows and what is decoded, with room to spare
-# Tried where that does not fit in memory: the windows get smaller with it.
+N_CTX = 2048  # tokens: more than the prompt's windows and the completion need
+# Contexts to try if N_CTX does not fit in memory. The prompt's windows shrink with the context.
 _SMALLER_N_CTX = (1280, 768, 512)
-N_BATCH_CPU = 64  # a cancelled prefill loses at most this many
+N_BATCH_CPU = 64  # tokens; a cancelled prefill loses at most one batch
 N_BATCH_GPU = 512
 _MIN_UBATCH = 16
 
@@ -30,17 +30,16 @@ _MIN_UBATCH = 16
 def plan_load(
     engine: EngineConfig, machine: DescribedMachine, shape: Shape, name: str = ""
 ) -> LoadPlan:
-    """`name` of the model's file, for what is said.
+    """Plans how to load a model. `name` is the model's file in error messages.
 
     Raises:
-        BadInput: what the user set does not go together.
-        ModelError: it does not fit; says what would, or which of the user's numbers to change.
+        BadInput: the user's settings contradict each other.
+        ModelError: the model does not fit; names the setting to change, or a size that would fit.
     """
     _check_batches(engine)
     if not machine.is_known:
-        return _build_plan(
-            engine, machine, next(_trial_settings(engine, machine, shape)), shape, None, None
-        )
+        settings = next(_trial_settings(engine, machine, shape))
+        return _build_plan(engine, machine, settings, shape, None)
     if plan := _find_plan(engine, machine, shape):
         return plan
     raise ModelError(
@@ -49,11 +48,11 @@ def plan_load(
 
 
 def _find_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> LoadPlan | None:
-    """The layers on GPUs are those of the roomiest settings: so less memory never means more of
-    them. Then the context is what the memory beside them allows."""
+    """Returns the best plan that fits, or None. First maximises the layers on GPUs with the full
+    context, so that less memory never gives more layers; then the context that still fits."""
     trials = list(_trial_settings(engine, machine, shape))
     best: tuple[TrialSettings, UnitCounts] | None = None
-    for settings in (each for each in trials if each.n_ctx == trials[0].n_ctx):
+    for settings in (trial for trial in trials if trial.n_ctx == trials[0].n_ctx):
         counts = place_units(engine, settings, machine, shape)
         if counts is not None and (best is None or sum(counts) > sum(best[1])):
             best = settings, counts
@@ -65,12 +64,12 @@ def _find_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) ->
             continue
         memory = estimate_memory(settings, counts, machine, shape)
         if memory.fits(machine):
-            return _build_plan(engine, machine, settings, shape, counts, memory)
+            return _build_plan(engine, machine, settings, shape, memory)
     return None
 
 
 def _least_memory(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> MemoryUse:
-    """What is needed at least, whether it is there or not."""
+    """Returns the memory that the smallest settings need, whether or not the machine has it."""
     settings = list(_trial_settings(engine, machine, shape))[-1]
     counts = place_units(engine, settings, machine, shape) or (0,) * len(machine.gpus)
     return estimate_memory(settings, counts, machine, shape)
@@ -79,7 +78,7 @@ def _least_memory(engine: EngineConfig, machine: DescribedMachine, shape: Shape)
 def _trial_settings(
     engine: EngineConfig, machine: DescribedMachine, shape: Shape
 ) -> Iterator[TrialSettings]:
-    """The best first."""
+    """Yields the settings to try, the best first."""
     is_cpu = machine.backend == "cpu"
     type_k, type_v, flash_attn = choose_cache_types(engine, is_cpu, shape)
     for n_ctx in _context_sizes(engine, shape):
@@ -116,9 +115,9 @@ def _build_plan(
     machine: DescribedMachine,
     settings: TrialSettings,
     shape: Shape,
-    counts: UnitCounts | None,
     memory: MemoryUse | None,
 ) -> LoadPlan:
+    counts = memory.units_per_gpu if memory else ()
     n_layers = -1 if engine.n_gpu_layers == "all" else engine.n_gpu_layers
     if counts and engine.n_gpu_layers == "all":
         n_layers = -1 if sum(counts) == shape.n_offload_units else sum(counts)
@@ -147,6 +146,6 @@ def _build_plan(
 def _check_batches(engine: EngineConfig) -> None:
     if "auto" not in (engine.n_batch, engine.n_ubatch) and engine.n_ubatch > engine.n_batch:  # type: ignore[operator]
         raise BadInput(
-            f"Config `engine.n_ubatch` is {engine.n_ubatch}, more than the {engine.n_batch} of"
-            " `engine.n_batch`; set it to that at most, or one of them to auto"
+            f"Config `engine.n_ubatch` is {engine.n_ubatch}, expected at most the {engine.n_batch}"
+            " of `engine.n_batch`; lower it, or set one of them to auto"
         )

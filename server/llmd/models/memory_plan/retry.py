@@ -1,5 +1,5 @@
-"""What was automatic shrinks where memory is short: whether it has to, and where a load fails for
-memory after all, how it is tried again."""
+"""Shrinks the automatic parts of a plan where memory is short: decides whether they have to shrink,
+and retries a load that ran out of memory."""
 
 from __future__ import annotations
 
@@ -22,40 +22,39 @@ _OUT_OF_MEMORY = re.compile(
     r"|alloc_buffer.* failed|failed to create .*buffer|insufficient memory",
     re.IGNORECASE,
 )
-_SHRINK_FACTOR = 0.85  # of what the plan before was given
-_FINEST_FACTOR = 0.9995
+_SHRINK_FACTOR = 0.85  # chosen: share of the memory that the previous plan was given
+_FINEST_FACTOR = 0.9995  # chosen: no finer steps are tried
 MAX_TRIES = 6
 
 
 def is_out_of_memory(message: str) -> bool:
-    """Whether an error of llama.cpp says that there was not enough."""
+    """Returns whether an error message of llama.cpp reports a failed allocation."""
     return bool(_OUT_OF_MEMORY.search(message))
 
 
 def fits_in_full(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> bool:
-    """Whether nothing that is automatic has to shrink, and the machine keeps its reserve."""
+    """Returns whether the model fits with the reserve and without shrinking an automatic value."""
     try:
         plan = plan_load(engine, machine, shape)
         unlimited = plan_load(engine, machine.with_unlimited_memory(), shape)
     except LlmdError:
         return False
-    room = machine.ram_free_bytes - machine.ram_reserve_bytes
-    has_room = plan.memory is None or plan.memory.ram_bytes <= room
-    return has_room and _shrinkable(plan) == _shrinkable(unlimited)
+    has_memory = plan.memory is None or plan.memory.ram_bytes <= machine.usable_ram_bytes
+    return has_memory and _shrinkable(plan) == _shrinkable(unlimited)
 
 
 def smaller_plan(
     engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan, name: str = ""
 ) -> tuple[LoadPlan, DescribedMachine] | None:
-    """The next smaller plan, as for a machine with less memory; None where nothing that is
-    automatic can shrink."""
+    """Returns the next smaller plan and the reduced machine that the plan is for, or None if no
+    automatic value can shrink any further."""
     factor = _SHRINK_FACTOR if machine.is_known else 1.0
     while factor < _FINEST_FACTOR:
         less_memory = machine.with_memory_share(factor)
         try:
             next_plan = plan_load(engine, less_memory, shape, name)
         except ModelError:
-            factor **= 0.5  # what fits at all lies between
+            factor **= 0.5  # a plan that fits may need a smaller reduction
             continue
         if _shrinkable(next_plan) != _shrinkable(plan):
             return next_plan, less_memory
@@ -75,40 +74,35 @@ def retry_smaller(
     plan: LoadPlan,
     name: str = "",
 ) -> tuple[T, LoadPlan]:
-    """Tries the plan, then smaller ones as long as an attempt fails for memory.
+    """Tries the plan, then smaller plans while an attempt runs out of memory. Returns the attempt's
+    result and the plan that succeeded.
 
     Raises:
-        LlmdError: what the attempt raised, with the numbers to change where it was for memory.
+        LlmdError: the attempt's own error; if it ran out of memory, with the settings to change.
     """
-    for n_tried in range(1, MAX_TRIES + 1):
+    n_tries = 0
+    while True:
         try:
             return attempt(plan), plan
         except (ModelError, EngineError) as error:
             if not is_out_of_memory(str(error)):
                 raise
-            next_try = (
-                smaller_plan(engine, machine, shape, plan, name) if n_tried < MAX_TRIES else None
-            )
-            if next_try is None:
+            n_tries += 1
+            next_try = smaller_plan(engine, machine, shape, plan, name)
+            if next_try is None or n_tries == MAX_TRIES:
                 raise ModelError(f"{error}; {_advise(engine, plan)}") from None
             plan, machine = next_try
-    raise LlmdError("unreachable")
 
 
 def _advise(engine: EngineConfig, plan: LoadPlan) -> str:
-    """The user's own numbers that take memory, the greatest first."""
+    """Names the user's own settings that take memory, the largest first."""
     user_keys = [key for key, free in AUTOMATIC.items() if getattr(engine, key) != free]
     if not user_keys:
-        return "all that is automatic is as small as it gets: choose a smaller model"
-    order = ["n_ctx", "n_gpu_layers"] if _is_mostly_kv(plan) else ["n_gpu_layers", "n_ctx"]
+        return "no automatic setting can shrink any further: choose a smaller model"
+    is_mostly_kv = plan.memory is None or 2 * plan.kv_bytes > plan.memory.weight_bytes
+    order = ["n_ctx", "n_gpu_layers"] if is_mostly_kv else ["n_gpu_layers", "n_ctx"]
     user_keys.sort(key=lambda key: order.index(key) if key in order else len(order))
-    key, rest = user_keys[0], user_keys[1:]
-    value = getattr(engine, key)
-    also = f" (or {', '.join(f'`engine.{each}`' for each in rest)})" if rest else ""
-    return (
-        f"lower `engine.{key}`, which is {value} in the config{also}, or set it to {AUTOMATIC[key]}"
-    )
-
-
-def _is_mostly_kv(plan: LoadPlan) -> bool:
-    return plan.memory is None or 2 * plan.kv_bytes > plan.memory.weight_bytes
+    key, *others = user_keys
+    also = f" (or {', '.join(f'`engine.{other}`' for other in others)})" if others else ""
+    value = f"{getattr(engine, key)} in the config{also}"
+    return f"lower `engine.{key}`, which is {value}, or set it to {AUTOMATIC[key]}"

@@ -1,88 +1,88 @@
-"""How much memory each part of a loaded model takes.
+"""Computes the memory that each part of a loaded model takes.
 
-The KV cache is llama-kv-cache.cpp's. Tests hold the whole plan to within 10 % of what a worker
-takes with the built-in model, at four contexts and three cache types; no other was measured so.
+The KV cache is computed as in llama-kv-cache.cpp. Tests compare the whole plan with the memory of a
+worker with the built-in model (within 10 %, four contexts, three cache types). No other model was
+measured this way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from llmd.config import CacheType
 from llmd.models.memory_plan.model_shape import Shape
 
-CONTEXT_MULTIPLE = 256  # llama.cpp rounds a context up to it
+UnitCounts = tuple[int, ...]  # units on each GPU; together they are the last units of the model
+
+_CONTEXT_MULTIPLE = 256  # llama.cpp rounds a context up to a multiple of this
 _BYTES_PER_VALUE: dict[CacheType, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _F32_BYTES, _F16_BYTES = 4, 2
-# The worker without a model: interpreter, numpy and llama.cpp; and what it keeps of each token.
-WORKER_BYTES = 52 << 20
-VOCABULARY_TOKEN_BYTES = 420
+# Measured: a worker without a model (interpreter, numpy, llama.cpp), and per vocabulary token.
+_WORKER_BYTES = 52 << 20
+_VOCABULARY_TOKEN_BYTES = 420
+_EVEN_STEPS = 64  # chosen: trial fill levels when units are spread evenly over GPUs
 
 
 def kv_bytes(shape: Shape, n_ctx: int, type_k: CacheType, type_v: CacheType) -> int:
-    per_head = _head_bytes(shape, pad_context(n_ctx), type_k, type_v)
-    return round(sum(_heads_kv(shape)) * per_head)
+    """Returns the size of the KV cache of all layers."""
+    return round(sum(_heads_kv(shape)) * _head_bytes(shape, n_ctx, type_k, type_v))
 
 
 def extra_bytes_by_layer(
     shape: Shape, n_ctx: int, type_k: CacheType, type_v: CacheType
 ) -> list[int]:
-    """Beside its weights: the KV cache, a recurrent state, its share of the adapters."""
-    per_head = _head_bytes(shape, pad_context(n_ctx), type_k, type_v)
+    """Returns the bytes that each layer takes besides its weights: KV cache, recurrent state and a
+    share of the adapters."""
+    per_head = _head_bytes(shape, n_ctx, type_k, type_v)
     fixed_bytes = shape.state_bytes + shape.adapter_bytes // max(shape.n_layers, 1)
     return [round(n * per_head) + fixed_bytes for n in _heads_kv(shape)]
 
 
 def _head_bytes(shape: Shape, n_ctx: int, type_k: CacheType, type_v: CacheType) -> float:
-    """Of all cells of one head in one layer."""
+    """Returns the bytes of all KV cells of one head in one layer."""
     k_bytes = shape.head_dim * _BYTES_PER_VALUE[type_k]
     v_bytes = (
         0.0 if shape.is_mla else (shape.value_dim or shape.head_dim) * _BYTES_PER_VALUE[type_v]
     )
-    return n_ctx * (k_bytes + v_bytes)
+    return _pad_context(n_ctx) * (k_bytes + v_bytes)
 
 
 def _heads_kv(shape: Shape) -> tuple[int, ...]:
     return shape.heads_kv_by_layer or (shape.n_head_kv,) * shape.n_layers
 
 
-def pad_context(n_ctx: int) -> int:
-    return -(-n_ctx // CONTEXT_MULTIPLE) * CONTEXT_MULTIPLE
+def _pad_context(n_ctx: int) -> int:
+    return -(-n_ctx // _CONTEXT_MULTIPLE) * _CONTEXT_MULTIPLE
 
 
 def compute_bytes(shape: Shape, n_ctx: int, n_ubatch: int, flash_attn: bool) -> int:
-    """The greatest of what stands at one time: the logits of a whole batch; its attention, which
-    without flash attention is each token's with each cell for each head; its feed-forward."""
-    hidden, mask = shape.n_embd, pad_context(n_ctx)
+    """Returns the size of the compute buffer: the largest of a batch's logits, attention and
+    feed-forward. Without flash attention the attention has a score per token, cell and head."""
+    hidden, mask = shape.n_embd, _pad_context(n_ctx)
     attention = 1.5 * mask + 5 * hidden if flash_attn else mask * (shape.n_head + 1) + 6 * hidden
     logits, forward = shape.n_vocab + 3 * hidden, 3 * shape.n_ff + 4 * hidden
     return round(_F32_BYTES * n_ubatch * max(attention, logits, forward))
 
 
 def batch_input_bytes(shape: Shape, n_ctx: int, n_ubatch: int) -> int:
-    """What goes from the machine's memory to a GPU for each batch."""
-    return n_ubatch * (_F32_BYTES * shape.n_embd + (_F32_BYTES + _F16_BYTES) * pad_context(n_ctx))
+    """Returns the bytes that are copied from memory to a GPU for each batch."""
+    return n_ubatch * (_F32_BYTES * shape.n_embd + (_F32_BYTES + _F16_BYTES) * _pad_context(n_ctx))
 
 
 def worker_bytes(shape: Shape) -> int:
-    return WORKER_BYTES + VOCABULARY_TOKEN_BYTES * shape.n_vocab
+    return _WORKER_BYTES + _VOCABULARY_TOKEN_BYTES * shape.n_vocab
 
 
 def unit_bytes(shape: Shape, extra_bytes: list[int]) -> list[int]:
-    """What each layer takes where it lies, and the output."""
+    """Returns the bytes of each layer and, as the last item, of the output."""
     layers = shape.layer_bytes or (0,) * shape.n_layers
     return [
-        *(weights + beside for weights, beside in zip(layers, extra_bytes, strict=True)),
+        *(weights + extra for weights, extra in zip(layers, extra_bytes, strict=True)),
         shape.output_bytes or shape.input_bytes,
     ]
 
 
-UnitCounts = tuple[int, ...]  # units on each GPU; together the last ones of the model
-
-
 def place_last_units(units: list[int], usable_bytes: list[int], max_units: int) -> UnitCounts:
-    """As many of the last units as fit, at most `most`: each GPU takes those that follow each
-    other, the last GPU the last of them."""
+    """Places as many of the last units as fit, at most `max_units`. Each GPU takes consecutive
+    units, and the last GPU the last ones."""
     counts, end = [0] * len(usable_bytes), len(units)
     first_unit = len(units) - max_units
     for gpu in reversed(range(len(usable_bytes))):
@@ -95,22 +95,21 @@ def place_last_units(units: list[int], usable_bytes: list[int], max_units: int) 
 
 
 def place_evenly(units: list[int], usable_bytes: list[int], max_units: int) -> UnitCounts:
-    """As `placed`, and where all fit, with each GPU about as full as the others."""
+    """Places units like `place_last_units`, but fills all GPUs to about the same share if all units
+    fit."""
     counts = place_last_units(units, usable_bytes, max_units)
     if sum(counts) < max_units or len(usable_bytes) < 2:
         return counts
-    n_steps = 64
-    for step in range(1, n_steps):
-        trial = place_last_units(
-            units, [room * step // n_steps for room in usable_bytes], max_units
-        )
+    for step in range(1, _EVEN_STEPS):
+        share_bytes = [n_bytes * step // _EVEN_STEPS for n_bytes in usable_bytes]
+        trial = place_last_units(units, share_bytes, max_units)
         if sum(trial) == max_units:
             return trial
     return counts
 
 
 def split_units(n_units: int, split: tuple[float, ...], n_gpus: int) -> UnitCounts:
-    """As llama.cpp deals units out by proportions."""
+    """Distributes units by proportions, as llama.cpp does."""
     shares = [*split, *[0.0] * n_gpus][:n_gpus]
     total = sum(shares) or 1.0
     sums = [sum(shares[: g + 1]) / total for g in range(n_gpus)]
@@ -121,13 +120,9 @@ def split_units(n_units: int, split: tuple[float, ...], n_gpus: int) -> UnitCoun
 
 
 def bytes_per_gpu(units: list[int], counts: UnitCounts) -> list[int]:
-    """Bytes on each GPU."""
+    """Returns the bytes of the units on each GPU."""
     start, sums = len(units) - sum(counts), []
     for n in counts:
         sums.append(sum(units[start : start + n]))
         start += n
     return sums
-
-
-def most_that(fits: Callable[[int], bool], n_units: int) -> int:
-    return next((n for n in range(n_units, 0, -1) if fits(n)), 0)
