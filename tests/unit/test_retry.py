@@ -35,7 +35,8 @@ def load(
     def attempt(plan: LoadPlan) -> None:
         tried.append(plan)
         assert plan.memory
-        if plan.memory.total_bytes - plan.memory.mapped_bytes > most:
+        memory = plan.memory
+        if memory.ram_bytes + sum(memory.gpu_bytes) - memory.mapped_bytes > most:
             raise EngineError(message)
 
     first = plan_load(engine, machine, SHAPE)

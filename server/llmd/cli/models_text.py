@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from llmd.errors import printable
+from llmd.errors import format_bytes, printable
 from llmd.models.installed import ModelRow
 from llmd.models.recommend import FitEstimate
 
@@ -65,15 +65,13 @@ def _cells(line: ModelRow, marked: str) -> tuple[str, ...]:
     if line.problem or suit is None:
         fits, memory = "no" if line.problem else "?", ""
     else:
-        fits, memory = _fits(suit), f"{suit.n_bytes / 1e9:.1f} GB"
+        fits, memory = _fits(suit), format_bytes(suit.n_bytes)
     licence = line.licence or line.where
     return name, line.quantisation, _size(line), fits, memory, _speed(line), line.family, licence
 
 
 def _size(line: ModelRow) -> str:
-    if line.n_bytes < 1e9:
-        return f"{'' if line.is_exact else '~'}{line.n_bytes / 1e6:.0f} MB"
-    return f"{'' if line.is_exact else '~'}{line.n_bytes / 1e9:.1f} GB"
+    return f"{'' if line.is_exact else '~'}{format_bytes(line.n_bytes)}"
 
 
 def _fits(suit: FitEstimate) -> str:

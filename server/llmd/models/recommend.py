@@ -1,6 +1,6 @@
 """Estimates how a model runs on a machine, and recommends a quantisation and a model. Pure.
 
-models/memory_plan decides how a model is laid out; only `_plan_or_none` calls the planner.
+models/memory_plan decides how a model is laid out; only `estimate` calls the planner.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from llmd.models.decode_speed import tokens_per_s
 
 # At lower speeds a suggested line appears after the next key. A CPU prefills hardly faster than it
 # decodes, so the minimum on a CPU is higher.
-MIN_TOKENS_PER_S, MIN_TOKENS_PER_S_ON_CPU = 30.0, 60.0
+_MIN_TOKENS_PER_S, _MIN_TOKENS_PER_S_ON_CPU = 30.0, 60.0
 # Models up to this size can afford a better quantisation on any machine.
-SMALL_BYTES = 2_000_000_000
+_SMALL_BYTES = 2_000_000_000
 # Up to this share of the memory a better quantisation leaves enough for other programs.
 _MAX_MEMORY_SHARE = 0.6
 # Rough mean of the share of a model's weights that is before and after the layers.
@@ -36,6 +36,10 @@ class HostResources:
     @property
     def is_cpu(self) -> bool:
         return self.machine.backend == "cpu"
+
+    @property
+    def min_tokens_per_s(self) -> float:
+        return _MIN_TOKENS_PER_S_ON_CPU if self.is_cpu else _MIN_TOKENS_PER_S
 
     @property
     def n_bytes(self) -> int:
@@ -61,9 +65,10 @@ def estimate(
     shape: memory_plan.Shape, host: HostResources, engine: EngineConfig, active_share: float = 1.0
 ) -> FitEstimate:
     """`active_share`: the share of the weights that work on one token."""
-    plan = _plan_or_none(shape, host, engine)
     n_weights = shape.weight_bytes
-    if plan is None:
+    try:
+        plan = memory_plan.plan_load(engine, host.machine, shape)
+    except LlmdError:
         return FitEstimate(False, shape.n_layers, 0, 0, n_weights, 0.0, is_whole=False)
     n_all = plan.n_gpu_layers < 0 or plan.n_gpu_layers > shape.n_layers
     n_gpu_layers = 0 if host.is_cpu else shape.n_layers if n_all else plan.n_gpu_layers
@@ -133,20 +138,21 @@ def best_quantisation(
 def _preferred_quantisations(
     by_kind: dict[str, Variant], estimates: dict[str, FitEstimate], host: HostResources
 ) -> Iterable[tuple[str, str]]:
-    min_tokens_per_s = MIN_TOKENS_PER_S_ON_CPU if host.is_cpu else MIN_TOKENS_PER_S
     quick = {
-        kind for kind, each in estimates.items() if not 0 < each.tokens_per_s < min_tokens_per_s
+        kind
+        for kind, each in estimates.items()
+        if not 0 < each.tokens_per_s < host.min_tokens_per_s
     }
     q8, q5 = by_kind.get("Q8_0"), by_kind.get("Q5_K_M")
     if host.is_cpu:
         yield "Q4_0", "the fastest on a CPU"
-    if q8 and "Q8_0" in quick and q8.n_bytes <= SMALL_BYTES:
+    if q8 and "Q8_0" in quick and q8.n_bytes <= _SMALL_BYTES:
         yield "Q8_0", "small enough for full quality"
     has_room = q5 and estimates["Q5_K_M"].n_bytes <= _MAX_MEMORY_SHARE * host.n_bytes
     if not host.is_cpu and has_room and "Q5_K_M" in quick:
         yield "Q5_K_M", "fits easily, with the least loss of quality"
     yield "Q4_K_M", "fast, with little loss of quality"
-    yield "Q3_K_M", "the only one that fits, with some loss of quality"
+    yield "Q3_K_M", "small enough to fit, with some loss of quality"
 
 
 def best_model(
@@ -159,17 +165,7 @@ def best_model(
     for entry in entries:
         variant, why = best_quantisation(entry, host, engine)
         fit = estimate_variant(entry, variant, host, engine)
-        is_fast = fit.tokens_per_s >= (MIN_TOKENS_PER_S_ON_CPU if host.is_cpu else MIN_TOKENS_PER_S)
+        is_fast = fit.tokens_per_s >= host.min_tokens_per_s
         if entry.allows_commerce and entry.fim_em and fit.is_whole and is_fast:
             candidates.append((entry, variant, why))
     return max(candidates, key=lambda each: each[0].fim_em, default=None)
-
-
-def _plan_or_none(
-    shape: memory_plan.Shape, host: HostResources, engine: EngineConfig
-) -> memory_plan.LoadPlan | None:
-    """Returns None if the model does not fit."""
-    try:
-        return memory_plan.plan_load(engine, host.machine, shape)
-    except LlmdError:
-        return None

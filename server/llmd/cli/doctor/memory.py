@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from llmd.cli.doctor.finding import Finding
 from llmd.engine.memory_pressure import severity
+from llmd.errors import format_bytes
 from llmd.machine import MemoryReading
 from llmd.models.memory_plan.hardware import max_wired_limit_bytes
 
-_GB, _MIB = 1e9, 1 << 20
+_MIB = 1 << 20
 _MUCH_SWAP_BYTES = 64 << 20  # of the worker's: less are pages that nobody has used since
 
 
@@ -46,8 +47,8 @@ def of_memory(memory: Memory, plan: Plan) -> Iterator[Finding]:
     if memory.wired_limit_bytes is not None:
         yield _of_wired_limit(memory.wired_limit_bytes, memory.reading.total_bytes, plan)
     if memory.wants_lock and memory.lock_bytes < memory.model_bytes:
-        said = (f"`engine.mlock` is on, and a process may lock {_size(memory.lock_bytes)} of the"
-                f" model's {_size(memory.model_bytes)}")  # fmt: skip
+        said = (f"`engine.mlock` is on, and a process may lock {format_bytes(memory.lock_bytes)}"
+                f" of the model's {format_bytes(memory.model_bytes)}")  # fmt: skip
         fix = "raise `memlock` in /etc/security/limits.conf, or set `engine.mlock` to false"
         yield Finding("memory", "problem", said, fix)
 
@@ -57,8 +58,8 @@ def _of_plan(plan: Plan) -> Iterator[Finding]:
         said, _, fix = plan.problem.rpartition("; ")
         yield Finding("memory", "problem", said or plan.problem, fix or "`llmd models` shows what")
     elif plan.is_loaded:
-        said = (f"The model is loaded: {_size(plan.worker_bytes)} in memory,"
-                f" {_size(plan.planned_bytes)} were planned")  # fmt: skip
+        said = (f"The model is loaded: {format_bytes(plan.worker_bytes)} in memory,"
+                f" {format_bytes(plan.planned_bytes)} were planned")  # fmt: skip
         yield Finding("memory", "ok", said)
     elif plan.lines:
         yield Finding("memory", "ok", f"The model fits: {plan.lines[0].removeprefix('Memory: ')}")
@@ -71,7 +72,7 @@ def _of_plan(plan: Plan) -> Iterator[Finding]:
 
 
 def _of_pressure(reading: MemoryReading) -> Finding:
-    said = f"{_size(reading.free_bytes)} of {_size(reading.total_bytes)} are free"
+    said = f"{format_bytes(reading.free_bytes)} of {format_bytes(reading.total_bytes)} are free"
     found = severity(reading)
     if found in ("calm", "between"):
         return Finding("memory", "ok", said)
@@ -82,12 +83,13 @@ def _of_pressure(reading: MemoryReading) -> Finding:
 
 def _of_swap(memory: Memory) -> Finding:
     if memory.worker_swapped_bytes > _MUCH_SWAP_BYTES:
-        said = f"{_size(memory.worker_swapped_bytes)} of the engine are in swap: it waits for disk"
+        swapped = format_bytes(memory.worker_swapped_bytes)
+        said = f"{swapped} of the engine are in swap: it waits for disk"
         fix = "close something or take a smaller model, then `llmd restart`"
         return Finding("memory", "note", said, fix)
     if not memory.swap_total_bytes:
         return Finding("memory", "ok", "The system has no swap")
-    of = f"{_size(memory.swap_used_bytes)} of {_size(memory.swap_total_bytes)}"
+    of = f"{format_bytes(memory.swap_used_bytes)} of {format_bytes(memory.swap_total_bytes)}"
     return Finding("memory", "ok", f"Swap holds {of}, nothing of it the engine's")
 
 
@@ -95,16 +97,14 @@ def _of_wired_limit(limit_bytes: int, total_bytes: int, plan: Plan) -> Finding:
     max_limit_bytes = max_wired_limit_bytes(total_bytes)
     if limit_bytes and limit_bytes > max_limit_bytes:
         rest = max(0, total_bytes - limit_bytes)
-        said = f"The wired limit leaves macOS {_size(rest)}: it may freeze"
+        said = f"The wired limit leaves macOS {format_bytes(rest)}: it may freeze"
         good = max_limit_bytes // _MIB
         return Finding("memory", "problem", said, f"`sudo sysctl iogpu.wired_limit_mb={good}`")
     for line in plan.lines:
         if line.startswith("More: "):
             said = "macOS lets the GPU have less than this model wants"
             return Finding("memory", "note", said, line.removeprefix("More: "))
-    said = f"is {_size(limit_bytes)} until the next start" if limit_bytes else "is macOS's own"
+    said = (
+        f"is {format_bytes(limit_bytes)} until the next start" if limit_bytes else "is macOS's own"
+    )
     return Finding("memory", "ok", f"The wired limit {said}")
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / _GB:.1f} GB" if n_bytes >= _GB else f"{n_bytes / 1e6:.0f} MB"

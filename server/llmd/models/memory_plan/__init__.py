@@ -9,24 +9,21 @@ from llmd.models.memory_plan.explain import explain_plan
 from llmd.models.memory_plan.hardware import DescribedMachine, Gpu
 from llmd.models.memory_plan.model_shape import Shape, shape_from_fields
 from llmd.models.memory_plan.placement import LoadPlan
-from llmd.models.memory_plan.planner import N_BATCH_CPU, N_BATCH_GPU, N_CTX, plan_load
+from llmd.models.memory_plan.planner import N_CTX, plan_load
 from llmd.models.memory_plan.retry import (
     fits_in_full,
     is_out_of_memory,
     retry_smaller,
     smaller_plan,
 )
-from llmd.models.memory_plan.sizes import compute_bytes, kv_bytes
+from llmd.models.memory_plan.sizes import kv_bytes
 
 __all__ = [
-    "N_BATCH_CPU",
-    "N_BATCH_GPU",
     "N_CTX",
     "DescribedMachine",
     "Gpu",
     "LoadPlan",
     "Shape",
-    "compute_bytes",
     "explain_plan",
     "fits_in_full",
     "is_out_of_memory",

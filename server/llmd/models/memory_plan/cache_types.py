@@ -7,7 +7,7 @@ from llmd.config import CacheType, EngineConfig
 from llmd.errors import BadInput
 from llmd.models.memory_plan.model_shape import Shape
 
-BLOCK_VALUES = 32  # values per block of a quantised cache type
+_BLOCK_VALUES = 32  # values per block of a quantised cache type
 
 
 def choose_cache_types(
@@ -22,7 +22,7 @@ def choose_cache_types(
     if flash_attn == "auto":
         flash_attn = not is_cpu
     type_k, type_v = _resolve_auto(engine, flash_attn and not is_cpu, shape.is_mla)
-    if shape.head_dim % BLOCK_VALUES or shape.value_dim % BLOCK_VALUES:
+    if shape.head_dim % _BLOCK_VALUES or shape.value_dim % _BLOCK_VALUES:
         type_k = type_v = "f16"  # a quantised type needs whole blocks
     if type_v != "f16" and engine.flash_attn is False and not shape.is_mla:
         raise BadInput(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 GIB = 1 << 30
 # Reserves for other programs. A desktop opens windows, and a driver allocates its own buffers.
-GPU_RESERVE_BYTES = GIB
-UNIFIED_RESERVE_BYTES = GIB // 2
-RAM_RESERVE_BYTES = GIB  # or 1/16 of the memory of a small machine
+_GPU_RESERVE_BYTES = GIB
+_UNIFIED_RESERVE_BYTES = GIB // 2
+_RAM_RESERVE_BYTES = GIB  # or 1/16 of the memory of a small machine
 # Memory that macOS needs if `iogpu.wired_limit_mb` is raised: 1/16, within these bounds.
 _MACOS_RESERVE_BYTES = 4 * GIB, 6 * GIB
 _UNLIMITED_BYTES = 1 << 60
@@ -42,7 +42,7 @@ class DescribedMachine:
 
     @property
     def ram_reserve_bytes(self) -> int:
-        return min(RAM_RESERVE_BYTES, self.ram_bytes // 16)
+        return min(_RAM_RESERVE_BYTES, self.ram_bytes // 16)
 
     @property
     def usable_ram_bytes(self) -> int:
@@ -51,7 +51,7 @@ class DescribedMachine:
 
     def usable_gpu_bytes(self, with_reserve: bool = True) -> list[int]:
         """Returns the bytes that a model may use on each GPU."""
-        reserve = UNIFIED_RESERVE_BYTES if self.is_unified else GPU_RESERVE_BYTES
+        reserve = _UNIFIED_RESERVE_BYTES if self.is_unified else _GPU_RESERVE_BYTES
         free_bytes = [max(0, gpu.free_bytes - reserve * with_reserve) for gpu in self.gpus]
         if self.is_unified:
             ram_bytes = max(0, self.ram_free_bytes - self.ram_reserve_bytes * with_reserve)

@@ -21,8 +21,8 @@ from llmd.models.memory_plan.sizes import (
 )
 
 # At most 1/5 of a mixture-of-experts model may be paged from disk: few experts work on one token.
-PAGED_EXPERTS_DIVISOR = 5
-N_INPUT_COPIES = 4  # copies of a batch's input where several GPUs work in a pipeline
+_PAGED_EXPERTS_DIVISOR = 5
+_N_INPUT_COPIES = 4  # copies of a batch's input where several GPUs work in a pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,12 @@ class MemoryUse:
 
     def fits(self, machine: DescribedMachine) -> bool:
         is_held = self.ram_bytes - self.mapped_bytes <= machine.usable_ram_bytes
-        return is_held and self.paged_bytes(machine) <= self.expert_bytes // PAGED_EXPERTS_DIVISOR
+        return is_held and self.paged_bytes(machine) <= self.expert_bytes // _PAGED_EXPERTS_DIVISOR
 
     def paged_bytes(self, machine: DescribedMachine) -> int:
         """Returns the part of the mapped file that does not fit in memory and is read from disk
         each time it is needed."""
         return max(0, self.ram_bytes - machine.ram_free_bytes)
-
-    @property
-    def total_bytes(self) -> int:
-        return self.ram_bytes + sum(self.gpu_bytes)
 
 
 def place_units(
@@ -119,7 +115,7 @@ def _gpu_fixed_bytes(
 ) -> int:
     """Returns the bytes that each GPU in use needs besides its layers. If layers stay on the CPU,
     llama.cpp copies their tensors to the GPU one by one to compute a large batch."""
-    n_copies = N_INPUT_COPIES if is_whole and len(machine.gpus) > 1 else 1
+    n_copies = _N_INPUT_COPIES if is_whole and len(machine.gpus) > 1 else 1
     inputs = batch_input_bytes(shape, settings.n_ctx, settings.n_ubatch)
     staged = 0 if is_whole else shape.largest_bytes
     return settings.compute_bytes(shape) + (n_copies - 1) * inputs + staged

@@ -22,8 +22,8 @@ from llmd.models.memory_plan.sizes import UnitCounts, kv_bytes
 N_CTX = 2048  # tokens: more than the prompt's windows and the completion need
 # Contexts to try if N_CTX does not fit in memory. The prompt's windows shrink with the context.
 _SMALLER_N_CTX = (1280, 768, 512)
-N_BATCH_CPU = 64  # tokens; a cancelled prefill loses at most one batch
-N_BATCH_GPU = 512
+_N_BATCH_CPU = 64  # tokens; a cancelled prefill loses at most one batch
+_N_BATCH_GPU = 512
 _MIN_UBATCH = 16
 
 
@@ -100,7 +100,7 @@ def _choose_batch(engine: EngineConfig, is_cpu: bool, n_ctx: int) -> int:
     if engine.n_batch != "auto":
         return engine.n_batch
     n_ubatch = 0 if engine.n_ubatch == "auto" else engine.n_ubatch
-    return max(n_ubatch, min(N_BATCH_CPU if is_cpu else N_BATCH_GPU, n_ctx))
+    return max(n_ubatch, min(_N_BATCH_CPU if is_cpu else _N_BATCH_GPU, n_ctx))
 
 
 def _ubatch_sizes(engine: EngineConfig, n_batch: int) -> list[int]:

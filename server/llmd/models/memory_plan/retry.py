@@ -24,7 +24,7 @@ _OUT_OF_MEMORY = re.compile(
 )
 _SHRINK_FACTOR = 0.85  # chosen: share of the memory that the previous plan was given
 _FINEST_FACTOR = 0.9995  # chosen: no finer steps are tried
-MAX_TRIES = 6
+_MAX_TRIES = 6
 
 
 def is_out_of_memory(message: str) -> bool:
@@ -89,7 +89,7 @@ def retry_smaller(
                 raise
             n_tries += 1
             next_try = smaller_plan(engine, machine, shape, plan, name)
-            if next_try is None or n_tries == MAX_TRIES:
+            if next_try is None or n_tries == _MAX_TRIES:
                 raise ModelError(f"{error}; {_advise(engine, plan)}") from None
             plan, machine = next_try
 
