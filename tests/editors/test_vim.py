@@ -36,8 +36,8 @@ Open = Callable[..., VimEditor]
 SNAPSHOT = """
 function! TestSnapshot() abort
   let g:snapshot = v:null
-  call llmd#documents#Bring()
-  call llmd#channel#Request('llmd/snapshot', #{uri: llmd#documents#Uri(bufnr())},
+  call llmd#buffers#Bring()
+  call llmd#channel#Request('llmd/snapshot', #{uri: llmd#buffers#Uri(bufnr())},
         \\ {_, said -> extend(g:, {'snapshot': said.text})})
 endfunction
 """
@@ -496,7 +496,7 @@ def test_outcomes_are_counted(vim: Open, world: World) -> None:
 
 def test_what_is_kept_is_counted_by_lines(vim: Open) -> None:
     editor = vim()
-    kept = "llmd#outcome#NKept('ab\ncd', 'x\n{}')"
+    kept = "llmd#stats#NKept('ab\ncd', 'x\n{}')"
     assert editor.value(kept.format("ab\ncd\ny")) == len("ab\ncd")
     assert editor.value(kept.format("ab\nce")) == len("ab")
     assert editor.value(kept.format("")) == 0

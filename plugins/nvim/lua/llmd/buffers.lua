@@ -3,7 +3,7 @@
 --- Edits are gathered as positions (`on_bytes`) and sent with the text as it is then: while an undo
 --- is reported step by step, the buffer already is at its end.
 local channel = require('llmd.channel')
-local edit = require('llmd.edit')
+local changes = require('llmd.changes')
 
 local M = {}
 
@@ -25,7 +25,7 @@ local function on_bytes(_, buf, _, row, col, _, old_rows, old_col, old_bytes, ne
   if not known then
     return true
   end
-  known.edit = edit.joined(known.edit, {
+  known.edit = changes.joined(known.edit, {
     start = { row, col },
     old_end = { row + old_rows, old_rows == 0 and col + old_col or old_col },
     new_end = { row + new_rows, new_rows == 0 and col + new_col or new_col },

@@ -4,7 +4,7 @@
 --- rest. So when something was asked and no answer came for `SILENT_MS`, nothing more is sent; when
 --- it speaks again, the buffers are sent whole.
 local message = require('llmd.message')
-local reach = require('llmd.reach')
+local connect = require('llmd.connect')
 
 local M = {}
 
@@ -102,11 +102,11 @@ function M.send(name, params)
   return notify(name, params)
 end
 
-function reach.on_state(state, reason)
+function connect.on_state(state, reason)
   set_engine(state, 0, reason)
 end
 
-function reach.on_open(channel)
+function connect.on_open(channel)
   id, is_silent = channel, false
   heard_ms, asked_ms = now_ms(), now_ms()
   if hello() then
@@ -119,7 +119,7 @@ function M.connect()
   if id then
     lose_a_dead_one()
   else
-    reach.look()
+    connect.look()
   end
 end
 
@@ -128,7 +128,7 @@ function M.connect_anew()
   if id then
     lose_a_dead_one()
   end
-  reach.look_anew()
+  connect.look_anew()
 end
 
 --- The connection has ended.
@@ -138,7 +138,7 @@ function M.lose()
   end
   pcall(vim.fn.chanclose, id)
   id, asked_ms = nil, nil
-  reach.lost()
+  connect.lost()
   tell('lost')
 end
 
@@ -146,10 +146,10 @@ local told = {}
 
 function told.state(state, share, reason, problems)
   if state == 'gone' then
-    reach.then_do(reason)
+    connect.then_do(reason)
     return M.lose()
   elseif state == 'refused' then
-    return reach.refused(problems[1])
+    return connect.refused(problems[1])
   end
   local is_new = state == 'ready' and M.engine.state ~= 'ready'
   set_engine(state, share, reason)

@@ -1,7 +1,7 @@
 --- `:Llmd`.
 local channel = require('llmd.channel')
-local daemon = require('llmd.daemon')
-local reach = require('llmd.reach')
+local cli = require('llmd.cli')
+local connect = require('llmd.connect')
 
 local M = {}
 
@@ -24,7 +24,7 @@ end
 
 --- `done`, where it has been done.
 local function order(verb, done)
-  daemon.run({ verb }, function(text, problem)
+  cli.run({ verb }, function(text, problem)
     say(problem and 'llmd: ' .. problem or text ~= '' and text or 'llmd: done')
     if not problem then
       done()
@@ -37,7 +37,7 @@ local actions = {}
 --- What holds in this buffer, and what the command line says.
 local function say_here(args)
   local here = 'here: ' .. require('llmd.status').line()
-  daemon.run(args, function(text, problem)
+  cli.run(args, function(text, problem)
     say(here .. '\n' .. (problem or text))
   end)
 end
@@ -58,7 +58,7 @@ end
 --- One that was killed could not say that nobody wants it back.
 function actions.stop()
   order('stop', function()
-    reach.then_do('stay')
+    connect.then_do('stay')
   end)
 end
 
@@ -78,7 +78,7 @@ function actions.toggle()
 end
 
 function actions.log()
-  daemon.run({ 'path', 'log' }, function(path, problem)
+  cli.run({ 'path', 'log' }, function(path, problem)
     if problem then
       return say('llmd: ' .. problem)
     end

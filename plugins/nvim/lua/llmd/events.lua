@@ -4,7 +4,7 @@ local channel = require('llmd.channel')
 local config = require('llmd.config')
 local keys = require('llmd.keys')
 local message = require('llmd.message')
-local place = require('llmd.place')
+local cursor = require('llmd.cursor')
 local suggestion = require('llmd.suggestion')
 
 local M = {}
@@ -28,7 +28,7 @@ local function tell_cursor()
     return
   end
   if buffers.flush(buf) then
-    local row, col = place.cursor()
+    local row, col = cursor.cursor()
     channel.send('cursor', { buf = buf, row = row, col_bytes = col })
   end
 end

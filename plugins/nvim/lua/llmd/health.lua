@@ -1,20 +1,20 @@
 --- `:checkhealth llmd`: what is there, and what to do about what is not.
 local channel = require('llmd.channel')
 local config = require('llmd.config')
-local daemon = require('llmd.daemon')
+local cli = require('llmd.cli')
 local keys = require('llmd.keys')
 
 local M = {}
 
 local function ran(args)
-  local ok, process = pcall(vim.system, daemon.argv(args), { text = true, timeout = 5000 })
+  local ok, process = pcall(vim.system, cli.argv(args), { text = true, timeout = 5000 })
   return ok and process:wait() or nil
 end
 
 local function check_command()
   local found = ran({ '--version' })
   if not found then
-    local name = table.concat(daemon.argv({}), ' ')
+    local name = table.concat(cli.argv({}), ' ')
     vim.health.error(('Command `%s` is not found'):format(name), {
       'Install llmd, for instance with `pipx install llmd`',
       "Or say where it is: require('llmd').setup{ command = '/path/to/llmd' }",

@@ -9,10 +9,10 @@ local buffers = require('llmd.buffers')
 local channel = require('llmd.channel')
 local config = require('llmd.config')
 local ghost = require('llmd.ghost')
-local outcomes = require('llmd.outcomes')
-local pieces = require('llmd.pieces')
-local place = require('llmd.place')
-local question = require('llmd.question')
+local stats = require('llmd.stats')
+local partial_accept = require('llmd.partial_accept')
+local cursor = require('llmd.cursor')
+local request = require('llmd.request')
 
 local M = {}
 
@@ -25,19 +25,19 @@ local function left()
   if not current then
     return nil
   end
-  local row, col = place.cursor()
-  local typed = place.typed_since(current, row, col)
+  local row, col = cursor.cursor()
+  local typed = cursor.typed_since(current, row, col)
   if not typed then
     return nil
   end
-  local rest = pieces.rest(current.text, typed, place.right_of(row, col), current.tail)
+  local rest = partial_accept.rest(current.text, typed, cursor.right_of(row, col), current.tail)
   return rest and is_block and rest:match('^[^\n]*') or rest
 end
 
 local function tell_shown()
   if current and current.is_shown and not current.is_told then
     current.is_told = true
-    outcomes.note(current.buf, 'shown', current.text)
+    stats.note(current.buf, 'shown', current.text)
   end
 end
 
@@ -53,7 +53,7 @@ function M.drop(kind)
   tell_shown()
   current = nil
   if gone.is_shown and kind then
-    outcomes.note(gone.buf, kind, gone.text:sub(gone.n_taken + 1))
+    stats.note(gone.buf, kind, gone.text:sub(gone.n_taken + 1))
   end
   if not gone.is_final and channel.is_up() then
     channel.send('cancel', { id = gone.id })
@@ -61,10 +61,10 @@ function M.drop(kind)
 end
 
 local function render(rest)
-  if rest == '' or not place.may_show() then
+  if rest == '' or not cursor.may_show() then
     return ghost.clear()
   end
-  local row, col = place.cursor()
+  local row, col = cursor.cursor()
   ghost.show(current.buf, row, col, rest)
   current.is_shown = true
 end
@@ -72,7 +72,7 @@ end
 --- The text on show; nil where there is none.
 ---@return string?
 function M.rest()
-  local rest = place.may_show() and left() or ''
+  local rest = cursor.may_show() and left() or ''
   return rest ~= '' and rest or nil
 end
 
@@ -83,11 +83,11 @@ end
 --- Asks for one at the cursor. What was on show has been dropped, or is an alternative's.
 ---@param how { invoked?: boolean, nth?: integer, others?: string[] }
 local function ask(how)
-  if not place.may_show() or config.off_reason(vim.api.nvim_get_current_buf()) then
+  if not cursor.may_show() or config.off_reason(vim.api.nvim_get_current_buf()) then
     return
   end
-  local asked = question.here(how.nth, how.others)
-  current = question.send(asked, how.invoked or false) and asked or nil
+  local asked = request.here(how.nth, how.others)
+  current = request.send(asked, how.invoked or false) and asked or nil
 end
 
 --- After a pause in the typing, where one is set.
@@ -123,7 +123,7 @@ end
 
 --- Whether it was asked for at the cursor itself.
 function M.is_here()
-  local row, col = place.cursor()
+  local row, col = cursor.cursor()
   return current ~= nil and row == current.row and col == current.col
 end
 

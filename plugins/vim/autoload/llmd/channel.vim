@@ -5,9 +5,9 @@ vim9script
 # an answer. When that takes SILENT_S it is sent nothing more, so a stopped one holds neither keys nor
 # memory. Whatever it says then ends that, and every document is opened anew.
 
-import autoload './documents.vim'
+import autoload './buffers.vim'
 import autoload './events.vim'
-import autoload './reach.vim'
+import autoload './connect.vim'
 import autoload './state.vim'
 import autoload './suggestion.vim'
 
@@ -122,7 +122,7 @@ def OnMessage(_: channel, message: dict<any>)
   elseif message.method == 'llmd/state'
     state.Note(params)
   elseif message.method == 'llmd/bye'
-    reach.Follow(get(params, 'then', 'restart'))
+    connect.Follow(get(params, 'then', 'restart'))
   endif
 enddef
 
@@ -131,7 +131,7 @@ def Heard()
   asked_at = []
   if is_stalled
     is_stalled = false
-    documents.ForgetAll()
+    buffers.ForgetAll()
     timer_start(0, (_) => suggestion.Resume())
   endif
 enddef
@@ -141,9 +141,9 @@ def OnClosed(which: channel)
     return
   endif
   is_initialized = false
-  documents.ForgetAll()
+  buffers.ForgetAll()
   suggestion.Lost()
-  reach.Lost()
+  connect.Lost()
 enddef
 
 # -- opening
@@ -182,7 +182,7 @@ enddef
 
 def Initialized(_: number, result: any)
   is_initialized = true
-  reach.Found()
+  connect.Found()
   Notify('initialized', {})
   events.Soon()
   suggestion.Resume()

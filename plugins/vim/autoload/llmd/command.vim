@@ -1,10 +1,10 @@
 vim9script
 # `:Llmd`. What the command line knows it asks the command line, without waiting for it.
 
-import autoload './daemon.vim'
+import autoload './cli.vim'
 import autoload './health.vim'
-import autoload './options.vim'
-import autoload './reach.vim'
+import autoload './config.vim'
+import autoload './connect.vim'
 import autoload './state.vim'
 import autoload './suggestion.vim'
 import autoload './window.vim'
@@ -25,7 +25,7 @@ enddef
 
 # `Then`, where it has been done.
 def Order(verb: string, Then: func)
-  daemon.Run([verb], (said, problem) => {
+  cli.Run([verb], (said, problem) => {
     Say(Words(said, problem))
     if problem == ''
       Then()
@@ -36,13 +36,13 @@ enddef
 # What holds in this buffer, and what the command line says.
 def Here(args: list<string>)
   const here = 'here: ' .. state.Line()
-  daemon.Run(args, (said, problem) => Say(here .. "\n" .. Words(said, problem)))
+  cli.Run(args, (said, problem) => Say(here .. "\n" .. Words(said, problem)))
 enddef
 
 def Toggle()
-  g:llmd_enabled = !options.Get('enabled')
+  g:llmd_enabled = !config.Get('enabled')
   if g:llmd_enabled
-    reach.Begin()
+    connect.Begin()
     suggestion.Resume()
   else
     suggestion.Stop('rejected')
@@ -52,7 +52,7 @@ def Toggle()
 enddef
 
 def Log()
-  daemon.Run(['path', 'log'], (said, problem) => {
+  cli.Run(['path', 'log'], (said, problem) => {
     if problem != ''
       Say(Words(said, problem))
       return
@@ -85,10 +85,10 @@ enddef
 verbs = {
   status: () => Here(['status']),
   why: () => Here(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
-  start: () => Order('start', () => reach.BeginAnew()),
+  start: () => Order('start', () => connect.BeginAnew()),
   # One that was killed could not say that nobody wants it back.
-  stop: () => Order('stop', () => reach.Follow('stay')),
-  restart: () => Order('restart', () => reach.BeginAnew()),
+  stop: () => Order('stop', () => connect.Follow('stay')),
+  restart: () => Order('restart', () => connect.BeginAnew()),
   toggle: () => Toggle(),
   log: () => Log(),
   health: () => health.Open(),

@@ -2,10 +2,10 @@ vim9script
 # What Vim says has happened, and who has to know.
 
 import autoload './channel.vim'
-import autoload './documents.vim'
+import autoload './buffers.vim'
 import autoload './keys.vim'
-import autoload './options.vim'
-import autoload './place.vim'
+import autoload './config.vim'
+import autoload './cursor.vim'
 import autoload './suggestion.vim'
 
 # The text that was last looked at: a cursor that moves without a change has left.
@@ -29,16 +29,16 @@ export def Soon()
 enddef
 
 def TellCursor()
-  if mode() != 'n' || options.WhyOff(bufnr()) != ''
+  if mode() != 'n' || config.WhyOff(bufnr()) != ''
     return
   endif
-  if documents.Bring()
+  if buffers.Bring()
     SendCursor()
   endif
 enddef
 
 def SendCursor()
-  channel.Notify('llmd/cursor', {uri: documents.Uri(bufnr()), position: place.Position()})
+  channel.Notify('llmd/cursor', {uri: buffers.Uri(bufnr()), position: cursor.Position()})
 enddef
 
 export def InsertEnter()
@@ -49,13 +49,13 @@ enddef
 
 # A key that was typed meanwhile has asked here.
 def Rest()
-  if options.WhyOff(bufnr()) != '' || suggestion.IsAsked()
+  if config.WhyOff(bufnr()) != '' || suggestion.IsAsked()
     return
   endif
-  if !place.MayShow() || !documents.Bring()
+  if !cursor.MayShow() || !buffers.Bring()
     return
   endif
-  if options.Get('auto')
+  if config.Get('auto')
     suggestion.AskSoon()
   else
     SendCursor()
@@ -71,7 +71,7 @@ enddef
 export def TextChanged()
   tick = b:changedtick
   const goes_on = suggestion.Follow()
-  if options.Get('auto') && (!goes_on || suggestion.IsUnfinished())
+  if config.Get('auto') && (!goes_on || suggestion.IsUnfinished())
     suggestion.AskSoon()
   endif
 enddef
@@ -101,11 +101,11 @@ export def ModeChanged(was: string)
 enddef
 
 export def BufferGone(buf: number)
-  documents.Close(buf)
+  buffers.Close(buf)
 enddef
 
 export def Leave()
-  documents.CloseAll()
+  buffers.CloseAll()
 enddef
 
 defcompile

@@ -2,8 +2,8 @@ vim9script
 # `:Llmd health`: what works in this Vim and this buffer, and what to do about what does not.
 
 import autoload './channel.vim'
-import autoload './options.vim'
-import autoload './reach.vim'
+import autoload './config.vim'
+import autoload './connect.vim'
 import autoload './state.vim'
 import autoload './window.vim'
 
@@ -29,10 +29,10 @@ def Editor(): list<string>
 enddef
 
 def Daemon(): list<string>
-  const command = options.Command()[0]
+  const command = config.Command()[0]
   return [
     Check(executable(command) > 0, $'command {command} is {exepath(command)}', $'command {command} is not on $PATH: install llmd or set g:llmd_command'),
-    Check(channel.IsOpen(), $'connected to {reach.Socket()}', $'no daemon ({reach.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
+    Check(channel.IsOpen(), $'connected to {connect.Socket()}', $'no daemon ({connect.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
     Check(!channel.IsStalled(), 'the daemon answers', 'the daemon does not answer: `:Llmd stop`, then `:Llmd start`'),
   ]
 enddef
@@ -44,7 +44,7 @@ def Model(): list<string>
 enddef
 
 def ThisBuffer(): list<string>
-  const why = options.WhyOff(bufnr())
+  const why = config.WhyOff(bufnr())
   return [Check(why == '', 'on in this buffer', $'off in this buffer: {why}')]
 enddef
 

@@ -5,9 +5,9 @@ vim9script
 # puts it as it is, and `.` reads the same register again; `<C-R><C-O>=` would end the repeat.
 # The registers are the oldest deletes: only a delete moves those, and then `.` is that delete.
 
-import autoload './options.vim'
-import autoload './outcome.vim'
-import autoload './pieces.vim'
+import autoload './config.vim'
+import autoload './stats.vim'
+import autoload './partial_accept.vim'
 import autoload './suggestion.vim'
 
 const REGISTERS = ['9', '8', '7', '6', '5']
@@ -40,11 +40,11 @@ export def Accept(part: string): string
   if !suggestion.IsHere()
     return Before(part == 'all' ? 'accept' : 'accept-' .. part)
   endif
-  return Take(pieces.Part(suggestion.Text(), part))
+  return Take(partial_accept.Part(suggestion.Text(), part))
 enddef
 
 def Take(text: string): string
-  outcome.Taking(text)
+  stats.Taking(text)
   return "\<C-G>u" .. (IsPlain(text) ? text : FromRegister(text)) .. "\<C-G>u"
 enddef
 
@@ -94,7 +94,7 @@ enddef
 
 # A key that somebody mapped keeps what it did for when nothing shows.
 export def Map()
-  if !options.Get('maps')
+  if !config.Get('maps')
     return
   endif
   for [action, key] in items(DEFAULTS)

@@ -2,8 +2,8 @@ vim9script
 # What the daemon has said of itself, and what the user is told of it: one quiet line each.
 
 import autoload './channel.vim'
-import autoload './options.vim'
-import autoload './reach.vim'
+import autoload './config.vim'
+import autoload './connect.vim'
 import autoload './suggestion.vim'
 
 var engine = {state: '', share: 0.0, reason: '', problems: []}
@@ -47,12 +47,12 @@ enddef
 
 # In the same words as in Neovim: `loading 40%`, `ready`, `thinking`, `off: …`.
 export def Line(): string
-  const why = options.WhyOff(bufnr())
+  const why = config.WhyOff(bufnr())
   if why != ''
     return 'off: ' .. why
   endif
   if !channel.IsOpen()
-    return reach.WhyClosed()
+    return connect.WhyClosed()
   endif
   if channel.IsStalled()
     return 'silent: the daemon does not answer'

@@ -5,12 +5,12 @@ vim9script
 # before the screen is drawn again.
 
 import autoload './channel.vim'
-import autoload './documents.vim'
+import autoload './buffers.vim'
 import autoload './ghost.vim'
-import autoload './options.vim'
-import autoload './outcome.vim'
-import autoload './pieces.vim'
-import autoload './place.vim'
+import autoload './config.vim'
+import autoload './stats.vim'
+import autoload './partial_accept.vim'
+import autoload './cursor.vim'
 
 # On show: at (a place), text, is_final, alternatives, nth (of them), is_told (that it was shown),
 # typed (of it, by hand).
@@ -30,12 +30,12 @@ enddef
 
 # Whether what is on show may be taken: it stands at the cursor.
 export def IsHere(): bool
-  return !empty(shown) && place.Is(shown.at)
+  return !empty(shown) && cursor.Is(shown.at)
 enddef
 
 # Whether this place was asked about already.
 export def IsAsked(): bool
-  return IsHere() || (!empty(asked) && place.Is(asked.at))
+  return IsHere() || (!empty(asked) && cursor.Is(asked.at))
 enddef
 
 export def SetBlock(is_so: bool)
@@ -45,7 +45,7 @@ enddef
 # -- asking
 
 export def AskSoon()
-  const debounce_ms = options.Get('debounce_ms')
+  const debounce_ms = config.Get('debounce_ms')
   if debounce_ms > 0
     timer_stop(timer)
     timer = timer_start(debounce_ms, (_) => Ask(false))
@@ -56,13 +56,13 @@ enddef
 
 export def Ask(is_invoked: bool)
   asked = {}
-  if !place.MayShow() || options.WhyOff(bufnr()) != '' || !documents.Bring()
+  if !cursor.MayShow() || config.WhyOff(bufnr()) != '' || !buffers.Bring()
     return
   endif
-  const at = place.Here()
+  const at = cursor.Here()
   const id = channel.Request('textDocument/inlineCompletion', {
-    textDocument: {uri: documents.Uri(bufnr())},
-    position: place.Position(),
+    textDocument: {uri: buffers.Uri(bufnr())},
+    position: cursor.Position(),
     context: {triggerKind: is_invoked ? 1 : 2},
   }, Answered)
   if id > 0
@@ -72,7 +72,7 @@ enddef
 
 # The connection is there, or there again.
 export def Resume()
-  if options.Get('auto') && empty(shown)
+  if config.Get('auto') && empty(shown)
     Ask(false)
   endif
 enddef
@@ -105,7 +105,7 @@ def Answered(id: number, result: any)
 enddef
 
 def IsOf(id: number): bool
-  return !empty(asked) && asked.id == id && place.Is(asked.at)
+  return !empty(asked) && asked.id == id && cursor.Is(asked.at)
 enddef
 
 # What is on show already says this and more; it does not shrink while more is on its way.
@@ -114,7 +114,7 @@ def StillSays(text: string): bool
 enddef
 
 def Show(text: string, is_final: bool)
-  if !place.MayShow() || text == ''
+  if !cursor.MayShow() || text == ''
     return
   endif
   const goes_on = IsHere() && (stridx(text, shown.text) == 0 || stridx(shown.text, text) == 0)
@@ -123,7 +123,7 @@ def Show(text: string, is_final: bool)
     Remove('rejected')
   endif
   shown = {
-    at: place.Here(), text: text, is_final: is_final, alternatives: [text], nth: 0,
+    at: cursor.Here(), text: text, is_final: is_final, alternatives: [text], nth: 0,
     is_told: is_told, typed: goes_on ? shown.typed : '',
   }
   Draw()
@@ -144,7 +144,7 @@ enddef
 def Tell()
   if !shown.is_told
     shown.is_told = true
-    outcome.Send('shown', shown.text)
+    stats.Send('shown', shown.text)
   endif
 enddef
 
@@ -153,9 +153,9 @@ enddef
 # The text has changed. Returns whether what is on show goes on from it.
 export def Follow(): bool
   timer_stop(timer)
-  const typed = empty(shown) ? '' : place.TypedSince(shown.at)
-  const rest = typed == '' ? null : pieces.Rest(shown.text, typed, place.Right(), shown.at.rest)
-  const n_taken = empty(shown) ? 0 : outcome.Taken(typed)
+  const typed = empty(shown) ? '' : cursor.TypedSince(shown.at)
+  const rest = typed == '' ? null : partial_accept.Rest(shown.text, typed, cursor.Right(), shown.at.rest)
+  const n_taken = empty(shown) ? 0 : stats.Taken(typed)
   if rest == null
     RemoveRest(n_taken)
     return false
@@ -179,12 +179,12 @@ def Advance(typed: string, n_taken: number, rest: string): bool
   shown.typed ..= by_hand
   if rest == ''
     if by_hand != ''
-      outcome.Send('typed_through', shown.typed)
+      stats.Send('typed_through', shown.typed)
     endif
     Drop()
     return false
   endif
-  extend(shown, {at: place.Here(), text: rest, alternatives: [rest], nth: 0})
+  extend(shown, {at: cursor.Here(), text: rest, alternatives: [rest], nth: 0})
   Draw()
   return true
 enddef
@@ -200,7 +200,7 @@ export def Remove(kind: string)
     return
   endif
   Tell()
-  outcome.Send(kind, shown.text)
+  stats.Send(kind, shown.text)
   Drop()
 enddef
 
@@ -222,10 +222,10 @@ export def Cycle(by: number)
   const nth = max([0, shown.nth + by])
   if nth < len(shown.alternatives)
     Choose(nth)
-  elseif documents.Bring()
+  elseif buffers.Bring()
     const at = shown.at
     const id = channel.Request('llmd/alternative', {
-      uri: documents.Uri(bufnr()), position: place.Position(), n: nth,
+      uri: buffers.Uri(bufnr()), position: cursor.Position(), n: nth,
     }, (_, result) => Learn(at, nth, result))
     # Not as a completion: what comes of it in parts is not shown.
     asked = id > 0 ? {id: -id, at: at} : {}
@@ -238,7 +238,7 @@ def Learn(at: dict<any>, nth: number, result: any)
     asked = {}
     redrawstatus
   endif
-  if !IsHere() || !place.Is(at) || len(shown.alternatives) != nth
+  if !IsHere() || !cursor.Is(at) || len(shown.alternatives) != nth
     return
   endif
   const text = type(result) == v:t_dict ? get(result, 'text', '') : ''

@@ -1,7 +1,7 @@
 --- Finds the daemon, and starts one where none runs. Nothing here waits: a look that finds nobody
 --- is followed by a later one.
 local config = require('llmd.config')
-local daemon = require('llmd.daemon')
+local cli = require('llmd.cli')
 local message = require('llmd.message')
 
 local M = {}
@@ -57,7 +57,7 @@ end
 
 local function start_daemon()
   M.on_state('starting', '')
-  daemon.run({ 'start' }, function(_, problem)
+  cli.run({ 'start' }, function(_, problem)
     if problem then
       look_much_later(problem)
     elseif not try_socket() then
@@ -87,7 +87,7 @@ function M.look()
   if path then
     return reach()
   end
-  daemon.run({ 'path', 'socket' }, function(text, problem)
+  cli.run({ 'path', 'socket' }, function(text, problem)
     if problem then
       return look_much_later(problem)
     end

@@ -2,8 +2,8 @@ vim9script
 # Finds the daemon, and starts one where none runs: the command says where, timers look again.
 
 import autoload './channel.vim'
-import autoload './daemon.vim'
-import autoload './options.vim'
+import autoload './cli.vim'
+import autoload './config.vim'
 import autoload './state.vim'
 
 const FIRST_PAUSE_MS = 100
@@ -58,7 +58,7 @@ def Look()
   if socket != ''
     Open()
   else
-    daemon.Run(['path', 'socket'], (said, problem) => {
+    cli.Run(['path', 'socket'], (said, problem) => {
       socket = trim(said)
       if socket != ''
         Open()
@@ -74,7 +74,7 @@ def Open()
   if channel.Open(socket)
     return
   endif
-  if options.Get('start') && then == 'restart' && (is_hurried || n_looks >= N_LOOKS)
+  if config.Get('start') && then == 'restart' && (is_hurried || n_looks >= N_LOOKS)
     Start()
   else
     Retry()
@@ -83,7 +83,7 @@ enddef
 
 def Start()
   why_closed = 'starting'
-  daemon.Run(['start'], (_, problem) => {
+  cli.Run(['start'], (_, problem) => {
     if problem != ''
       Failed(problem)
       n_looks = N_LOOKS_SLOW

@@ -6,7 +6,7 @@ vim9script
 
 import autoload './changes.vim'
 import autoload './channel.vim'
-import autoload './reach.vim'
+import autoload './connect.vim'
 
 # By buffer: uri, name, filetype, version, listener, span (see changes.vim).
 var known: dict<dict<any>> = {}
@@ -31,7 +31,7 @@ enddef
 # none.
 export def Bring(): bool
   if !channel.IsReady()
-    reach.Begin()
+    connect.Begin()
     return false
   endif
   const key = string(bufnr())

@@ -2,7 +2,7 @@ vim9script
 # What became of suggestions, told to the daemon in numbers; the text stays here.
 
 import autoload './channel.vim'
-import autoload './documents.vim'
+import autoload './buffers.vim'
 
 const KEPT_AFTER_MS = 30000
 # An accepted text is looked for so many lines around where it was put.
@@ -16,7 +16,7 @@ export def Send(kind: string, text: string)
 enddef
 
 def SendOf(buf: number, kind: string, n_chars: number)
-  channel.Notify('llmd/outcome', {uri: documents.Uri(buf), kind: kind, n_chars: n_chars})
+  channel.Notify('llmd/outcome', {uri: buffers.Uri(buf), kind: kind, n_chars: n_chars})
 enddef
 
 export def Taking(text: string)

@@ -1,7 +1,7 @@
 --- A suggestion from its question on: what is asked of the daemon, and what is kept of it.
 local buffers = require('llmd.buffers')
 local channel = require('llmd.channel')
-local place = require('llmd.place')
+local cursor = require('llmd.cursor')
 
 local M = {}
 
@@ -26,11 +26,11 @@ local last_id = 0
 ---@param others? string[]
 ---@return llmd.Suggestion
 function M.here(nth, others)
-  local row, col = place.cursor()
+  local row, col = cursor.cursor()
   last_id = last_id + 1
   return {
     id = last_id, buf = vim.api.nvim_get_current_buf(), row = row, col = col,
-    tail = place.right_of(row, col), text = '', is_final = false, is_shown = false,
+    tail = cursor.right_of(row, col), text = '', is_final = false, is_shown = false,
     is_told = false, n_taken = 0, nth = nth or 0, others = others or {},
   } -- stylua: ignore
 end

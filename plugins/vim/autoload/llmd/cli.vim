@@ -1,13 +1,13 @@
 vim9script
 # The `llmd` command, always in the background: nothing here waits.
 
-import autoload './options.vim'
+import autoload './config.vim'
 
 # `Then` gets what it printed, and when it failed the last line of its complaints.
 export def Run(args: list<string>, Then: func)
-  const command = options.Command()
+  const command = config.Command()
   if !executable(command[0])
-    Then('', options.NotFound(command[0]))
+    Then('', config.NotFound(command[0]))
     return
   endif
   var said = ''
