@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ Open = Callable[..., VimEditor]
 SNAPSHOT = """
 function! TestSnapshot() abort
   let g:snapshot = v:null
-  call llmd#buffers#Bring()
+  call llmd#buffers#Sync()
   call llmd#channel#Request('llmd/snapshot', #{uri: llmd#buffers#Uri(bufnr())},
         \\ {_, said -> extend(g:, {'snapshot': said.text})})
 endfunction
@@ -76,8 +78,10 @@ def vim(world: World) -> Iterator[Open]:
         return editor
 
     yield start
+    said = [editor.command("messages") for editor in editors]
     for editor in editors:
         editor.close()
+    assert "error in the plugin" not in "".join(said)
 
 
 # -- the script
@@ -109,6 +113,34 @@ def test_the_help_has_its_tags(vim: Open, tmp_path: Path) -> None:
     for tag in ("llmd", "llmd-keys", "llmd-options", "llmd-llama.vim", "g:llmd_filetypes", ":Llmd"):
         editor.command(f"help {tag}")
         assert editor.value("expand('%:t')") == "llmd.txt"
+
+
+BROKEN = {
+    "an event": ("events.vim", "def OnTextChanged()"),
+    "a timer": ("events.vim", "def AskHere()"),
+    "an answer": ("request.vim", "def OnAnswer(id: number, result: any)"),
+}
+
+
+@pytest.mark.parametrize(("name", "function"), BROKEN.values(), ids=BROKEN)
+def test_a_handler_that_throws_is_reported_once(
+    world: World, tmp_path: Path, name: str, function: str
+) -> None:
+    plugin = tmp_path / "broken"
+    shutil.copytree(PLUGIN, plugin)
+    path = plugin / "autoload" / "llmd" / name
+    text = path.read_text()
+    assert text.count(f"{function}\n") == 1
+    path.write_text(text.replace(function, f"{function}\n  execute 'throw \"a bug\"'"))
+    with closing(VimEditor(world.environment, world.file(CODE), plugin=plugin)) as editor:
+        wait(lambda: editor.value("llmd#statusline()") == "ready", "the connection")
+        editor.keys("Gi")
+        typed(editor, "x = 1 ", "x = 1 ")
+        wait(lambda: "a bug" in editor.command("messages"), "the report")
+        world.has_answered()
+        typed(editor, "+ 2<Left><Left>y", "x = 1 +y 2")
+        in_mode(editor, "i")
+        assert editor.command("messages").count("a bug") == 1
 
 
 # -- the daemon's text is the buffer's
@@ -293,7 +325,7 @@ def test_without_a_model_there_is_one_message(alone: RunningDaemon, tmp_path: Pa
     try:
         wait(lambda: "llmd" in editor.command("messages"), "a message")
         typed(editor, "Goy = ", "y = ")
-        wait(lambda: editor.value("llmd#state#Engine().state") == "failed", "the state")
+        wait(lambda: editor.value("llmd#engine#Current().state") == "failed", "the state")
         assert editor.command("messages").count("llmd:") == 1
     finally:
         editor.close()
@@ -375,6 +407,24 @@ def test_a_buffer_may_be_on_where_its_filetype_is_off(vim: Open) -> None:
     assert editor.value("llmd#statusline()") == "ready"
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("auto = 'yes'", "g:llmd_auto: expected boolean, got string"),
+        ("debounce_ms = '20'", "g:llmd_debounce_ms: expected number, got string"),
+        ("filetypes = ['lua']", "g:llmd_filetypes: expected dictionary, got list"),
+        ("command = {}", "g:llmd_command: expected string or list, got dictionary"),
+    ],
+)
+def test_an_option_of_a_wrong_type_is_reported_and_the_default_holds(
+    vim: Open, option: str, expected: str
+) -> None:
+    editor = vim("", vimrc=f"let g:llmd_{option}\n")
+    editor.keys("ix = ")
+    shows(editor, "self.radius")
+    assert editor.command("messages").count(expected) == 1
+
+
 # -- commands
 
 
@@ -382,7 +432,9 @@ def test_commands_say_what_they_do(vim: Open) -> None:
     editor = vim()
     assert editor.command("Llmd toggle") == "llmd is off"
     assert editor.command("Llmd toggle") == "llmd is on"
-    assert "`:Llmd nonsense` is not known" in editor.command("Llmd nonsense")
+    said = editor.command("Llmd nonsense")
+    assert "`:Llmd nonsense`" in said
+    assert "health, log, restart" in said
 
 
 @pytest.mark.parametrize(
@@ -401,7 +453,8 @@ def test_health_names_the_fix(vim: Open) -> None:
     editor.command("Llmd health")
     report = "\n".join(editor.lines())
     assert "OK   connected to " in report
-    assert "FIX  no key for accept: `imap KEY <Plug>(llmd-accept)`" in report
+    (line,) = re.findall("^FIX .*<Plug>.llmd-accept[)].*", report, re.M)
+    assert "`imap KEY <Plug>(llmd-accept)`" in line
 
 
 def test_without_the_command_there_is_one_line(world: World) -> None:

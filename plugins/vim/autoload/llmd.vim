@@ -1,20 +1,22 @@
-" The names that others may call. Legacy script: Vim9 script exports no lower-case names.
+" Defines the functions that a user may call. Legacy script, because Vim9 script cannot export names
+" in lower case.
 
-" For a statusline: one word or two on what llmd does in this buffer, or why it does nothing.
+" Returns a few words for a statusline: what llmd does in this buffer, or why it does nothing.
 function! llmd#statusline() abort
-  return exists('g:loaded_llmd') && v:vim_did_enter ? llmd#state#Line() : ''
+  return exists('g:loaded_llmd') && v:vim_did_enter ? llmd#status#Line() : ''
 endfunction
 
-" Whether ghost text is on show.
+" Returns whether ghost text shows.
 function! llmd#visible() abort
   return llmd#suggestion#Text() !=# ''
 endfunction
 
-" For an <expr> map on a key of your own: the keys that accept, or `fallback` when nothing shows.
+" Returns, for an <expr> map, the keys that accept the suggestion, or `fallback` when none shows.
 function! llmd#accept(fallback = '') abort
   return llmd#visible() ? llmd#keys#Accept('all') : a:fallback
 endfunction
 
+" Completes the argument of `:Llmd`.
 function! llmd#complete(lead, line, at) abort
   return join(sort(keys(llmd#command#Verbs())), "\n")
 endfunction

@@ -1,7 +1,7 @@
-" llmd: code completion at the cursor from a local model.
+" Defines the command, the <Plug> maps and the events of llmd, which completes code at the cursor.
 "
-" Commands, keys and events only. What they do is in autoload/llmd/ and is read after the first
-" screen is drawn. Legacy script, so that an older Vim can say what it lacks.
+" The scripts in autoload/llmd/ do the work; Vim reads them after it has drawn the first screen.
+" Legacy script, so that an older Vim can name the feature that it lacks.
 
 if exists('g:loaded_llmd') || has('nvim')
   finish
@@ -32,8 +32,8 @@ command! -bar -nargs=? -complete=custom,llmd#complete Llmd call llmd#command#Run
 highlight default link LlmdGhost Comment
 
 inoremap <Plug>(llmd-trigger) <Cmd>call llmd#keys#Trigger()<CR>
-" These type what the key did before when nothing shows, so what they return is mapped, but only by
-" what is mapped here.
+" When no suggestion shows, a key's expression returns the name of the old map, which Vim has to
+" expand: hence `imap` and <script>.
 imap <script><silent><expr> <Plug>(llmd-accept) llmd#keys#Accept('all')
 imap <script><silent><expr> <Plug>(llmd-accept-line) llmd#keys#Accept('line')
 imap <script><silent><expr> <Plug>(llmd-accept-word) llmd#keys#Accept('word')
@@ -43,21 +43,19 @@ imap <script><silent><expr> <Plug>(llmd-dismiss) llmd#keys#Dismiss()
 
 augroup llmd
   autocmd!
-  autocmd InsertEnter * call llmd#events#InsertEnter()
-  autocmd InsertLeave * call llmd#events#InsertLeave()
-  autocmd TextChangedI * call llmd#events#TextChanged()
-  autocmd TextChangedP,CompleteChanged * call llmd#events#MenuChanged()
-  autocmd CompleteDone * call llmd#events#MenuClosed()
-  autocmd CursorMovedI * call llmd#events#CursorMoved()
-  autocmd ModeChanged [^i]*:i* call llmd#events#ModeChanged(v:event.old_mode)
-  autocmd InsertChange * call llmd#events#InsertLeave()
-  autocmd BufUnload,BufFilePre,FileChangedShellPost * call llmd#events#BufferGone(str2nr(expand('<abuf>')))
-  autocmd BufLeave,WinLeave * call llmd#events#InsertLeave()
-  autocmd VimLeavePre * call llmd#events#Leave()
+  autocmd InsertEnter * call llmd#events#Handle('InsertEnter')
+  autocmd InsertLeave,InsertChange,BufLeave,WinLeave * call llmd#events#Handle('InsertLeave')
+  autocmd TextChangedI * call llmd#events#Handle('TextChanged')
+  autocmd TextChangedP,CompleteChanged * call llmd#events#Handle('MenuChanged')
+  autocmd CompleteDone * call llmd#events#Handle('MenuClosed')
+  autocmd CursorMovedI * call llmd#events#Handle('CursorMoved')
+  autocmd ModeChanged [^i]*:i* call llmd#events#Handle('ModeChanged', v:event.old_mode)
+  autocmd BufUnload,BufFilePre,FileChangedShellPost * call llmd#events#Handle('BufferGone', str2nr(expand('<abuf>')))
+  autocmd VimLeavePre * call llmd#events#Handle('Leave')
   autocmd ColorScheme * highlight default link LlmdGhost Comment
-  autocmd VimEnter * call timer_start(0, {-> llmd#events#Begin()})
+  autocmd VimEnter * call timer_start(0, {-> llmd#events#Handle('Start')})
 augroup END
 
 if v:vim_did_enter
-  call timer_start(0, {-> llmd#events#Begin()})
+  call timer_start(0, {-> llmd#events#Handle('Start')})
 endif

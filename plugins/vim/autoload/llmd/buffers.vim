@@ -1,14 +1,14 @@
 vim9script
-# The buffers that the daemon knows, and how what it has of them is brought up to date: only when
-# it is asked something, and only the lines that changed.
+# Keeps the daemon's copies of buffers up to date, as LSP documents: a copy is updated only before a
+# request, and only in the lines that changed.
 #
-# The daemon's text is every line with a newline behind it, so any lines may be replaced by lines.
+# The copy has a newline after every line, so that whole lines can replace any lines.
 
 import autoload './changes.vim'
 import autoload './channel.vim'
 import autoload './connect.vim'
 
-# By buffer: uri, name, filetype, version, listener, span (see changes.vim).
+# By buffer, the daemon's copy: uri, name, filetype, version, listener, span (see changes.vim).
 var known: dict<dict<any>> = {}
 
 export def Uri(buf: number): string
@@ -27,11 +27,11 @@ def Percent(char: string): string
   return range(len(char))->map((_, i) => printf('%%%02X', char2nr(strpart(char, i, 1))))->join('')
 enddef
 
-# The daemon has the current buffer as it is when this returns true. It is looked for where there is
-# none.
-export def Bring(): bool
+# Sends what has changed in the current buffer. Returns whether the daemon's copy is up to date;
+# without a connection it is not, and a connection is then tried.
+export def Sync(): bool
   if !channel.IsReady()
-    connect.Begin()
+    connect.Ensure()
     return false
   endif
   const key = string(bufnr())
@@ -47,8 +47,8 @@ export def Bring(): bool
   return true
 enddef
 
-# Vim keeps an empty line where all were deleted, and says nothing of it: then, and whenever else the
-# lines do not add up, the document is opened anew.
+# Whether Vim has reported every change. Vim does not report the empty line that a buffer keeps when
+# all lines are deleted; when the number of lines differs, the document is opened anew.
 def IsCurrent(document: dict<any>): bool
   return document.name ==# bufname() && document.filetype ==# &filetype
     && document.span.n_lines == line('$')
@@ -64,7 +64,7 @@ export def Close(buf: number)
   channel.Notify('textDocument/didClose', {textDocument: {uri: document.uri}})
 enddef
 
-# The daemon has none of them any more.
+# Notes that the daemon has no copies any more.
 export def ForgetAll()
   for document in values(known)
     Forget(document)
@@ -76,11 +76,6 @@ export def CloseAll()
   for key in keys(known)
     Close(str2nr(key))
   endfor
-enddef
-
-# What didOpen sent and every didChange since made of it; for tests and `:Llmd health`.
-export def Known(): list<string>
-  return values(known)->mapnew((_, document) => document.uri)
 enddef
 
 def Forget(document: dict<any>)
@@ -105,10 +100,10 @@ def Open(key: string)
   }})
 enddef
 
-def OnChange(buf: number, _: number, _: number, _: number, said: list<dict<any>>)
+def OnChange(buf: number, _: number, _: number, _: number, reported: list<dict<any>>)
   const document = get(known, string(buf), {})
   if !empty(document)
-    document.span = changes.Merge(document.span, said)
+    document.span = changes.Merge(document.span, reported)
   endif
 enddef
 
@@ -131,7 +126,8 @@ def Update(document: dict<any>)
   })
 enddef
 
-# A NUL in a line is a newline in its string; a carriage return would end the daemon's line.
+# Returns lines as one text. Control characters that would end a line in the daemon become blanks: a
+# carriage return, and a NUL, for which getline() returns a newline.
 def Text(first: number, last: number): string
   const lines = getline(first, last)
   return empty(lines) ? '' : lines->mapnew((_, line) => tr(line, "\n\r", '  '))->join("\n") .. "\n"

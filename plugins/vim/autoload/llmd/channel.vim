@@ -1,40 +1,42 @@
 vim9script
-# The one connection to the daemon. Nothing here waits.
+# Holds the one connection to the daemon, and never waits for the daemon.
 #
-# A daemon that said nothing for QUIET_S is asked for a word, with the next message or while it owes
-# an answer. When that takes SILENT_S it is sent nothing more, so a stopped one holds neither keys nor
-# memory. Whatever it says then ends that, and every document is opened anew.
+# A stalled daemon (see heartbeat.vim) is sent nothing, so that it delays no key and fills no
+# memory. Its next message ends that, and every buffer is then sent anew.
 
-import autoload './buffers.vim'
-import autoload './events.vim'
-import autoload './connect.vim'
-import autoload './state.vim'
-import autoload './suggestion.vim'
+import autoload './guard.vim'
+import autoload './heartbeat.vim'
 
-const QUIET_S = 0.5
-const SILENT_S = 2.0
-# What does not fit the socket's buffer waits in Vim, which writes it with the next message only.
+# Vim keeps what does not fit into the socket's buffer, and writes the rest only together with the
+# next message.
 const PUSH_MS = 10
-const PUSH_SILENT_MS = 200
+const PUSH_STALLED_MS = 200
 
 var link: channel
 var is_initialized = false
 var n_waiting = 0
-var is_stalled = false
-var heard_at: list<any> = reltime()
-# When it was asked for a word; empty: not since it spoke.
-var asked_at: list<any> = []
-var pushing = 0
+var push_timer = 0
+var listeners: dict<list<func>> = {}
+
+# Calls back on an event. `open`: the daemon has answered `initialize`. `awake`: a stalled daemon
+# has answered. `lost`: the connection has ended. Any other name is a notification's method, whose
+# parameters the callback gets.
+export def On(name: string, Callback: func)
+  listeners[name] = get(listeners, name, []) + [Callback]
+enddef
+
+def Emit(name: string, args: list<any> = [])
+  for Callback in get(listeners, name, [])
+    guard.Call(Callback, args)
+  endfor
+enddef
 
 export def IsOpen(): bool
   return is_initialized && ch_status(link) == 'open'
 enddef
 
 export def IsStalled(): bool
-  if !is_stalled && !empty(asked_at) && reltimefloat(reltime(asked_at)) > SILENT_S
-    is_stalled = true
-  endif
-  return is_stalled
+  return heartbeat.IsStalled()
 enddef
 
 # Whether a message would be sent.
@@ -48,91 +50,76 @@ export def Notify(method: string, params: dict<any>)
   if !IsReady()
     return
   endif
-  AskForAWord()
+  Ping()
   Send({method: method, params: params}, {})
 enddef
 
-# The id of the request, to which `Reply(id, result)` answers; 0 when it is not sent.
+# Returns the id of the request, whose answer `Reply(id, result)` gets; 0 when nothing was sent.
 export def Request(method: string, params: dict<any>, Reply: func): number
   if !IsReady()
     return 0
   endif
-  AskForAWord()
+  Ping()
   return Ask(method, params, Reply)
 enddef
 
-# A completion may take its time; this is answered at once.
-def AskForAWord()
-  if empty(asked_at) && reltimefloat(reltime(heard_at)) > QUIET_S
-    asked_at = reltime()
+# Asks, when it is due, for something that the daemon answers at once: a completion may take long.
+def Ping()
+  if heartbeat.IsDue()
     Ask('llmd/snapshot', {uri: ''}, (_, _) => 0)
   endif
-enddef
-
-export def Cancel(id: number)
-  Notify('$/cancelRequest', {id: id})
 enddef
 
 def Ask(method: string, params: dict<any>, Reply: func): number
   const sent = Send({method: method, params: params}, {callback: (_, reply) => {
     n_waiting -= 1
     Heard()
-    Reply(reply.id, get(reply, 'result', null))
+    guard.Call(Reply, [reply.id, get(reply, 'result', null)])
   }})
   if type(sent) != v:t_dict || !has_key(sent, 'id')
     return 0
   endif
   n_waiting += 1
-  if pushing == 0
-    pushing = timer_start(PUSH_MS, Push)
+  if push_timer == 0
+    push_timer = timer_start(PUSH_MS, Push)
   endif
   return sent.id
 enddef
 
-# Until all is answered: a message of no length makes Vim write what waits.
+# Makes Vim write the rest of what it has kept, by a message without content, until every request
+# has been answered.
 def Push(_: number)
-  pushing = 0
+  push_timer = 0
   if n_waiting == 0 || ch_status(link) != 'open'
     return
   endif
-  AskForAWord()
+  Ping()
   try
     ch_sendraw(link, '')
-  catch /^Vim\%((\a\+)\)\=:E\%(630\|631\|906\)/  # the daemon went; OnClosed comes next
+  catch /^Vim\%((\a\+)\)\=:E\%(630\|631\|906\)/  # closed; OnClosed() follows
   endtry
-  pushing = timer_start(IsStalled() ? PUSH_SILENT_MS : PUSH_MS, Push)
+  push_timer = timer_start(IsStalled() ? PUSH_STALLED_MS : PUSH_MS, Push)
 enddef
 
-def Send(message: dict<any>, how: dict<any>): any
+def Send(content: dict<any>, how: dict<any>): any
   var sent: any = {}
   try
-    sent = ch_sendexpr(link, message, how)
-  catch /^Vim\%((\a\+)\)\=:E\%(630\|631\|906\)/  # the daemon went; OnClosed comes next
+    sent = ch_sendexpr(link, content, how)
+  catch /^Vim\%((\a\+)\)\=:E\%(630\|631\|906\)/  # closed; OnClosed() follows
   endtry
   return sent
 enddef
 
 # -- receiving
 
-def OnMessage(_: channel, message: dict<any>)
+def OnMessage(_: channel, received: dict<any>)
   Heard()
-  const params = get(message, 'params', {})
-  if message.method == 'llmd/partial'
-    suggestion.Partial(params.id, params.text)
-  elseif message.method == 'llmd/state'
-    state.Note(params)
-  elseif message.method == 'llmd/bye'
-    connect.Follow(get(params, 'then', 'restart'))
-  endif
+  Emit(received.method, [get(received, 'params', {})])
 enddef
 
 def Heard()
-  heard_at = reltime()
-  asked_at = []
-  if is_stalled
-    is_stalled = false
-    buffers.ForgetAll()
-    timer_start(0, (_) => suggestion.Resume())
+  if heartbeat.Heard()
+    Emit('awake')
   endif
 enddef
 
@@ -141,21 +128,21 @@ def OnClosed(which: channel)
     return
   endif
   is_initialized = false
-  buffers.ForgetAll()
-  suggestion.Lost()
-  connect.Lost()
+  Emit('lost')
 enddef
 
 # -- opening
 
-# Whether somebody listens there.
+# Returns whether the daemon listens at that socket.
 export def Open(socket: string): bool
   if ch_status(link) == 'open'
     return true
   endif
   try
-    link = ch_open('unix:' .. socket, {mode: 'lsp', noblock: 1, callback: OnMessage, close_cb: OnClosed})
-  catch /^Vim\%((\a\+)\)\=:E/  # E902: nobody listens
+    link = ch_open('unix:' .. socket, {
+      mode: 'lsp', noblock: 1, callback: OnMessage, close_cb: OnClosed,
+    })
+  catch /^Vim\%((\a\+)\)\=:E/  # E902: nothing listens there
   endtry
   if ch_status(link) != 'open'
     return false
@@ -166,8 +153,7 @@ enddef
 
 def Initialize()
   n_waiting = 0
-  is_stalled = false
-  asked_at = reltime()
+  heartbeat.Reset()
   Ask('initialize', {
     processId: getpid(),
     clientInfo: {name: 'Vim', version: $'{v:versionlong / 10000}'},
@@ -180,12 +166,10 @@ def Initialize()
   }, Initialized)
 enddef
 
-def Initialized(_: number, result: any)
+def Initialized(_: number, _: any)
   is_initialized = true
-  connect.Found()
   Notify('initialized', {})
-  events.Soon()
-  suggestion.Resume()
+  Emit('open')
 enddef
 
 defcompile

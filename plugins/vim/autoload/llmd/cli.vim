@@ -1,22 +1,25 @@
 vim9script
-# The `llmd` command, always in the background: nothing here waits.
+# Runs the `llmd` command in the background, and never waits for it.
 
 import autoload './config.vim'
+import autoload './guard.vim'
 
-# `Then` gets what it printed, and when it failed the last line of its complaints.
+# Calls `Then(output, problem)` at the end; `problem` is the last line that a failing command wrote
+# to stderr, and empty when the command succeeded.
 export def Run(args: list<string>, Then: func)
   const command = config.Command()
   if !executable(command[0])
     Then('', config.NotFound(command[0]))
     return
   endif
-  var said = ''
+  var output = ''
   var problem = ''
   var code = -1
   var is_read = false
+  # The output may end before or after the process.
   const Finish = () => {
     if is_read && code >= 0
-      Then(said, code == 0 ? '' : problem == '' ? $'exit code {code}' : problem)
+      guard.Call(Then, [output, code == 0 ? '' : problem == '' ? $'exit code {code}' : problem])
     endif
   }
   job_start(command + args, {
@@ -25,7 +28,7 @@ export def Run(args: list<string>, Then: func)
       problem = substitute(line, '^llmd: ', '', '')
     },
     out_cb: (_, line) => {
-      said ..= line .. "\n"
+      output ..= line .. "\n"
     },
     close_cb: (_) => {
       is_read = true

@@ -1,12 +1,12 @@
 vim9script
-# `:Llmd`. What the command line knows it asks the command line, without waiting for it.
+# Runs `:Llmd`. Most verbs run the `llmd` command in the background and show its output.
 
 import autoload './cli.vim'
-import autoload './health.vim'
 import autoload './config.vim'
 import autoload './connect.vim'
-import autoload './state.vim'
-import autoload './suggestion.vim'
+import autoload './health.vim'
+import autoload './request.vim'
+import autoload './status.vim'
 import autoload './window.vim'
 
 var verbs: dict<func> = {}
@@ -18,58 +18,58 @@ export def Run(verb: string)
     Act()
   else
     echohl ErrorMsg
-    echo $'llmd: `:Llmd {name}` is not known; there are {join(sort(keys(verbs)), ", ")}'
+    echo $'llmd: `:Llmd {name}` is unknown; expected {join(sort(keys(verbs)), ", ")}'
     echohl None
   endif
 enddef
 
-# `Then`, where it has been done.
+# Runs a command and, when it has succeeded, `Then`.
 def Order(verb: string, Then: func)
-  cli.Run([verb], (said, problem) => {
-    Say(Words(said, problem))
+  cli.Run([verb], (output, problem) => {
+    Show(Answer(output, problem))
     if problem == ''
       Then()
     endif
   })
 enddef
 
-# What holds in this buffer, and what the command line says.
-def Here(args: list<string>)
-  const here = 'here: ' .. state.Line()
-  cli.Run(args, (said, problem) => Say(here .. "\n" .. Words(said, problem)))
+# Shows the state in this buffer, and below it what the command prints.
+def ShowHere(args: list<string>)
+  const here = 'here: ' .. status.Line()
+  cli.Run(args, (output, problem) => Show(here .. "\n" .. Answer(output, problem)))
 enddef
 
 def Toggle()
   g:llmd_enabled = !config.Get('enabled')
   if g:llmd_enabled
-    connect.Begin()
-    suggestion.Resume()
+    connect.Ensure()
+    request.Resume()
   else
-    suggestion.Stop('rejected')
+    request.Stop('rejected')
   endif
   redrawstatus
   echo $'llmd is {g:llmd_enabled ? "on" : "off"}'
 enddef
 
-def Log()
-  cli.Run(['path', 'log'], (said, problem) => {
+def OpenLog()
+  cli.Run(['path', 'log'], (output, problem) => {
     if problem != ''
-      Say(Words(said, problem))
+      Show(Answer(output, problem))
       return
     endif
-    execute 'botright split' fnameescape(trim(said))
+    execute 'botright split' fnameescape(trim(output))
     setlocal readonly nomodifiable autoread
     normal! G
   })
 enddef
 
-def Words(said: string, problem: string): string
-  return problem != '' ? 'llmd: ' .. problem : said == '' ? 'llmd: done' : said
+def Answer(output: string, problem: string): string
+  return problem != '' ? 'llmd: ' .. problem : output == '' ? 'llmd: done' : output
 enddef
 
-# Many lines go into a window: as messages they would stop Vim until a key is pressed.
-def Say(said: string)
-  const lines = split(said, "\n")
+# Shows a long text in a window: Vim would wait for a key after a long message.
+def Show(text: string)
+  const lines = split(text, "\n")
   if len(lines) > 1 || strdisplaywidth(lines[0]) > v:echospace
     window.Show('llmd', lines)
   else
@@ -83,14 +83,14 @@ export def Verbs(): dict<any>
 enddef
 
 verbs = {
-  status: () => Here(['status']),
-  why: () => Here(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
-  start: () => Order('start', () => connect.BeginAnew()),
-  # One that was killed could not say that nobody wants it back.
-  stop: () => Order('stop', () => connect.Follow('stay')),
-  restart: () => Order('restart', () => connect.BeginAnew()),
+  status: () => ShowHere(['status']),
+  why: () => ShowHere(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
+  start: () => Order('start', () => connect.Restart()),
+  # A daemon that was killed could not say that the user stopped it.
+  stop: () => Order('stop', () => connect.SetAfterExit('stay')),
+  restart: () => Order('restart', () => connect.Restart()),
   toggle: () => Toggle(),
-  log: () => Log(),
+  log: () => OpenLog(),
   health: () => health.Open(),
 }
 

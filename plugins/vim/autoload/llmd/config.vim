@@ -1,5 +1,7 @@
 vim9script
-# What the user has set, and whether there is any completing in a buffer.
+# Reads the user's options, and decides whether a buffer gets suggestions.
+
+import autoload './message.vim'
 
 const DEFAULTS = {
   enabled: true,
@@ -11,29 +13,47 @@ const DEFAULTS = {
   disabled_folders: [],
   command: 'llmd',
   start: true,
+  kept_after_ms: 30000,
+}
+const TYPES = {
+  [v:t_number]: 'number',
+  [v:t_string]: 'string',
+  [v:t_list]: 'list',
+  [v:t_dict]: 'dictionary',
+  [v:t_bool]: 'boolean',
 }
 
+# Returns the option `g:llmd_{name}`. An invalid value is reported, and the default is returned.
 export def Get(name: string): any
   const default = DEFAULTS[name]
   const set = get(g:, 'llmd_' .. name, default)
+  if !IsValid(name, set)
+    const expected = name == 'command' ? 'string or list' : TYPES[type(default)]
+    message.Once($'g:llmd_{name}: expected {expected}, got {get(TYPES, type(set), typename(set))}')
+    return default
+  endif
   return type(default) == v:t_bool ? !!set : set
 enddef
 
-export def Names(): list<string>
-  return sort(keys(DEFAULTS))
+# Whether the value has the option's type. A number may stand for a boolean.
+def IsValid(name: string, value: any): bool
+  const expected = type(DEFAULTS[name])
+  return type(value) == expected
+    || expected == v:t_bool && type(value) == v:t_number
+    || name == 'command' && type(value) == v:t_list
 enddef
 
-# The command that runs llmd, as job_start() takes it.
-export def Command(...args: list<string>): list<string>
+# Returns the command that runs llmd, as job_start() takes it.
+export def Command(): list<string>
   const command = Get('command')
-  return (type(command) == v:t_list ? command : split(command)) + args
+  return type(command) == v:t_list ? command : split(command)
 enddef
 
 export def NotFound(command: string): string
-  return $'Command `{command}` is not found; install llmd, or set g:llmd_command to where it is'
+  return $'Command `{command}` is not found; install llmd, or set g:llmd_command to its path'
 enddef
 
-# Why nothing is completed in this buffer, in a few words; empty where it is.
+# Returns in a few words why the buffer gets no suggestions; empty when the buffer gets them.
 export def WhyOff(buf: number): string
   if !Get('enabled')
     return 'g:llmd_enabled'
@@ -78,14 +98,19 @@ def WhyOffFile(buf: number): string
   return !empty(folders) && IsIn(fnamemodify(bufname(buf), ':p'), folders) ? 'folder' : ''
 enddef
 
+# Whether the path is in one of the folders, as both are written or with symbolic links resolved.
 def IsIn(path: string, folders: list<string>): bool
   for folder in folders
-    const root = substitute(fnamemodify(expand(folder), ':p'), '/*$', '/', '')
-    if stridx(path, root) == 0 || stridx(resolve(path), resolve(root)->substitute('/*$', '/', '')) == 0
+    const root = fnamemodify(expand(folder), ':p')
+    if IsBelow(path, root) || IsBelow(resolve(path), resolve(root))
       return true
     endif
   endfor
   return false
+enddef
+
+def IsBelow(path: string, root: string): bool
+  return stridx(path, substitute(root, '/*$', '/', '')) == 0
 enddef
 
 defcompile

@@ -1,72 +1,75 @@
 vim9script
-# Finds the daemon, and starts one where none runs: the command says where, timers look again.
+# Finds the daemon and starts one when none runs: the command says where its socket is, and timers
+# repeat an attempt that failed.
 
 import autoload './channel.vim'
 import autoload './cli.vim'
 import autoload './config.vim'
-import autoload './state.vim'
+import autoload './message.vim'
 
 const FIRST_PAUSE_MS = 100
 const MAX_PAUSE_MS = 10000
-# So many failed looks before another daemon is started: one that restarts is back sooner.
-const N_LOOKS = 4
-# After so many the pause is the longest.
-const N_LOOKS_SLOW = 7
+# A daemon that restarts is back within these attempts; only after them another one is started.
+const N_ATTEMPTS = 4
+# After these attempts the pause is the longest one.
+const N_ATTEMPTS_SLOW = 7
 const STOPPED = 'stopped: no daemon runs; `:Llmd start` starts it'
 
 var socket = ''
-var is_beginning = false
-# What the daemon that went said should follow: `restart`, `on_demand` (when it is wanted) or
-# `stay` (the user stopped it).
-var then = 'restart'
+var is_connecting = false
+# What follows when the daemon exits: `restart`, `on_demand` (a start when a completion is wanted)
+# or `stay` (the user stopped the daemon).
+var after_exit = 'restart'
 var why_closed = 'connecting'
-var n_looks = 0
-# None is about to come back by itself.
-var is_hurried = true
+var n_attempts = 0
+# Whether to start a daemon at the first attempt: no other is about to come back.
+var is_immediate = true
 var timer = 0
 
 export def WhyClosed(): string
-  return then == 'stay' ? STOPPED : why_closed
+  return after_exit == 'stay' ? STOPPED : why_closed
 enddef
 
 export def Socket(): string
   return socket
 enddef
 
-# Somebody types where it may complete.
-export def Begin()
-  if then == 'on_demand'
-    then = 'restart'
+# Connects unless there is a connection or an attempt at one: a completion is wanted.
+export def Ensure()
+  if after_exit == 'on_demand'
+    after_exit = 'restart'
   endif
-  if !channel.IsOpen() && !is_beginning
-    Look()
+  if !channel.IsOpen() && !is_connecting
+    Attempt()
   endif
 enddef
 
-# The user wants one now, whatever was before.
-export def BeginAnew()
-  then = 'restart'
-  is_hurried = true
+# Connects at once, also to a daemon that the user had stopped.
+export def Restart()
+  after_exit = 'restart'
+  is_immediate = true
   if !channel.IsOpen()
     timer_stop(timer)
-    Look()
+    Attempt()
   endif
 enddef
 
-def Look()
-  is_beginning = true
+def Attempt()
+  is_connecting = true
   if socket != ''
     Open()
   else
-    cli.Run(['path', 'socket'], (said, problem) => {
-      socket = trim(said)
-      if socket != ''
-        Open()
-      else
-        is_beginning = false
-        Failed(problem)
-      endif
-    })
+    cli.Run(['path', 'socket'], OnSocket)
+  endif
+enddef
+
+def OnSocket(output: string, problem: string)
+  socket = trim(output)
+  if socket != ''
+    Open()
+  else
+    is_connecting = false
+    Fail(problem)
   endif
 enddef
 
@@ -74,19 +77,19 @@ def Open()
   if channel.Open(socket)
     return
   endif
-  if config.Get('start') && then == 'restart' && (is_hurried || n_looks >= N_LOOKS)
-    Start()
+  if config.Get('start') && after_exit == 'restart' && (is_immediate || n_attempts >= N_ATTEMPTS)
+    StartDaemon()
   else
     Retry()
   endif
 enddef
 
-def Start()
+def StartDaemon()
   why_closed = 'starting'
   cli.Run(['start'], (_, problem) => {
     if problem != ''
-      Failed(problem)
-      n_looks = N_LOOKS_SLOW
+      Fail(problem)
+      n_attempts = N_ATTEMPTS_SLOW
     endif
     if !channel.Open(socket)
       Retry()
@@ -94,37 +97,38 @@ def Start()
   })
 enddef
 
-def Failed(problem: string)
+def Fail(problem: string)
   why_closed = 'failed: ' .. problem
-  state.Tell(problem)
+  message.Once(problem)
 enddef
 
 def Retry()
-  is_beginning = true
-  const pause_ms = min([MAX_PAUSE_MS, FIRST_PAUSE_MS * float2nr(pow(2, min([n_looks, 10])))])
-  n_looks += 1
-  timer = timer_start(pause_ms, (_) => Look())
+  is_connecting = true
+  const pause_ms = min([MAX_PAUSE_MS, FIRST_PAUSE_MS * float2nr(pow(2, min([n_attempts, 10])))])
+  n_attempts += 1
+  timer = timer_start(pause_ms, (_) => Attempt())
 enddef
 
-# -- what becomes of the connection
+# -- what the channel reports
 
-export def Found()
-  is_beginning = false
-  n_looks = 0
-  is_hurried = false
-  then = 'restart'
+export def OnOpen()
+  is_connecting = false
+  n_attempts = 0
+  is_immediate = false
+  after_exit = 'restart'
   why_closed = ''
 enddef
 
-export def Follow(what: string)
-  then = what
+# Sets what follows when the daemon exits: `restart`, `on_demand` or `stay`.
+export def SetAfterExit(what: string)
+  after_exit = what
 enddef
 
-export def Lost()
+export def OnLost()
   why_closed = 'connecting'
-  if then == 'on_demand'
-    is_beginning = false
-    is_hurried = true
+  if after_exit == 'on_demand'
+    is_connecting = false
+    is_immediate = true
   else
     Retry()
   endif

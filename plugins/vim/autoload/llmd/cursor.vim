@@ -1,40 +1,42 @@
 vim9script
-# Where the cursor is, and what was typed since it was elsewhere.
+# Says where the cursor is, and what was typed since it was at an earlier position.
 
-# Lines of typed text that may lie between two looks; more is not typing.
+# More lines than these between two positions were not typed.
 const MAX_TYPED_LINES = 50
 
-# `col` in bytes from 1; `rest`: what stands right of it.
+# Returns the position of the cursor. `col` counts bytes from 1; `rest` is the text right of the
+# cursor.
 export def Here(): dict<any>
-  const col = col('.')
   return {
     buf: bufnr(),
     tick: b:changedtick,
     lnum: line('.'),
-    col: col,
-    rest: strpart(getline('.'), col - 1),
+    col: col('.'),
+    rest: TextRight(),
   }
 enddef
 
-export def Is(at: dict<any>): bool
+# Whether the cursor is at that position and the text has not changed since.
+export def IsAt(at: dict<any>): bool
   return at.tick == b:changedtick && at.lnum == line('.') && at.col == col('.') && at.buf == bufnr()
 enddef
 
-export def Right(): string
+export def TextRight(): string
   return strpart(getline('.'), col('.') - 1)
 enddef
 
-# An LSP position, in utf-8.
+# Returns the cursor as an LSP position, in UTF-8.
 export def Position(): dict<number>
   return {line: line('.') - 1, character: col('.') - 1}
 enddef
 
-# Recording or replaying, a key must do what it did; and a menu has the keys and the place.
+# Whether ghost text may show: not while a macro is recorded or executed, so that its keys do the
+# same each time, nor beside the popup menu, which uses the same keys.
 export def MayShow(): bool
   return mode(1) == 'i' && !pumvisible() && !&paste && reg_recording() == '' && reg_executing() == ''
 enddef
 
-# What was put between that place and the cursor; empty where the cursor is not behind it.
+# Returns the text between the position and the cursor; empty when the cursor is not behind it.
 export def TypedSince(at: dict<any>): string
   const lnum = line('.')
   const col = col('.')

@@ -1,38 +1,70 @@
 vim9script
-# What Vim says has happened, and who has to know.
+# Connects Vim's events and the daemon's messages to the modules that handle them. Vim's events come
+# through Handle(), which keeps an error away from the user's typing.
 
-import autoload './channel.vim'
+import autoload './accept.vim'
 import autoload './buffers.vim'
-import autoload './keys.vim'
+import autoload './channel.vim'
 import autoload './config.vim'
+import autoload './connect.vim'
 import autoload './cursor.vim'
+import autoload './engine.vim'
+import autoload './guard.vim'
+import autoload './keys.vim'
+import autoload './request.vim'
 import autoload './suggestion.vim'
 
-# The text that was last looked at: a cursor that moves without a change has left.
+const IDLE_MS = 150
+
+# The 'changedtick' at the last change that was handled: when the cursor moves and the text is still
+# at this tick, the user did not type but moved the cursor.
 var tick = -1
+var idle_timer = 0
+var handlers: dict<func> = {}
 
-const REST_MS = 150
-var resting = 0
+# Runs the handler of an event; an error in the handler is reported once.
+export def Handle(name: string, ...args: list<any>)
+  guard.Call(handlers[name], args)
+enddef
 
-# After the first screen.
-export def Begin()
+# Starts the plugin, after Vim has drawn the first screen.
+def Start()
+  Listen()
   keys.Map()
-  autocmd llmd CursorMoved,TextChanged,BufEnter * call llmd#events#Soon()
-  Soon()
+  autocmd llmd CursorMoved,TextChanged,BufEnter * call llmd#events#Handle('Idle')
+  OnIdle()
 enddef
 
-# Once the cursor has come to rest in Normal mode: the daemon has the text, and its prompt is
-# evaluated before the first key.
-export def Soon()
-  timer_stop(resting)
-  resting = timer_start(REST_MS, (_) => TellCursor())
+def Listen()
+  channel.On('open', connect.OnOpen)
+  channel.On('open', OnIdle)
+  channel.On('open', request.Resume)
+  channel.On('awake', buffers.ForgetAll)
+  channel.On('awake', () => guard.Later(() => request.Resume()))
+  channel.On('lost', buffers.ForgetAll)
+  channel.On('lost', request.OnLost)
+  channel.On('lost', connect.OnLost)
+  channel.On('llmd/partial', request.OnPartial)
+  channel.On('llmd/state', OnState)
+  channel.On('llmd/bye', (params) => connect.SetAfterExit(get(params, 'then', 'restart')))
 enddef
 
-def TellCursor()
-  if mode() != 'n' || config.WhyOff(bufnr()) != ''
-    return
+# Asks again once the engine is ready: it answered earlier requests with nothing.
+def OnState(params: dict<any>)
+  if engine.Update(params) && !request.IsWaiting()
+    guard.Later(() => request.Resume())
   endif
-  if buffers.Bring()
+enddef
+
+# Sends the text and the cursor once the cursor rests in Normal mode, so that the daemon has
+# evaluated the prompt before the first key in Insert mode.
+def OnIdle()
+  timer_stop(idle_timer)
+  idle_timer = guard.Later(() => SendWhenNormal(), IDLE_MS)
+enddef
+
+def SendWhenNormal()
+  if mode() == 'n' && config.WhyOff(bufnr()) == '' && buffers.Sync()
     SendCursor()
   endif
 enddef
@@ -41,71 +73,68 @@ def SendCursor()
   channel.Notify('llmd/cursor', {uri: buffers.Uri(bufnr()), position: cursor.Position()})
 enddef
 
-export def InsertEnter()
+# Waits for Insert mode to begin: only then is the cursor at its position.
+def OnInsertEnter()
   tick = b:changedtick
-  # The cursor is where it will be only when Insert mode has begun.
-  timer_start(0, (_) => Rest())
+  guard.Later(() => AskHere())
 enddef
 
-# A key that was typed meanwhile has asked here.
-def Rest()
-  if config.WhyOff(bufnr()) != '' || suggestion.IsAsked()
+# Asks about the cursor's position, unless a key that was typed meanwhile has asked.
+def AskHere()
+  if config.WhyOff(bufnr()) != '' || request.IsAsked()
     return
   endif
-  if !cursor.MayShow() || !buffers.Bring()
+  if !cursor.MayShow() || !buffers.Sync()
     return
   endif
   if config.Get('auto')
-    suggestion.AskSoon()
+    request.AskSoon()
   else
     SendCursor()
   endif
 enddef
 
-export def InsertLeave()
-  suggestion.Stop('rejected')
+def OnInsertLeave()
+  request.Stop('rejected')
   suggestion.SetBlock(false)
-  keys.NewInsert()
+  accept.OnInsertEnd()
 enddef
 
-export def TextChanged()
+def OnTextChanged()
   tick = b:changedtick
-  const goes_on = suggestion.Follow()
-  if config.Get('auto') && (!goes_on || suggestion.IsUnfinished())
-    suggestion.AskSoon()
+  request.OnTyped()
+enddef
+
+def OnCursorMoved()
+  if tick == b:changedtick && !suggestion.IsHere()
+    request.Stop('rejected')
+    AskHere()
   endif
 enddef
 
-export def CursorMoved()
-  if tick == b:changedtick
-    if !suggestion.IsHere()
-      suggestion.Stop('rejected')
-      Rest()
-    endif
-  endif
-enddef
-
-export def MenuChanged()
+def OnMenuChanged()
   tick = b:changedtick
-  suggestion.Stop('rejected')
+  request.Stop('rejected')
 enddef
 
-export def MenuClosed()
-  timer_start(0, (_) => Rest())
+# Notes whether Insert mode, entered from the mode `old`, types into each line of a block: after a
+# blockwise selection, or after `I` or `A` in another selection.
+def OnModeChanged(old: string)
+  suggestion.SetBlock(old == "\<C-V>" || old ==? 'v' && v:operator =~ '[IA]')
 enddef
 
-# From another mode. What is typed after a blockwise selection, or `I` and `A` in another, goes into
-# each line.
-export def ModeChanged(was: string)
-  suggestion.SetBlock(was == "\<C-V>" || was ==? 'v' && v:operator =~ '[IA]')
-enddef
-
-export def BufferGone(buf: number)
-  buffers.Close(buf)
-enddef
-
-export def Leave()
-  buffers.CloseAll()
-enddef
+handlers = {
+  Start: Start,
+  Idle: OnIdle,
+  InsertEnter: OnInsertEnter,
+  InsertLeave: OnInsertLeave,
+  TextChanged: OnTextChanged,
+  CursorMoved: OnCursorMoved,
+  MenuChanged: OnMenuChanged,
+  MenuClosed: () => guard.Later(() => AskHere()),
+  ModeChanged: OnModeChanged,
+  BufferGone: (buf) => buffers.Close(buf),
+  Leave: () => buffers.CloseAll(),
+}
 
 defcompile

@@ -1,13 +1,13 @@
 vim9script
-# Ghost text on the screen: text properties, one for what goes on in the line and one for each
-# line below it. Knows nothing of where the text comes from.
+# Draws ghost text as text properties: one for the rest of the cursor's line, and one for each line
+# below.
 
 const TYPE = 'llmd'
 
-# {buf, lnum, n_lines of the buffer} of what is drawn.
+# What is drawn: buf, lnum, and n_lines, the number of lines that the buffer had.
 var drawn: dict<number> = {}
 
-# `col` is the byte column from 1 that it stands before.
+# Draws the text before the byte column `col`, which counts from 1.
 export def Draw(lnum: number, col: number, text: string)
   Clear()
   if empty(prop_type_get(TYPE))
@@ -15,10 +15,10 @@ export def Draw(lnum: number, col: number, text: string)
   endif
   const lines = split(text, "\n", true)
   if lines[0] != ''
-    prop_add(lnum, col, {type: TYPE, text: Shown(lines[0], virtcol([lnum, col]) - 1)})
+    prop_add(lnum, col, {type: TYPE, text: Printable(lines[0], virtcol([lnum, col]) - 1)})
   endif
   for line in lines[1 :]
-    prop_add(lnum, 0, {type: TYPE, text: line == '' ? ' ' : Shown(line, 0), text_align: 'below'})
+    prop_add(lnum, 0, {type: TYPE, text: line == '' ? ' ' : Printable(line, 0), text_align: 'below'})
   endfor
   drawn = {buf: bufnr(), lnum: lnum, n_lines: line('$')}
 enddef
@@ -27,20 +27,21 @@ export def Clear()
   if empty(drawn)
     return
   endif
-  const was = drawn
+  const old = drawn
   drawn = {}
-  if !bufloaded(was.buf)
+  if !bufloaded(old.buf)
     return
   endif
-  const options = {type: TYPE, all: true, bufnr: was.buf}
-  const n_lines = getbufinfo(was.buf)[0].linecount
-  # Text above may have moved it; a property stays with its line, or with the one split off it.
-  const margin = abs(n_lines - was.n_lines) + 1
-  prop_remove(options, max([1, was.lnum - margin]), min([n_lines, was.lnum + margin]))
+  const options = {type: TYPE, all: true, bufnr: old.buf}
+  const n_lines = getbufinfo(old.buf)[0].linecount
+  # Changes above may have moved the line that has the properties, or split it.
+  const margin = abs(n_lines - old.n_lines) + 1
+  prop_remove(options, max([1, old.lnum - margin]), min([n_lines, old.lnum + margin]))
 enddef
 
-# Properties show a tab and other control characters as they show them in a file: a tab as `^I`.
-def Shown(text: string, col: number): string
+# Returns the text with tabs and control characters as Vim shows them in a file: in a text property
+# Vim would show a tab as `^I`.
+def Printable(text: string, col: number): string
   if text !~ '[[:cntrl:]]'
     return text
   endif

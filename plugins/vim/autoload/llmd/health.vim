@@ -1,46 +1,53 @@
 vim9script
-# `:Llmd health`: what works in this Vim and this buffer, and what to do about what does not.
+# Reports for `:Llmd health` what works in this Vim and this buffer, and how to fix what does not.
 
 import autoload './channel.vim'
 import autoload './config.vim'
 import autoload './connect.vim'
-import autoload './state.vim'
+import autoload './engine.vim'
 import autoload './window.vim'
 
 export def Open()
   window.Show('llmd-health', Report())
 enddef
 
-# `OK` and what holds, or `FIX` and what to do.
+# Returns lines that begin with `OK`, or with `FIX` and say how to fix a problem.
 export def Report(): list<string>
   return Editor() + Daemon() + Model() + ThisBuffer() + Keys()
 enddef
 
-def Check(holds: bool, yes: string, no: string): string
-  return holds ? $'OK   {yes}' : $'FIX  {no}'
+def Check(is_ok: bool, yes: string, no: string): string
+  return is_ok ? $'OK   {yes}' : $'FIX  {no}'
 enddef
 
 def Editor(): list<string>
   const vim = $'Vim {v:versionlong / 1000000}.{v:versionlong / 10000 % 100}.{v:versionlong % 10000}'
   return [
     $'OK   {vim} has channels, jobs and text properties',
-    Check(&encoding == 'utf-8', "'encoding' is utf-8", $"'encoding' is {&encoding}: put `set encoding=utf-8` into your vimrc"),
+    Check(&encoding == 'utf-8', "'encoding' is utf-8",
+      $"'encoding' is {&encoding}: put `set encoding=utf-8` into your vimrc"),
   ]
 enddef
 
 def Daemon(): list<string>
   const command = config.Command()[0]
   return [
-    Check(executable(command) > 0, $'command {command} is {exepath(command)}', $'command {command} is not on $PATH: install llmd or set g:llmd_command'),
-    Check(channel.IsOpen(), $'connected to {connect.Socket()}', $'no daemon ({connect.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
-    Check(!channel.IsStalled(), 'the daemon answers', 'the daemon does not answer: `:Llmd stop`, then `:Llmd start`'),
+    Check(executable(command) > 0, $'command {command} is {exepath(command)}',
+      $'command {command} is not on $PATH: install llmd or set g:llmd_command'),
+    Check(channel.IsOpen(), $'connected to {connect.Socket()}',
+      $'not connected to the daemon ({connect.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
+    Check(!channel.IsStalled(), 'the daemon answers',
+      'the daemon does not answer: run `:Llmd stop`, then `:Llmd start`'),
   ]
 enddef
 
 def Model(): list<string>
-  const engine = state.Engine()
-  var lines = [Check(engine.state != 'failed', $'the engine is {engine.state == "" ? "not known yet" : engine.state}', $'the engine has failed: {engine.reason}')]
-  return lines + engine.problems->mapnew((_, problem) => $'FIX  {problem}')
+  const found = engine.Current()
+  const state = found.state == '' ? 'not known yet' : found.state
+  return [
+    Check(found.state != 'failed', $'the engine is {state}',
+      $'the engine has failed: {found.reason}'),
+  ] + found.problems->mapnew((_, problem) => $'FIX  {problem}')
 enddef
 
 def ThisBuffer(): list<string>
@@ -52,8 +59,10 @@ def Keys(): list<string>
   var lines = []
   for action in ['accept', 'accept-line', 'accept-word', 'next', 'prev', 'dismiss', 'trigger']
     const plug = $'<Plug>(llmd-{action})'
-    const key = maplist()->filter((_, map) => map.mode =~ 'i' && map.rhs == plug)->map((_, map) => map.lhs)
-    lines->add(Check(!empty(key), $'{action} is {join(key, " ")}', $'no key for {action}: `imap KEY {plug}`'))
+    const keys = maplist()->filter((_, map) => map.mode =~ 'i' && map.rhs == plug)
+      ->mapnew((_, map) => map.lhs)
+    lines->add(Check(!empty(keys), $'{action} is {join(keys, " ")}',
+      $'no key for {action}: map one with `imap KEY {plug}`'))
   endfor
   return lines
 enddef

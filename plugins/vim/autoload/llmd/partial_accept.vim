@@ -1,11 +1,11 @@
 vim9script
-# How much of a suggestion a key takes, and what is left of one after typing. Pure.
+# Computes how much of a suggestion a key takes, and what is left of a suggestion after typing.
 
 const WORD = '^\_s*\%(\%(\w\|[^\x00-\x7f]\)\+\|[!-/:-@[-^`{-~]\+\)'
 const CLOSERS = '^[])}>"''`;]\+$'
 
-# `part`: `all`; `line`, to the end of its first line, or of the next where nothing is left of
-# that; `word`, a word or a run of signs with the blanks before it.
+# Returns a part of the text: `all`; `line`, the rest of the first line, or the next line when the
+# text begins with a newline; `word`, a word or a run of punctuation, with the blanks before it.
 export def Part(text: string, part: string): string
   if part == 'all'
     return text
@@ -14,9 +14,9 @@ export def Part(text: string, part: string): string
   return found == '' ? text : found
 enddef
 
-# What is still to be shown of `text` after `typed`; null where something else was typed. `right`
-# is what stands right of the cursor, `tail` what stood there when the text was asked for: brackets
-# and quotes that an editor closed by itself may have come between.
+# Returns what is left of `text` after `typed`; null when the user typed something else. `right` is
+# the text right of the cursor now, and `tail` the text right of the cursor at the request: an
+# editor may have closed brackets and quotes automatically, which `right` then has in addition.
 export def Rest(text: string, typed: string, right: string, tail: string): any
   if stridx(text, typed) != 0
     return null

@@ -1,50 +1,55 @@
 vim9script
-# What became of suggestions, told to the daemon in numbers; the text stays here.
+# Reports to the daemon what became of each suggestion. The reports have numbers of characters, and
+# never text.
 
-import autoload './channel.vim'
 import autoload './buffers.vim'
+import autoload './channel.vim'
+import autoload './config.vim'
+import autoload './guard.vim'
 
-const KEPT_AFTER_MS = 30000
-# An accepted text is looked for so many lines around where it was put.
+# The number of lines, on both sides of the line of acceptance, in which an accepted text is looked
+# for.
 const N_LINES_NEAR = 200
 
-# What a key is about to insert; its change comes after the key.
-var taking = ''
+# The text that a key is about to insert; Vim reports the change only after the key.
+var accepting = ''
 
+# Reports `kind`: `shown`, `accepted`, `typed_through`, `rejected` or `dismissed`.
 export def Send(kind: string, text: string)
-  SendOf(bufnr(), kind, strcharlen(text))
+  SendFor(bufnr(), kind, strcharlen(text))
 enddef
 
-def SendOf(buf: number, kind: string, n_chars: number)
+def SendFor(buf: number, kind: string, n_chars: number)
   channel.Notify('llmd/outcome', {uri: buffers.Uri(buf), kind: kind, n_chars: n_chars})
 enddef
 
-export def Taking(text: string)
-  taking = text
+export def BeforeAccept(text: string)
+  accepting = text
 enddef
 
-# How much of this was inserted by a key of ours, in bytes; counts it then. More may have been typed
-# before Vim says that anything was.
+# Returns how many bytes of `typed` were inserted by an accepting key, and reports them. More may
+# have been typed before Vim reports the change.
 export def Taken(typed: string): number
-  const taken = taking
-  taking = ''
+  const taken = accepting
+  accepting = ''
   if taken == '' || stridx(typed, taken) != 0
     return 0
   endif
   Send('accepted', taken)
-  const at = {buf: bufnr(), lnum: line('.')}
-  timer_start(KEPT_AFTER_MS, (_) => LookAgain(at.buf, at.lnum, taken))
+  const buf = bufnr()
+  const lnum = line('.')
+  guard.Later(() => SendKept(buf, lnum, taken), config.Get('kept_after_ms'))
   return len(taken)
 enddef
 
-def LookAgain(buf: number, lnum: number, text: string)
+def SendKept(buf: number, lnum: number, text: string)
   if bufloaded(buf)
     const near = getbufline(buf, max([1, lnum - N_LINES_NEAR]), lnum + N_LINES_NEAR)
-    SendOf(buf, 'kept', NKept(text, join(near, "\n")))
+    SendFor(buf, 'kept', NKept(text, join(near, "\n")))
   endif
 enddef
 
-# Characters of the lines of `text` that still stand whole.
+# Returns the number of characters in those lines of `text` that are unchanged in `near`.
 export def NKept(text: string, near: string): number
   if stridx(near, text) >= 0
     return strcharlen(text)

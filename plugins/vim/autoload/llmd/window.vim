@@ -1,5 +1,5 @@
 vim9script
-# A window for what is too long for a message; `q` closes it.
+# Shows text that is too long for a message in a window, which `q` closes.
 
 const MAX_LINES = 20
 
