@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,12 @@ def open_with(world: World) -> Iterator[Open]:
         return editor
 
     yield open_
+    said = ""
     for editor in opened:
+        with suppress(OSError, EOFError):  # a test may have ended it
+            said += editor.command("messages")
         editor.close()
+    assert "error in the plugin" not in said
 
 
 def connected(editor: NeovimEditor) -> NeovimEditor:
@@ -272,20 +276,57 @@ def test_an_unknown_command_names_those_there_are(open_with: Open) -> None:
     editor = open_with()
     editor.command("Llmd nonsense")
     said = "".join(editor.lines())
-    assert "`:Llmd nonsense` is unknown; there are log, restart" in said
+    assert "`:Llmd nonsense`" in said
+    assert "log, restart, start, status" in said
 
 
 @pytest.mark.parametrize(
-    ("options", "problem"),
+    ("options", "problems"),
     [
-        ("{ autos = true }", "option `autos` is unknown; there are auto, command"),
-        ("{ auto = 'yes' }", "option `auto` is a boolean, got a string"),
+        ("{ autos = true }", ["option `autos` is unknown", "auto, command"]),
+        ("{ auto = 'yes' }", ["option `auto`", "expected boolean, got string"]),
+        ("{ auto = false, debounce_ms = '9' }", ["`debounce_ms`", "expected number, got string"]),
+        ("{ command = 1 }", ["`command`", "expected string|table, got number"]),
     ],
 )
-def test_an_option_that_is_none_is_refused(open_with: Open, options: str, problem: str) -> None:
-    editor = open_with()
+def test_an_invalid_option_of_setup_is_an_error(
+    world: World, open_with: Open, options: str, problems: list[str]
+) -> None:
+    world.says("self.radius")
+    editor = connected(open_with())
     said = editor.lua(f"local _, said = pcall(require('llmd').setup, {options}); return said")
-    assert problem in said
+    assert [problem for problem in problems if problem not in said] == []
+    editor.keys("ix = ")
+    shows(editor, "self.radius")
+
+
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("auto = 'yes'", "g:llmd_auto: expected boolean|number, got string"),
+        ("debounce_ms = '20'", "g:llmd_debounce_ms: expected number, got string"),
+        ("filetypes = 1", "g:llmd_filetypes: expected table, got number"),
+    ],
+)
+def test_a_variable_of_a_wrong_type_is_reported_and_the_default_holds(
+    world: World, open_with: Open, variable: str, problem: str
+) -> None:
+    world.says("self.radius")
+    editor = connected(open_with(f"vim.g.llmd_{variable}"))
+    editor.keys("ix = ")
+    shows(editor, "self.radius")
+    assert editor.command("messages").count(problem) == 1
+
+
+def test_a_handler_that_throws_is_reported_once(world: World, open_with: Open) -> None:
+    world.says("")
+    editor = connected(open_with())
+    editor.lua("require('llmd.suggestion').type_through = function() error('a bug') end")
+    typed(editor, "ix = 1 ", "x = 1 ")
+    typed(editor, "+ 2<Left><Left>y", "x = 1 +y 2")
+    in_mode(editor, "i")
+    assert editor.command("messages").count("a bug") == 1
+    editor.command("messages clear")
 
 
 def test_health_names_the_fix(open_with: Open) -> None:

@@ -56,7 +56,7 @@ end
 """
 # In one call: keys may be on their way.
 LOOK = """
-require('llmd.buffers').flush(vim.api.nvim_get_current_buf())
+require('llmd.buffers').sync(vim.api.nvim_get_current_buf())
 local sent = _G.sent
 _G.sent = {}
 return { sent, vim.api.nvim_buf_get_lines(0, 0, -1, false) }

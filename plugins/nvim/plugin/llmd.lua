@@ -1,4 +1,4 @@
--- Keys, the command and the highlight; all else is loaded once the editor has started.
+-- Defines the maps, the command and the highlight. Everything else is loaded after Neovim has started.
 if vim.g.loaded_llmd then
   return
 end
@@ -31,7 +31,7 @@ local function start()
   require('llmd.events').start()
 end
 
--- After what is drawn first: a plugin is not what one waits for at the start.
+-- Starts after Neovim has drawn the first screen, so that the plugin does not delay it.
 if vim.v.vim_did_enter == 1 then
   vim.schedule(start)
 else

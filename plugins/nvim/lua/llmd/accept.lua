@@ -1,23 +1,27 @@
---- Puts a suggestion into the buffer as if it had been typed: pasted, since that is what Neovim
---- repeats with `.`; `llmd.keys` breaks the undo before and after.
-local stats = require('llmd.stats')
-local partial_accept = require('llmd.partial_accept')
+--- Inserts a suggestion by a paste, which Neovim treats as typed text and repeats with `.`. The
+--- keys around the call (see `llmd.keys`) begin a new undo step before and after.
 local cursor = require('llmd.cursor')
+local partial_accept = require('llmd.partial_accept')
+local request = require('llmd.request')
+local stats = require('llmd.stats')
 local suggestion = require('llmd.suggestion')
 
 local M = {}
 
+--- Inserts a part of the suggestion.
 ---@param kind 'all'|'line'|'word'
 function M.take(kind)
-  local piece, is_all = suggestion.piece(partial_accept.take[kind])
-  if not piece then
+  local rest = suggestion.rest()
+  if not rest then
     return
   end
-  local buf, from = suggestion.buf(), { cursor.cursor() }
-  suggestion.take(piece, is_all)
+  local piece = partial_accept.take[kind](rest)
+  local buf = suggestion.get().buf
+  local from = { cursor.position() }
+  suggestion.take(piece, piece == rest)
   vim.api.nvim_paste(piece, false, -1)
-  stats.accepted(buf, from, { cursor.cursor() }, piece)
-  suggestion.changed()
+  stats.accepted(buf, from, { cursor.position() }, piece)
+  request.changed()
 end
 
 return M

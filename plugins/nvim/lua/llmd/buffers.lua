@@ -1,17 +1,19 @@
---- Which buffers the daemon knows, and what it has not been told of them yet.
+--- Keeps the daemon's copies of buffers up to date.
 ---
---- Edits are gathered as positions (`on_bytes`) and sent with the text as it is then: while an undo
---- is reported step by step, the buffer already is at its end.
-local channel = require('llmd.channel')
+--- Neovim reports edits as positions (`on_bytes`), which are merged and sent later together with
+--- the text: while Neovim reports an undo step by step, the buffer already has the text after the
+--- last step.
 local changes = require('llmd.changes')
+local channel = require('llmd.channel')
+local connect = require('llmd.connect')
 
 local M = {}
 
 ---@class llmd.Buffer
 ---@field version integer
----@field is_known boolean what the daemon has, with `edit`, is what the buffer is
----@field edit llmd.Edit?
----@field n_lines integer
+---@field is_known boolean whether the daemon's copy is the buffer's text, but for `edit`
+---@field edit llmd.Edit? what has changed since the last message
+---@field n_lines integer the size of the buffer according to the reported edits
 ---@field n_bytes integer
 local buffers = {} ---@type table<integer, llmd.Buffer>
 
@@ -25,7 +27,7 @@ local function on_bytes(_, buf, _, row, col, _, old_rows, old_col, old_bytes, ne
   if not known then
     return true
   end
-  known.edit = changes.joined(known.edit, {
+  known.edit = changes.merge(known.edit, {
     start = { row, col },
     old_end = { row + old_rows, old_rows == 0 and col + old_col or old_col },
     new_end = { row + new_rows, new_rows == 0 and col + new_col or new_col },
@@ -75,7 +77,8 @@ local function send_whole(buf, known)
   return known.is_known
 end
 
---- From the edit's start to its new end, which may be the end of the last line's own line end.
+--- Returns the text from the edit's start to its new end, which may be behind the newline of the
+--- last line.
 local function new_lines(buf, change, n_lines)
   local start, last = change.start, change.new_end
   if start[1] >= n_lines then
@@ -90,7 +93,7 @@ end
 local function send_edit(buf, known)
   local n_lines, n_bytes = size_of(buf)
   if n_lines ~= known.n_lines or n_bytes ~= known.n_bytes then
-    return send_whole(buf, known) -- an edit that was reported otherwise than it was
+    return send_whole(buf, known) -- Neovim reported an edit incorrectly
   end
   local change = known.edit
   known.edit = nil
@@ -105,38 +108,43 @@ local function send_edit(buf, known)
   return known.is_known
 end
 
---- Tells the daemon what is new. The version it then has; nil where it can't be told.
+--- Sends what has changed. Returns the version of the daemon's copy; nil when nothing can be sent,
+--- and a connection is then tried.
 ---@param buf integer
 ---@return integer?
-function M.flush(buf)
+function M.sync(buf)
   if not channel.is_up() then
-    channel.connect()
+    connect.ensure()
     return nil
   end
   if not buffers[buf] then
     attach(buf)
   end
   local known = buffers[buf]
-  local is_told = true
+  local is_sent = true
   if not known.is_known then
-    is_told = send_whole(buf, known)
+    is_sent = send_whole(buf, known)
   elseif known.edit then
-    is_told = send_edit(buf, known)
+    is_sent = send_edit(buf, known)
   end
-  return is_told and known.version or nil
+  return is_sent and known.version or nil
 end
 
+---@param buf integer
+---@return boolean
 function M.is_known(buf)
   return buffers[buf] ~= nil
 end
 
---- Its name, filetype or whole text is another.
+--- Has the buffer sent anew: its name, its filetype or all of its text has changed.
+---@param buf integer
 function M.renew(buf)
   if buffers[buf] then
     buffers[buf].is_known = false
   end
 end
 
+--- Has every buffer sent anew: the daemon has no copies.
 function M.renew_all()
   for buf in pairs(buffers) do
     M.renew(buf)

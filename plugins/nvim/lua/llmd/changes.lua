@@ -1,31 +1,31 @@
---- Edits of a buffer, gathered into one. Pure: positions only, {row, col_bytes} from zero.
+--- Merges the edits of a buffer into one. Positions are {row, byte column} and count from 0.
 local M = {}
 
----@alias llmd.Place { [1]: integer, [2]: integer }
+---@alias llmd.Position { [1]: integer, [2]: integer }
 
---- The text from `start` to `old_end` became that from `start` to `new_end`.
+--- Says that the text from `start` to `old_end` was replaced by the text from `start` to `new_end`.
 ---@class llmd.Edit
----@field start llmd.Place
----@field old_end llmd.Place
----@field new_end llmd.Place
+---@field start llmd.Position
+---@field old_end llmd.Position
+---@field new_end llmd.Position
 
 local function is_before(a, b)
   return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])
 end
 
---- Where a place at or behind `from` is once `from` has become `to`.
-local function moved(place, from, to)
-  if place[1] == from[1] then
-    return { to[1], to[2] + place[2] - from[2] }
+--- Returns where a position at or behind `from` is after `from` has moved to `to`.
+local function moved(position, from, to)
+  if position[1] == from[1] then
+    return { to[1], to[2] + position[2] - from[2] }
   end
-  return { place[1] + to[1] - from[1], place[2] }
+  return { position[1] + to[1] - from[1], position[2] }
 end
 
---- One edit for both: `later` is in the coordinates that `earlier` left.
+--- Returns one edit for two: the positions of `later` are those after `earlier`.
 ---@param earlier llmd.Edit?
 ---@param later llmd.Edit
 ---@return llmd.Edit
-function M.joined(earlier, later)
+function M.merge(earlier, later)
   if not earlier then
     return later
   end

@@ -1,4 +1,4 @@
---- The `llmd` command, always in the background: nothing here waits.
+--- Runs the `llmd` command in the background, and never waits for it.
 local config = require('llmd.config')
 
 local M = {}
@@ -10,9 +10,10 @@ function M.argv(args)
   return vim.list_extend(type(command) == 'table' and vim.deepcopy(command) or { command }, args)
 end
 
---- `done(text, problem)`: what it printed, or the last line that says why it failed.
+--- Calls `done(output, problem)` at the end; `problem` is the last line that a failing command
+--- wrote to stderr, and nil when the command succeeded.
 ---@param args string[]
----@param done fun(text: string?, problem: string?)
+---@param done fun(output: string?, problem: string?)
 function M.run(args, done)
   local argv = M.argv(args)
   local function finish(result)
@@ -24,7 +25,7 @@ function M.run(args, done)
   end
   local ok = pcall(vim.system, argv, { text = true }, vim.schedule_wrap(finish))
   if not ok then
-    local text = 'Command `%s` is not found; install llmd, or set g:llmd_command to where it is'
+    local text = 'Command `%s` is not found; install llmd, or set g:llmd_command to its path'
     done(nil, text:format(argv[1]))
   end
 end

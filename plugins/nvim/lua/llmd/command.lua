@@ -1,86 +1,86 @@
---- `:Llmd`.
-local channel = require('llmd.channel')
+--- Runs `:Llmd`. Most verbs run the `llmd` command in the background and show its output.
 local cli = require('llmd.cli')
+local config = require('llmd.config')
 local connect = require('llmd.connect')
+local request = require('llmd.request')
+local status = require('llmd.status')
+local window = require('llmd.window')
 
 local M = {}
 
---- Many lines go into a window: as a message they would stop the editor until a key is pressed.
-local function show(lines)
-  vim.cmd('botright ' .. math.min(#lines, 20) .. 'new')
-  vim.bo.buftype, vim.bo.bufhidden, vim.bo.swapfile = 'nofile', 'wipe', false
-  vim.api.nvim_buf_set_lines(0, 0, -1, false, lines)
-  vim.bo.modifiable = false
-  vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = true })
-end
-
-local function say(text)
+--- Shows a long text in a window: Neovim would wait for a key after a long message.
+local function show(text)
   local lines = vim.split(vim.trim(text), '\n')
   if #lines > 1 or vim.fn.strdisplaywidth(lines[1]) > vim.v.echospace then
-    return show(lines)
+    return window.show(lines)
   end
   vim.api.nvim_echo({ { text } }, true, {})
 end
 
---- `done`, where it has been done.
-local function order(verb, done)
-  cli.run({ verb }, function(text, problem)
-    say(problem and 'llmd: ' .. problem or text ~= '' and text or 'llmd: done')
+local function answer(output, problem)
+  if problem then
+    return 'llmd: ' .. problem
+  end
+  return output ~= '' and output or 'llmd: done'
+end
+
+--- Runs a command and, when it has succeeded, `next_step`.
+local function order(verb, next_step)
+  cli.run({ verb }, function(output, problem)
+    show(answer(output, problem))
     if not problem then
-      done()
+      next_step()
     end
   end)
 end
 
 local actions = {}
 
---- What holds in this buffer, and what the command line says.
-local function say_here(args)
-  local here = 'here: ' .. require('llmd.status').line()
-  cli.run(args, function(text, problem)
-    say(here .. '\n' .. (problem or text))
+--- Shows the state in this buffer, and below it what the command prints.
+local function show_here(args)
+  local here = 'here: ' .. status.line()
+  cli.run(args, function(output, problem)
+    show(here .. '\n' .. (problem or output))
   end)
 end
 
 function actions.status()
-  say_here({ 'status' })
+  show_here({ 'status' })
 end
 
 function actions.why()
   local name = vim.api.nvim_buf_get_name(0)
-  say_here(name == '' and { 'why' } or { 'why', name })
+  show_here(name == '' and { 'why' } or { 'why', name })
 end
 
 function actions.start()
-  order('start', channel.connect_anew)
+  order('start', connect.restart)
 end
 
---- One that was killed could not say that nobody wants it back.
+--- Stops the daemon. A daemon that was killed could not say that the user stopped it.
 function actions.stop()
   order('stop', function()
-    connect.then_do('stay')
+    connect.set_after_exit('stay')
   end)
 end
 
 function actions.restart()
-  order('restart', channel.connect_anew)
+  order('restart', connect.restart)
 end
 
 function actions.toggle()
-  local is_on = vim.g.llmd_enabled == nil and require('llmd.config').get('enabled')
-    or not vim.list_contains({ 0, false }, vim.g.llmd_enabled) and vim.g.llmd_enabled ~= nil
-  vim.g.llmd_enabled = not is_on
-  if is_on then
-    require('llmd.suggestion').drop(nil)
+  vim.g.llmd_enabled = not config.is_enabled()
+  if not vim.g.llmd_enabled then
+    request.stop(nil)
   end
   vim.cmd.redrawstatus()
-  say('llmd is ' .. (is_on and 'off' or 'on'))
+  show('llmd is ' .. (vim.g.llmd_enabled and 'on' or 'off'))
 end
 
 function actions.log()
   cli.run({ 'path', 'log' }, function(path, problem)
     if problem then
-      return say('llmd: ' .. problem)
+      return show(answer(nil, problem))
     end
     vim.cmd('botright split ' .. vim.fn.fnameescape(path))
     vim.cmd('setlocal readonly nomodifiable autoread | normal! G')
@@ -93,6 +93,8 @@ local function names()
   return found
 end
 
+---@param lead string
+---@return string[]
 function M.complete(lead)
   return vim.tbl_filter(function(name)
     return vim.startswith(name, lead)
@@ -105,8 +107,8 @@ function M.run(args)
   if action then
     return action()
   end
-  local text = 'llmd: `:Llmd %s` is unknown; there are %s'
-  say(text:format(args[1], table.concat(names(), ', ')))
+  local text = 'llmd: `:Llmd %s` is unknown; expected %s'
+  show(text:format(args[1], table.concat(names(), ', ')))
 end
 
 return M

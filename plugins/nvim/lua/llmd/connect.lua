@@ -1,126 +1,121 @@
---- Finds the daemon, and starts one where none runs. Nothing here waits: a look that finds nobody
---- is followed by a later one.
-local config = require('llmd.config')
+--- Finds the daemon and starts one when none runs. Never waits: a timer repeats an attempt that
+--- failed.
+local channel = require('llmd.channel')
 local cli = require('llmd.cli')
+local config = require('llmd.config')
+local engine = require('llmd.engine')
 local message = require('llmd.message')
 
 local M = {}
 
 local RETRY_MS = { 100, 200, 500, 1000, 2000, 5000, 10000 }
 
-local path ---@type string?
-local is_busy = false -- looking
-local is_open = false -- found
-local n_tries = 0
---- What the daemon that went said should follow: `restart`, `on_demand` (when it is wanted) or
---- `stay` (the user stopped it).
-local next_ = 'restart'
-local retry = assert(vim.uv.new_timer())
+local socket ---@type string?
+local is_connecting = false
+local n_attempts = 0
+--- What follows when the daemon exits: `restart`, `on_demand` (a start when a completion is wanted)
+--- or `stay` (the user stopped the daemon).
+local after_exit = 'restart'
+local retry_timer = assert(vim.uv.new_timer())
 
-M.on_open = nil ---@type fun(channel: integer)
-M.on_state = nil ---@type fun(state: string, reason: string)
-
-local function try_socket()
-  if is_open then
-    return true
-  end
-  local ok, channel = pcall(vim.fn.sockconnect, 'pipe', path, { rpc = true })
-  if not ok or channel == 0 then
-    return false
-  end
-  is_busy, is_open, n_tries, next_ = false, true, 0, 'restart'
-  M.on_open(channel)
-  return true
-end
-
-local function failed(problem)
-  if not is_open then
-    M.on_state('failed', problem)
+local function fail(problem)
+  if not channel.is_open() then
+    engine.set('failed', problem)
   end
   message.once(problem)
 end
 
-local function look_later()
-  n_tries = math.min(n_tries + 1, #RETRY_MS)
-  retry:start(RETRY_MS[n_tries], 0, vim.schedule_wrap(function()
-    is_busy = false
-    M.look()
+local function retry()
+  n_attempts = math.min(n_attempts + 1, #RETRY_MS)
+  retry_timer:start(RETRY_MS[n_attempts], 0, vim.schedule_wrap(function()
+    is_connecting = false
+    M.ensure()
   end))
 end
 
---- Nothing that time alone mends.
-local function look_much_later(problem)
-  failed(problem)
-  n_tries = #RETRY_MS
-  look_later()
+--- Retries after the longest pause: the problem does not pass with time.
+local function retry_late(problem)
+  fail(problem)
+  n_attempts = #RETRY_MS
+  retry()
 end
 
 local function start_daemon()
-  M.on_state('starting', '')
+  engine.set('starting')
   cli.run({ 'start' }, function(_, problem)
     if problem then
-      look_much_later(problem)
-    elseif not try_socket() then
-      look_later()
+      retry_late(problem)
+    elseif not channel.open(socket) then
+      retry()
     end
   end)
 end
 
-local function reach()
-  if try_socket() then
+local function open()
+  if channel.open(socket) then
     return
   end
-  if config.get('start') and next_ ~= 'stay' then
+  if config.get('start') and after_exit ~= 'stay' then
     start_daemon()
   else
-    M.on_state('stopped', 'no daemon runs; `:Llmd start` starts it')
-    look_later()
+    engine.set('stopped', 'no daemon runs; `:Llmd start` starts it')
+    retry()
   end
 end
 
---- Returns at once; `on_open` says that one was found.
-function M.look()
-  if is_busy or is_open then
+--- Connects unless there is an attempt at it already; closes a connection that has ended.
+function M.ensure()
+  if channel.is_open() then
+    return channel.close_if_dead()
+  elseif is_connecting then
     return
   end
-  is_busy = true
-  if path then
-    return reach()
+  is_connecting = true
+  if socket then
+    return open()
   end
-  cli.run({ 'path', 'socket' }, function(text, problem)
+  cli.run({ 'path', 'socket' }, function(output, problem)
     if problem then
-      return look_much_later(problem)
+      return retry_late(problem)
     end
-    path = text
-    reach()
+    socket = output
+    open()
   end)
 end
 
---- The user wants one now, whatever was before.
-function M.look_anew()
-  retry:stop()
-  is_busy, next_, n_tries = false, 'restart', 0
-  M.look()
+--- Connects at once, also to a daemon that the user had stopped.
+function M.restart()
+  if channel.is_open() then
+    channel.close_if_dead()
+  end
+  retry_timer:stop()
+  is_connecting, after_exit, n_attempts = false, 'restart', 0
+  M.ensure()
 end
 
---- The one that was found has gone.
-function M.lost()
-  M.on_state('connecting', '')
-  is_open, is_busy = false, next_ ~= 'on_demand'
-  if is_busy then
-    look_later()
+function M.on_open()
+  is_connecting, after_exit, n_attempts = false, 'restart', 0
+end
+
+function M.on_lost()
+  engine.set('connecting')
+  is_connecting = after_exit ~= 'on_demand'
+  if is_connecting then
+    retry()
   end
 end
 
+--- Sets what follows when the daemon exits.
 ---@param what 'restart'|'on_demand'|'stay'
-function M.then_do(what)
-  next_ = what
+function M.set_after_exit(what)
+  after_exit = what
 end
 
---- It does not take us, and will not.
-function M.refused(problem)
-  next_ = 'stay'
-  M.on_state('failed', problem)
+--- Gives up: the daemon does not serve this editor, and will not.
+---@param problem string
+function M.on_refused(problem)
+  after_exit = 'stay'
+  engine.set('failed', problem)
   message.once(problem)
 end
 

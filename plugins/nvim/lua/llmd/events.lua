@@ -1,108 +1,118 @@
---- When each part has its turn. A handler that fails is told once and hinders nobody's typing.
+--- Connects Neovim's events and the daemon's messages to the modules that handle them.
 local buffers = require('llmd.buffers')
 local channel = require('llmd.channel')
 local config = require('llmd.config')
-local keys = require('llmd.keys')
-local message = require('llmd.message')
+local connect = require('llmd.connect')
 local cursor = require('llmd.cursor')
+local guard = require('llmd.guard')
+local keys = require('llmd.keys')
+local request = require('llmd.request')
 local suggestion = require('llmd.suggestion')
 
 local M = {}
 
--- The cursor has come to rest: its prompt is evaluated before the first key.
-local REST_MS = 150
-local rest = assert(vim.uv.new_timer())
+local IDLE_MS = 150
+local idle_timer = assert(vim.uv.new_timer())
 
-local function guarded(handler)
-  return function(event)
-    local ok, problem = pcall(handler, event)
-    if not ok then
-      message.once(tostring(problem))
-    end
-  end
-end
-
-local function tell_cursor()
+--- Sends the text and the cursor, so that the daemon has evaluated the prompt before the first key
+--- in Insert mode.
+local function send_cursor()
   local buf = vim.api.nvim_get_current_buf()
   if config.off_reason(buf) then
     return
   end
-  if buffers.flush(buf) then
-    local row, col = cursor.cursor()
+  if buffers.sync(buf) then
+    local row, col = cursor.position()
     channel.send('cursor', { buf = buf, row = row, col_bytes = col })
   end
 end
 
-local function soon()
-  rest:start(REST_MS, 0, vim.schedule_wrap(guarded(tell_cursor)))
+--- Waits until the cursor rests.
+local function on_idle()
+  idle_timer:start(IDLE_MS, 0, guard.later(send_cursor))
 end
 
-local function entered()
-  tell_cursor()
-  suggestion.changed()
+local function on_insert_enter()
+  send_cursor()
+  request.changed()
 end
 
-local function left_insert()
-  suggestion.drop('rejected')
+local function on_insert_leave()
+  request.stop('rejected')
   suggestion.set_block(false)
 end
 
---- What is typed after a blockwise selection, or `I` and `A` in another, goes into each line.
-local function is_typed_in_each_line(old)
+--- Returns whether Insert mode, entered from the mode `old`, types into each line of a block: after
+--- a blockwise selection, or after `I` or `A` in another selection.
+local function is_block_insert(old)
   return old == '\22' or (old:lower() == 'v' and vim.list_contains({ 'I', 'A' }, vim.v.operator))
 end
 
---- `i` to `niI` is `<C-O>`, to `ic` a menu.
-local function mode_changed()
+--- Handles also changes within Insert mode: from `i` to `niI` by CTRL-O, to `ic` by a menu.
+local function on_mode_changed()
   local old, new = vim.v.event.old_mode, vim.v.event.new_mode
   local was_insert, is_insert = old:sub(1, 1) == 'i', new:sub(1, 1) == 'i'
   if was_insert and not is_insert then
-    left_insert()
+    on_insert_leave()
   elseif is_insert and not was_insert then
-    suggestion.set_block(is_typed_in_each_line(old))
+    suggestion.set_block(is_block_insert(old))
     if old:sub(1, 2) == 'ni' then
-      suggestion.changed()
+      request.changed()
     end
   end
 end
 
-local function menu_changed()
-  suggestion.drop('rejected')
+local function on_menu_changed()
+  request.stop('rejected')
 end
 
-local function renamed(event)
+local function on_renamed(event)
   buffers.renew(event.buf)
 end
 
-local function gone(event)
+local function on_unload(event)
   buffers.forget(event.buf)
 end
 
-local HANDLERS = {
-  { { 'InsertEnter' }, vim.schedule_wrap(guarded(entered)) },
-  { { 'TextChangedI', 'CursorMovedI', 'CompleteDone' }, guarded(function() suggestion.changed() end) },
-  { { 'CompleteChanged', 'TextChangedP' }, guarded(menu_changed) },
-  { { 'InsertLeave', 'BufLeave', 'WinLeave' }, guarded(left_insert) },
-  { { 'ModeChanged' }, guarded(mode_changed) },
-  { { 'CursorMoved', 'TextChanged', 'BufEnter' }, guarded(soon) },
-  { { 'BufFilePost', 'FileType' }, guarded(renamed) },
-  { { 'BufUnload' }, guarded(gone) },
-} -- stylua: ignore
+local EVENTS = {
+  { { 'InsertEnter' }, guard.later(on_insert_enter) },
+  { { 'TextChangedI', 'CursorMovedI', 'CompleteDone' }, guard.wrap(request.changed) },
+  { { 'CompleteChanged', 'TextChangedP' }, guard.wrap(on_menu_changed) },
+  { { 'InsertLeave', 'BufLeave', 'WinLeave' }, guard.wrap(on_insert_leave) },
+  { { 'ModeChanged' }, guard.wrap(on_mode_changed) },
+  { { 'CursorMoved', 'TextChanged', 'BufEnter' }, guard.wrap(on_idle) },
+  { { 'BufFilePost', 'FileType' }, guard.wrap(on_renamed) },
+  { { 'BufUnload' }, guard.wrap(on_unload) },
+}
 
---- Once, when the editor has started.
+local CHANNEL_EVENTS = {
+  { 'open', connect.on_open },
+  { 'open', buffers.renew_all },
+  { 'open', guard.later(send_cursor) },
+  { 'open', guard.later(request.resume) },
+  { 'awake', buffers.renew_all },
+  { 'awake', guard.later(send_cursor) },
+  { 'awake', guard.later(request.resume) },
+  { 'ready', guard.later(request.resume) },
+  { 'show', suggestion.receive },
+  { 'silent', suggestion.on_lost },
+  { 'lost', connect.on_lost },
+  { 'lost', suggestion.on_lost },
+  { 'exit', connect.set_after_exit },
+  { 'refused', connect.on_refused },
+}
+
+--- Starts the plugin, once, after Neovim has started.
 function M.start()
   local group = vim.api.nvim_create_augroup('llmd', {})
-  for _, handler in ipairs(HANDLERS) do
-    vim.api.nvim_create_autocmd(handler[1], { group = group, callback = handler[2] })
+  for _, event in ipairs(EVENTS) do
+    vim.api.nvim_create_autocmd(event[1], { group = group, callback = event[2] })
   end
-  channel.on('show', suggestion.receive)
-  channel.on('open', buffers.renew_all)
-  channel.on('open', vim.schedule_wrap(guarded(tell_cursor)))
-  channel.on('open', vim.schedule_wrap(guarded(suggestion.again)))
-  channel.on('ready', vim.schedule_wrap(guarded(suggestion.again)))
-  channel.on('lost', suggestion.lost)
+  for _, event in ipairs(CHANNEL_EVENTS) do
+    channel.on(event[1], event[2])
+  end
   keys.map()
-  soon()
+  on_idle()
 end
 
 return M

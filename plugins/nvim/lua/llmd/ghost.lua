@@ -1,4 +1,4 @@
---- Ghost text on the screen, one extmark, updated in place.
+--- Draws ghost text as one extmark, which is updated in place.
 local M = {}
 
 M.namespace = vim.api.nvim_create_namespace('llmd')
@@ -6,7 +6,11 @@ M.namespace = vim.api.nvim_create_namespace('llmd')
 local HL = 'LlmdGhost'
 local shown_buf
 
---- With blanks for tabs, which virtual text does not have. `width`: of what stands before.
+--- Replaces tabs by blanks: Neovim does not expand a tab in virtual text.
+---@param text string
+---@param width integer the width of the line before the text
+---@param tabstop integer
+---@return string
 local function untabbed(text, width, tabstop)
   if not text:find('\t', 1, true) then
     return text
@@ -20,6 +24,7 @@ local function untabbed(text, width, tabstop)
   return out
 end
 
+--- Draws the text at a position, in place of the ghost text before.
 ---@param buf integer
 ---@param row integer
 ---@param col integer in bytes

@@ -1,4 +1,4 @@
---- `:checkhealth llmd`: what is there, and what to do about what is not.
+--- Reports for `:checkhealth llmd` what works, and how to fix what does not.
 local channel = require('llmd.channel')
 local config = require('llmd.config')
 local cli = require('llmd.cli')
@@ -6,6 +6,7 @@ local keys = require('llmd.keys')
 
 local M = {}
 
+--- Returns the result of a command; nil when there is no such command.
 local function ran(args)
   local ok, process = pcall(vim.system, cli.argv(args), { text = true, timeout = 5000 })
   return ok and process:wait() or nil
@@ -17,7 +18,7 @@ local function check_command()
     local name = table.concat(cli.argv({}), ' ')
     vim.health.error(('Command `%s` is not found'):format(name), {
       'Install llmd, for instance with `pipx install llmd`',
-      "Or say where it is: require('llmd').setup{ command = '/path/to/llmd' }",
+      "Or set the command's path: require('llmd').setup{ command = '/path/to/llmd' }",
     })
     return false
   end
@@ -27,11 +28,12 @@ end
 
 local ADVICE = {
   failed = { 'Read `:Llmd log`', 'Then `:Llmd restart`' },
-  stopped = { 'Start it: `:Llmd start`' },
-  silent = { '`:Llmd stop`, then `:Llmd start`' },
+  stopped = { 'Run `:Llmd start`' },
+  silent = { 'Run `:Llmd stop`, then `:Llmd start`' },
 }
 
---- One that was ready; if it has crashed or stands still, it says nothing of it.
+--- Asks a daemon that reported to be ready: a daemon that has crashed or is stopped cannot report
+--- it.
 local function check_answer(text)
   local asked = ran({ 'status' })
   if asked and asked.code ~= 0 then
@@ -52,7 +54,7 @@ local function check_daemon()
   elseif ADVICE[engine.state] then
     vim.health.error(text, ADVICE[engine.state])
   else
-    vim.health.warn(text, { 'Open a file, wait a moment and look again', '`:Llmd status` says more' })
+    vim.health.warn(text, { 'Open a file, wait a moment and check again', 'See `:Llmd status`' })
   end
 end
 
@@ -60,7 +62,7 @@ local function check_keys()
   for name, key in pairs(keys.defaults) do
     local plug = '<Plug>(llmd-' .. name .. ')'
     if vim.fn.hasmapto(plug, 'i') == 0 then
-      vim.health.warn(('No key does `%s`'):format(plug), {
+      vim.health.warn(('No key is mapped to `%s`'):format(plug), {
         ("vim.keymap.set('i', '%s', '%s')"):format(key, plug),
       })
     end
@@ -68,7 +70,7 @@ local function check_keys()
   local owner = vim.fn.maparg('<Tab>', 'i')
   if not owner:find('llmd', 1, true) and config.get('maps') then
     vim.health.warn('<Tab> is mapped by something else', {
-      "Give accepting another key: vim.keymap.set('i', '<C-J>', '<Plug>(llmd-accept)')",
+      "Map another key to accept: vim.keymap.set('i', '<C-J>', '<Plug>(llmd-accept)')",
     })
   else
     vim.health.ok('Keys are mapped')
@@ -78,7 +80,7 @@ end
 local function check_rivals()
   for _, rival in ipairs({ 'copilot', 'llama', 'minuet', 'supermaven-nvim' }) do
     if package.loaded[rival] or vim.g['loaded_' .. rival] then
-      vim.health.warn(('`%s` shows ghost text too'):format(rival), { 'Disable one of them' })
+      vim.health.warn(('`%s` also shows ghost text'):format(rival), { 'Disable one of them' })
     end
   end
 end

@@ -1,19 +1,19 @@
---- What a user's configuration calls.
+--- Has what a user's configuration calls: `require('llmd')`.
 local M = {}
 
---- Changes options; everything works without it. `:help llmd-options` lists them.
----@param options table<string, any>
+--- Sets options, which `:help llmd-options` lists. The plugin also works without this call.
+---@param options? llmd.Options
 function M.setup(options)
   require('llmd.config').set(options or {})
 end
 
---- For a statusline: `loading 40%`, `ready`, `thinking`, `off: …`.
+--- Returns a few words for a statusline: `loading 40%`, `ready`, `thinking`, `off: …`.
 ---@return string
 function M.statusline()
   return require('llmd.status').line()
 end
 
---- Whether ghost text is on show, for maps of one's own.
+--- Returns whether ghost text shows, for the user's own maps.
 ---@return boolean
 function M.is_shown()
   return require('llmd.suggestion').rest() ~= nil

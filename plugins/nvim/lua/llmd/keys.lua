@@ -1,4 +1,6 @@
---- What each key does: with a suggestion on show its own, else what it did before.
+--- Maps the default keys, and says what each key does. A key does what it did before llmd mapped it
+--- when no suggestion shows.
+local config = require('llmd.config')
 local suggestion = require('llmd.suggestion')
 
 local M = {}
@@ -26,34 +28,35 @@ local function lua(call)
 end
 
 local take = '<C-G>u' .. lua("require('llmd.accept').take('%s')") .. '<C-G>u'
-local ask = lua("require('llmd.suggestion').%s")
+local ask = lua("require('llmd.request').%s")
 
---- Done by keys: a map's expression may not change the text.
-local done_by = {
+--- By action, the keys that do it: a map's expression must not change the text.
+local keys_of = {
   accept = take:format('all'),
   ['accept-line'] = take:format('line'),
   ['accept-word'] = take:format('word'),
   next = ask:format('cycle(1)'),
   prev = ask:format('cycle(-1)'),
-  dismiss = ask:format("drop('dismissed')"),
+  dismiss = ask:format("stop('dismissed')"),
   trigger = ask:format('trigger()'),
 }
 
---- The keys' own meaning where nothing is shown: the map that was there, or the key itself.
-local function fall_back(name)
+--- Returns the keys for when no suggestion shows: the old map, or the key itself.
+local function fallback(name)
   return raw('<Plug>(llmd-else-' .. name .. ')')
 end
 
+--- Returns the keys that a `<Plug>` map stands for now.
 ---@param name string
----@return string keys
+---@return string
 function M.pressed(name)
   if name == 'trigger' or suggestion.rest() then
     return raw('<Plug>(llmd-do-' .. name .. ')')
   end
-  return fall_back(name)
+  return fallback(name)
 end
 
---- A map of the first buffer's own is there as well, and goes before ours.
+--- Returns the global map of a key; maparg() finds a buffer's own map first.
 local function global_map(key)
   local found = vim.fn.maparg(key, 'i', false, true)
   if found.buffer ~= 1 then
@@ -67,31 +70,32 @@ local function global_map(key)
   return {}
 end
 
-local function keep_older_map(name, key)
+--- Keeps the old map, with all its attributes, under another name as the fallback.
+local function keep_old_map(name, key)
   local lhs = '<Plug>(llmd-else-' .. name .. ')'
-  local older = global_map(key)
-  if vim.tbl_isempty(older) then
-    if not key:find('^<M%-.>$') then -- which would type its sign
+  local old = global_map(key)
+  if vim.tbl_isempty(old) then
+    if not key:find('^<M%-.>$') then -- `<M-]>` would type `]`
       vim.keymap.set('i', lhs, key)
     end
     return
   end
-  older.lhs, older.lhsraw, older.lhsrawalt = lhs, raw(lhs), nil
-  vim.fn.mapset('i', false, older)
+  old.lhs, old.lhsraw, old.lhsrawalt = lhs, raw(lhs), nil
+  vim.fn.mapset('i', false, old)
 end
 
---- A key that the user has given to a `<Plug>` of ours is left to him.
+--- Maps each default key, unless the user has mapped another key to the action.
 function M.map()
-  for name, keys in pairs(done_by) do
+  for name, keys in pairs(keys_of) do
     vim.keymap.set('i', '<Plug>(llmd-do-' .. name .. ')', keys)
     vim.keymap.set('i', '<Plug>(llmd-else-' .. name .. ')', '<Nop>')
   end
-  if not require('llmd.config').get('maps') then
+  if not config.get('maps') then
     return
   end
   for name, key in pairs(M.defaults) do
     if vim.fn.hasmapto(plug(name), 'i') == 0 then
-      keep_older_map(name, key)
+      keep_old_map(name, key)
       vim.keymap.set('i', key, plug(name), { remap = true, desc = 'llmd: ' .. name })
     end
   end

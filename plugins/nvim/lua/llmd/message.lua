@@ -1,10 +1,12 @@
---- What a user is told unasked: one line, once.
+--- Shows the user messages that were not asked for: one line each, once.
 local M = {}
 
-local told = {}
+local shown = {} ---@type table<string, boolean>
 
---- Cut to what fits: a longer one would stop the editor until a key is pressed.
-local function fitting(text)
+--- Cuts a text to the width of the message line: Neovim would wait for a key after a longer one.
+---@param text string
+---@return string
+local function fit(text)
   local width = vim.v.echospace
   if vim.fn.strdisplaywidth(text) <= width then
     return text
@@ -12,11 +14,12 @@ local function fitting(text)
   return vim.fn.strcharpart(text, 0, math.max(width - 1, 0)) .. '…'
 end
 
----@param text string
-function M.once(text)
-  if not told[text] then
-    told[text] = true
-    vim.api.nvim_echo({ { fitting('llmd: ' .. text) } }, true, {})
+--- Shows a sentence that has not been shown before.
+---@param sentence string
+function M.once(sentence)
+  if not shown[sentence] then
+    shown[sentence] = true
+    vim.api.nvim_echo({ { fit('llmd: ' .. sentence) } }, true, {})
   end
 end
 

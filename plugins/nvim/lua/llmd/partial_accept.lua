@@ -1,29 +1,33 @@
---- How much of a suggestion a key takes, and what is left of one after typing. Pure.
+--- Computes how much of a suggestion a key takes, and what is left of a suggestion after typing.
 local M = {}
 
 local WORD = '[%w_\128-\255]'
 local OTHER = '[^%w_%s\128-\255]'
 local CLOSERS = '^[%)%]}>"\'`;]+$'
 
+---@type table<'all'|'line'|'word', fun(text: string): string>
 M.take = {}
 
 function M.take.all(text)
   return text
 end
 
---- To the end of its first line; of the next one where nothing is left of that.
+--- Returns the rest of the first line, or the next line when the text begins with a newline.
 function M.take.line(text)
   return text:match('^\n?[^\n]*')
 end
 
---- A word or a run of signs, with the blanks before it.
+--- Returns a word or a run of punctuation, with the blanks before it.
 function M.take.word(text)
   return text:match('^%s*' .. WORD .. '+') or text:match('^%s*' .. OTHER .. '+') or text
 end
 
---- What is still to be shown of `text` after `typed`; nil where something else was typed.
---- `right` is what stands right of the cursor, `tail` what stood there when the text was asked for:
---- brackets and quotes that an editor closed by itself may have come between.
+--- Returns what is left of `text` after `typed`; nil when the user typed something else. An editor
+--- may have closed brackets and quotes automatically: `right` then has them in addition to `tail`.
+---@param text string
+---@param typed string
+---@param right string the text right of the cursor now
+---@param tail string the text right of the cursor at the request
 ---@return string?
 function M.rest(text, typed, right, tail)
   if text:sub(1, #typed) ~= typed then

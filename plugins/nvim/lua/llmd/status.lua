@@ -1,10 +1,11 @@
---- One line about llmd in this buffer.
+--- Says in one line what llmd does in the current buffer.
 local channel = require('llmd.channel')
 local config = require('llmd.config')
 local suggestion = require('llmd.suggestion')
 
 local M = {}
 
+--- Returns for example `loading 40%`, `ready`, `thinking` or `off: filetype`.
 ---@return string
 function M.line()
   local reason = config.off_reason(vim.api.nvim_get_current_buf())
