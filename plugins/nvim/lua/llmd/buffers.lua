@@ -22,7 +22,8 @@ local function size_of(buf)
   return n_lines, vim.api.nvim_buf_get_offset(buf, n_lines)
 end
 
-local function on_bytes(_, buf, _, row, col, _, old_rows, old_col, old_bytes, new_rows, new_col, new_bytes)
+local function on_bytes(_, buf, _, row, col, _, old_rows, old_col, old_bytes, new_rows, ...)
+  local new_col, new_bytes = ...
   local known = buffers[buf]
   if not known then
     return true
