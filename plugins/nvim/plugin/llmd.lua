@@ -31,7 +31,7 @@ local function start()
   require('llmd.events').start()
 end
 
--- Starts after Neovim has drawn the first screen, so that the plugin does not delay it.
+-- Starts after Neovim has drawn the first screen, so that the plugin does not delay the screen.
 if vim.v.vim_did_enter == 1 then
   vim.schedule(start)
 else

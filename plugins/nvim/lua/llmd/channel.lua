@@ -1,8 +1,8 @@
 --- Holds the RPC channel to the daemon. Sends notifications only, so that Neovim never waits.
 ---
---- A stopped daemon takes messages until its buffer is full, and Neovim keeps the rest in memory.
---- So a silent daemon (see `llmd.heartbeat`) is sent nothing; its next message ends that, and every
---- buffer is then sent anew.
+--- A stopped daemon takes messages until its buffer is full, and Neovim keeps the rest in memory. So
+--- nothing is sent to a silent daemon (see `llmd.heartbeat`). The daemon's next message ends the
+--- silence, and every buffer is then sent anew.
 local engine = require('llmd.engine')
 local heartbeat = require('llmd.heartbeat')
 
@@ -53,7 +53,7 @@ local function notify(name, params)
   return ok
 end
 
---- Says who this is; the daemon answers at once, so this is also the ping.
+--- Sends the editor's name. The daemon answers at once, so this message is also the ping.
 local function hello()
   local v = vim.version()
   local name = ('Neovim %d.%d.%d'):format(v.major, v.minor, v.patch)

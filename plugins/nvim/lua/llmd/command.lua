@@ -54,7 +54,7 @@ function actions.why()
 end
 
 function actions.start()
-  order('start', connect.restart)
+  order('start', connect.reconnect)
 end
 
 --- Stops the daemon. A daemon that was killed could not say that the user stopped it.
@@ -65,7 +65,7 @@ function actions.stop()
 end
 
 function actions.restart()
-  order('restart', connect.restart)
+  order('restart', connect.reconnect)
 end
 
 function actions.toggle()

@@ -63,7 +63,7 @@ local function open()
   end
 end
 
---- Connects unless there is an attempt at it already; closes a connection that has ended.
+--- Connects unless an attempt is already under way; closes a connection that has ended.
 function M.ensure()
   if channel.is_open() then
     return channel.close_if_dead()
@@ -84,7 +84,7 @@ function M.ensure()
 end
 
 --- Connects at once, also to a daemon that the user had stopped.
-function M.restart()
+function M.reconnect()
   if channel.is_open() then
     channel.close_if_dead()
   end

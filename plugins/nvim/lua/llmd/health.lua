@@ -32,8 +32,8 @@ local ADVICE = {
   silent = { 'Run `:Llmd stop`, then `:Llmd start`' },
 }
 
---- Asks a daemon that reported to be ready: a daemon that has crashed or is stopped cannot report
---- it.
+--- Asks a daemon that reported to be ready: a daemon that has crashed or is stopped cannot
+--- report anything.
 local function check_answer(text)
   local asked = ran({ 'status' })
   if asked and asked.code ~= 0 then

@@ -11,7 +11,8 @@ local M = {}
 local last_id = 0
 local debounce_timer = assert(vim.uv.new_timer())
 
---- How to ask. `invoked`: by the key. `nth`: for which alternative. `others`: those that have come.
+--- Says how to ask. `invoked`: whether the user pressed the key. `nth`: for which alternative.
+--- `others`: the alternatives that have come.
 ---@class llmd.Ask
 ---@field invoked? boolean
 ---@field nth? integer

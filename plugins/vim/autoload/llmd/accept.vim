@@ -26,7 +26,7 @@ export def Keys(part: string): string
   return "\<C-G>u" .. (IsTypable(text) ? text : FromRegister(text)) .. "\<C-G>u"
 enddef
 
-# Whether Vim would insert the text unchanged if the user typed it.
+# Returns whether Vim would insert the text unchanged if the user typed it.
 def IsTypable(text: string): bool
   if text =~ '[[:cntrl:]]' || strcharlen(text) > MAX_TYPED_CHARS || &wrapmargin > 0
     return false

@@ -28,7 +28,7 @@ def Percent(char: string): string
 enddef
 
 # Sends what has changed in the current buffer. Returns whether the daemon's copy is up to date;
-# without a connection it is not, and a connection is then tried.
+# without a connection the copy is not, and a connection is then tried.
 export def Sync(): bool
   if !channel.IsReady()
     connect.Ensure()
@@ -47,8 +47,8 @@ export def Sync(): bool
   return true
 enddef
 
-# Whether Vim has reported every change. Vim does not report the empty line that a buffer keeps when
-# all lines are deleted; when the number of lines differs, the document is opened anew.
+# Returns whether Vim has reported every change. Vim does not report the empty line that a buffer
+# keeps when all lines are deleted; when the number of lines differs, the document is opened anew.
 def IsCurrent(document: dict<any>): bool
   return document.name ==# bufname() && document.filetype ==# &filetype
     && document.span.n_lines == line('$')

@@ -1,8 +1,8 @@
 vim9script
 # Holds the one connection to the daemon, and never waits for the daemon.
 #
-# A stalled daemon (see heartbeat.vim) is sent nothing, so that it delays no key and fills no
-# memory. Its next message ends that, and every buffer is then sent anew.
+# Nothing is sent to a stalled daemon (see heartbeat.vim): such messages would delay keys and fill
+# memory. The daemon's next message ends the stall, and every buffer is then sent anew.
 
 import autoload './guard.vim'
 import autoload './heartbeat.vim'
@@ -39,7 +39,7 @@ export def IsStalled(): bool
   return heartbeat.IsStalled()
 enddef
 
-# Whether a message would be sent.
+# Returns whether a message would be sent.
 export def IsReady(): bool
   return IsOpen() && !IsStalled()
 enddef
@@ -63,7 +63,7 @@ export def Request(method: string, params: dict<any>, Reply: func): number
   return Ask(method, params, Reply)
 enddef
 
-# Asks, when it is due, for something that the daemon answers at once: a completion may take long.
+# Sends a ping when one is due: a request that the daemon answers at once, unlike a completion.
 def Ping()
   if heartbeat.IsDue()
     Ask('llmd/snapshot', {uri: ''}, (_, _) => 0)
@@ -81,14 +81,14 @@ def Ask(method: string, params: dict<any>, Reply: func): number
   endif
   n_waiting += 1
   if push_timer == 0
-    push_timer = timer_start(PUSH_MS, Push)
+    push_timer = guard.Later(Push, PUSH_MS)
   endif
   return sent.id
 enddef
 
 # Makes Vim write the rest of what it has kept, by a message without content, until every request
 # has been answered.
-def Push(_: number)
+def Push()
   push_timer = 0
   if n_waiting == 0 || ch_status(link) != 'open'
     return
@@ -98,7 +98,7 @@ def Push(_: number)
     ch_sendraw(link, '')
   catch /^Vim\%((\a\+)\)\=:E\%(630\|631\|906\)/  # closed; OnClosed() follows
   endtry
-  push_timer = timer_start(IsStalled() ? PUSH_STALLED_MS : PUSH_MS, Push)
+  push_timer = guard.Later(Push, IsStalled() ? PUSH_STALLED_MS : PUSH_MS)
 enddef
 
 def Send(content: dict<any>, how: dict<any>): any

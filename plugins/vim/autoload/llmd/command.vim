@@ -85,10 +85,10 @@ enddef
 verbs = {
   status: () => ShowHere(['status']),
   why: () => ShowHere(['why'] + (bufname() == '' ? [] : [expand('%:p')])),
-  start: () => Order('start', () => connect.Restart()),
+  start: () => Order('start', () => connect.Reconnect()),
   # A daemon that was killed could not say that the user stopped it.
   stop: () => Order('stop', () => connect.SetAfterExit('stay')),
-  restart: () => Order('restart', () => connect.Restart()),
+  restart: () => Order('restart', () => connect.Reconnect()),
   toggle: () => Toggle(),
   log: () => OpenLog(),
   health: () => health.Open(),

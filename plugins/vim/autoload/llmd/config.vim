@@ -35,7 +35,7 @@ export def Get(name: string): any
   return type(default) == v:t_bool ? !!set : set
 enddef
 
-# Whether the value has the option's type. A number may stand for a boolean.
+# Returns whether the value has the option's type. A number may stand for a boolean.
 def IsValid(name: string, value: any): bool
   const expected = type(DEFAULTS[name])
   return type(value) == expected
@@ -98,7 +98,8 @@ def WhyOffFile(buf: number): string
   return !empty(folders) && IsIn(fnamemodify(bufname(buf), ':p'), folders) ? 'folder' : ''
 enddef
 
-# Whether the path is in one of the folders, as both are written or with symbolic links resolved.
+# Returns whether the path is in one of the folders, as both are written or with symbolic links
+# resolved.
 def IsIn(path: string, folders: list<string>): bool
   for folder in folders
     const root = fnamemodify(expand(folder), ':p')

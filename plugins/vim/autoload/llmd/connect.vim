@@ -5,6 +5,7 @@ vim9script
 import autoload './channel.vim'
 import autoload './cli.vim'
 import autoload './config.vim'
+import autoload './guard.vim'
 import autoload './message.vim'
 
 const FIRST_PAUSE_MS = 100
@@ -45,7 +46,7 @@ export def Ensure()
 enddef
 
 # Connects at once, also to a daemon that the user had stopped.
-export def Restart()
+export def Reconnect()
   after_exit = 'restart'
   is_immediate = true
   if !channel.IsOpen()
@@ -106,7 +107,7 @@ def Retry()
   is_connecting = true
   const pause_ms = min([MAX_PAUSE_MS, FIRST_PAUSE_MS * float2nr(pow(2, min([n_attempts, 10])))])
   n_attempts += 1
-  timer = timer_start(pause_ms, (_) => Attempt())
+  timer = guard.Later(Attempt, pause_ms)
 enddef
 
 # -- what the channel reports

@@ -16,7 +16,7 @@ export def Here(): dict<any>
   }
 enddef
 
-# Whether the cursor is at that position and the text has not changed since.
+# Returns whether the cursor is at that position and the text has not changed since.
 export def IsAt(at: dict<any>): bool
   return at.tick == b:changedtick && at.lnum == line('.') && at.col == col('.') && at.buf == bufnr()
 enddef
@@ -30,8 +30,8 @@ export def Position(): dict<number>
   return {line: line('.') - 1, character: col('.') - 1}
 enddef
 
-# Whether ghost text may show: not while a macro is recorded or executed, so that its keys do the
-# same each time, nor beside the popup menu, which uses the same keys.
+# Returns whether ghost text may show: not while a macro is recorded or executed, so that its keys
+# do the same each time, nor beside the popup menu, which uses the same keys.
 export def MayShow(): bool
   return mode(1) == 'i' && !pumvisible() && !&paste && reg_recording() == '' && reg_executing() == ''
 enddef

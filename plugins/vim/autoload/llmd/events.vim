@@ -49,7 +49,7 @@ def Listen()
   channel.On('llmd/bye', (params) => connect.SetAfterExit(get(params, 'then', 'restart')))
 enddef
 
-# Asks again once the engine is ready: it answered earlier requests with nothing.
+# Asks again once the engine is ready: earlier requests got empty answers.
 def OnState(params: dict<any>)
   if engine.Update(params) && !request.IsWaiting()
     guard.Later(() => request.Resume())

@@ -4,7 +4,7 @@ vim9script
 
 import autoload './message.vim'
 
-# Lets CTRL-C pass, which is not an error.
+# Calls a handler and reports an error. CTRL-C is not an error and passes.
 export def Call(Handler: func, args: list<any> = [])
   try
     call(Handler, args)

@@ -27,7 +27,7 @@ export def Heard(): bool
   return was_stalled
 enddef
 
-# Whether to ping the daemon now; the caller then sends the ping.
+# Returns whether to ping the daemon now; the caller then sends the ping.
 export def IsDue(): bool
   if !empty(pinged_at) || reltimefloat(reltime(heard_at)) <= QUIET_S
     return false

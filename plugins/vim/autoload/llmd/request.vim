@@ -17,7 +17,7 @@ export def IsWaiting(): bool
   return !empty(waiting)
 enddef
 
-# Whether the daemon has been asked about this position already.
+# Returns whether the daemon has been asked about this position already.
 export def IsAsked(): bool
   return suggestion.IsHere() || (IsWaiting() && cursor.IsAt(waiting.at))
 enddef

@@ -12,7 +12,7 @@ import autoload './stats.vim'
 
 # at: the position, as cursor.Here() gives it. text. is_final: whether no more text will come.
 # alternatives, nth: the texts for this position, and the index of `text` among them. is_counted:
-# whether the daemon knows that the user saw it. typed: the part that was typed by hand.
+# whether the daemon knows that the user saw the text. typed: the part that was typed by hand.
 var shown: dict<any> = {}
 var is_block = false
 
@@ -21,12 +21,12 @@ export def Text(): string
   return empty(shown) ? '' : shown.text
 enddef
 
-# Whether a suggestion shows at the cursor, where a key may take it.
+# Returns whether a suggestion shows at the cursor, where a key may take it.
 export def IsHere(): bool
   return !empty(shown) && cursor.IsAt(shown.at)
 enddef
 
-# Whether more of the suggestion on the screen has still to come.
+# Returns whether more of the suggestion on the screen has still to come.
 export def IsUnfinished(): bool
   return !empty(shown) && !shown.is_final
 enddef
