@@ -11,6 +11,7 @@ import logging
 import socket
 import weakref
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -245,18 +246,23 @@ async def editor(wire: Wire) -> Editor:
 @pytest.fixture
 def sessions(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[LspSession]]:
     made: list[weakref.ref[LspSession]] = []
-    begin = LspSession.begin
 
-    def spy(self: LspSession, *args: Any) -> None:
-        made.append(weakref.ref(self))
-        begin(self, *args)
+    class Noted(LspSession):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(weakref.ref(self))
 
-    monkeypatch.setattr(LspSession, "begin", spy)
+    monkeypatch.setattr(connection, "LspSession", Noted)
     return made
 
 
 def only(sessions: list[weakref.ref[LspSession]]) -> LspSession:
-    (session,) = (ref() for ref in sessions)
+    (ref,) = sessions
+    return alive(ref)
+
+
+def alive(ref: weakref.ref[LspSession]) -> LspSession:
+    session = ref()
     assert session is not None
     return session
 
@@ -286,8 +292,9 @@ async def test_no_future_is_kept_of_500_changes(
         await editor.ask(INLINE, inline(0, 0))
     session = only(sessions)
     assert str(session.documents.open[URI].text) == "x" * 500
-    assert not session._request_futures
-    assert not session._tasks
+    assert not session.is_pending(editor.last_id)
+    gc.collect()
+    assert sum(isinstance(found, Future) for found in gc.get_objects()) < 10
 
 
 async def test_closed_connections_are_collected(
@@ -299,11 +306,13 @@ async def test_closed_connections_are_collected(
         editor.send(opened("x"))
         await editor.ask(INLINE, inline(0, 1))
     assert len(wire.service.clients) == 20
+    servers = [weakref.ref(alive(ref).server.protocol) for ref in sessions]
     del editor
     await wire.hang_up()
     await asyncio.sleep(0)
     gc.collect()
-    assert [ref for ref in sessions if ref() is not None] == []
+    assert len(servers) == 20
+    assert [ref for ref in (*sessions, *servers) if ref() is not None] == []
     assert wire.service.clients == []
 
 
@@ -482,6 +491,58 @@ async def test_initialize_comes_first_and_once(wire: Wire) -> None:
     editor.send(request(91, "initialize", {"capabilities": {}, "processId": None}))
     assert (await editor.reply(91))["error"]["code"] == -32600
     assert [client.editor for client in wire.service.clients] == ["Editor 9"]
+
+
+async def test_an_id_in_flight_is_not_taken_twice(wire: Wire, editor: Editor) -> None:
+    wire.service.text = None
+    ask = request(10, INLINE, inline(0, 1))
+    editor.send(opened("a"), ask, ask)
+    assert (await editor.reply(10))["error"]["code"] == -32600
+    wire.service.calls[0].handle.answer("text")
+    assert (await editor.reply(10))["result"]
+    assert await editor.rest() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "broken"),
+    [
+        (INLINE, inline(0, 1), "complete"),
+        ("llmd/status", None, "status"),
+        ("initialize", {"capabilities": {}, "processId": None}, "client_connected"),
+        (
+            "workspace/executeCommand",
+            {"command": "llmd.accepted", "arguments": [URI, 1]},
+            "record_outcome",
+        ),
+    ],
+)
+async def test_an_internal_error_never_carries_the_users_words(
+    wire: Wire,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    params: Any,
+    broken: str,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError(PRIVATE)
+
+    editor = await wire.connect()
+    if method != "initialize":
+        await editor.initialize()
+        editor.send(opened("a"))
+    monkeypatch.setattr(wire.service, broken, fail, raising=False)
+    editor.send(request(10, method, params))
+    error = (await editor.reply(10))["error"]
+    assert error == {"code": -32603, "message": "Internal error; `llmd logs` has more"}
+    assert PRIVATE not in caplog.text
+    assert "ValueError" in caplog.text
+
+
+async def test_a_root_that_is_no_uri_is_no_error(editor: Editor, wire: Wire) -> None:
+    other = await wire.connect()
+    params = {"processId": None, "rootUri": "file://[", "rootPath": "", "capabilities": {}}
+    assert (await other.ask("initialize", params))["serverInfo"]["name"] == "llmd"
 
 
 async def test_a_failed_engine_is_an_empty_answer(wire: Wire, editor: Editor) -> None:

@@ -1,34 +1,30 @@
-"""Completions for one client: the question put to the service, the answer in the reply's shape."""
+"""Requests completions for one client and shapes the answers as LSP expects them."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from lsprotocol import types as t
 
 from llmd.completion.inflight import CompletionHandle
+from llmd.completion.types import Answer
 from llmd.context.request import Selected
 from llmd.document import Document, Position
 from llmd.transport.lsp.documents import Documents
-from llmd.transport.lsp.jsonrpc import Rpc
+from llmd.transport.lsp.jsonrpc import Deferred, JsonRpc
 from llmd.transport.lsp.protocol_types import WORD_BEFORE, popup
 from llmd.transport.service import Service
 
-T = TypeVar("T")
-
 
 class CompletionHandlers:
-    def __init__(self, service: Service, documents: Documents, rpc: Rpc) -> None:
+    def __init__(self, service: Service, documents: Documents, rpc: JsonRpc) -> None:
         self.wants_partial = False
         self._service = service
         self._documents = documents
         self._rpc = rpc
 
-    def inline(
-        self, params: t.InlineCompletionParams
-    ) -> Coroutine[Any, Any, t.InlineCompletionList | None] | None:
+    def inline(self, params: t.InlineCompletionParams) -> Deferred | None:
         document = self._documents.get(params.text_document.uri)
         if document is None:
             return None
@@ -36,7 +32,7 @@ class CompletionHandlers:
         here = self._documents.to_client(document, cursor)
         info = params.context.selected_completion_info
         head, range_ = (info.text, info.range) if info else ("", t.Range(here, here))
-        request = self._service.complete(
+        handle = self._service.complete(
             document,
             cursor,
             invoked=params.context.trigger_kind == t.InlineCompletionTriggerKind.Invoked,
@@ -47,68 +43,56 @@ class CompletionHandlers:
         def shape(text: str) -> t.InlineCompletionList:
             return t.InlineCompletionList([t.InlineCompletionItem(head + text, range=range_)])
 
-        return self._answer(document, document.version, request, shape)
+        return self._deferred(document, handle, shape)
 
-    def in_popup(
-        self, params: t.CompletionParams
-    ) -> Coroutine[Any, Any, t.CompletionList | None] | None:
-        """For editors without inline completion, in a form that their popups' filters keep."""
+    def in_popup(self, params: t.CompletionParams) -> Deferred | None:
+        """Answers editors without inline completion, in a form that their popups' filters keep."""
         document = self._documents.get(params.text_document.uri)
         if document is None:
             return None
         cursor = self._documents.from_client(document, params.position)
-        found = WORD_BEFORE.search(document.text.lines[cursor.line][: cursor.col])
-        word = found.group() if found else ""
+        match = WORD_BEFORE.search(document.text.lines[cursor.line][: cursor.col])
+        word = match.group() if match else ""
         start = self._documents.to_client(document, Position(cursor.line, cursor.col - len(word)))
         range_ = t.Range(start, self._documents.to_client(document, cursor))
-        request = self._service.complete(document, cursor, invoked=False)
-        return self._answer(
-            document, document.version, request, lambda text: popup(word + text, range_)
-        )
+        handle = self._service.complete(document, cursor, invoked=False)
+        return self._deferred(document, handle, lambda text: popup(word + text, range_))
 
-    def alternative(
-        self, document: Document, cursor: Position, n: int
-    ) -> Coroutine[Any, Any, dict[str, str] | None]:
-        request = self._service.complete(
+    def alternative(self, document: Document, cursor: Position, n: int) -> Deferred:
+        handle = self._service.complete(
             document,
             cursor,
             invoked=True,
             on_partial=self._partial_sender(document, ""),
             alternative=n,
         )
-        return self._answer(document, document.version, request, lambda text: {"text": text})
+        return self._deferred(document, handle, lambda text: {"text": text})
 
     def _selected(self, document: Document, info: t.SelectedCompletionInfo) -> Selected:
         start = self._documents.from_client(document, info.range.start)
         return Selected(start, self._documents.from_client(document, info.range.end), info.text)
 
-    async def _answer(
-        self,
-        document: Document,
-        version: int,
-        request: CompletionHandle,
-        shape: Callable[[str], T],
-    ) -> T | None:
-        """The text in the reply's shape; null if there is none or the document has moved on.
+    def _deferred(
+        self, document: Document, handle: CompletionHandle, shape: Callable[[str], Any]
+    ) -> Deferred:
+        """Defers the answer: the shaped text, or null if the answer has no text or the document
+        has changed since."""
+        version = document.version
 
-        `version` is the one asked about: an edit in the same read comes before this begins.
-        """
-        try:
-            answer = await request.result()
-        except asyncio.CancelledError:
-            request.cancel()
-            raise
-        if not answer.text or answer.trace.path == "superseded":
-            return None
-        return shape(answer.text) if self._documents.is_current(document, version) else None
+        def to_result(answer: Answer) -> Any:
+            if not answer.text or answer.trace.path == "superseded":
+                return None
+            return shape(answer.text) if self._documents.is_current(document, version) else None
+
+        return Deferred(handle, to_result)
 
     def _partial_sender(self, document: Document, head: str) -> Callable[[str], None] | None:
         if not self.wants_partial:
             return None
-        id_, version = self._rpc.msg_id, document.version
+        id_, version = self._rpc.request_id, document.version
 
         def send(text: str) -> None:
-            if self._rpc.is_at(id_) and self._documents.is_current(document, version):
+            if self._rpc.is_pending(id_) and self._documents.is_current(document, version):
                 self._rpc.notify("llmd/partial", {"id": id_, "text": head + text})
 
         return send

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from lsprotocol import types as t
 from pygls.exceptions import JsonRpcInvalidParams
 
-from llmd.completion.inflight import CompletionHandle
-from llmd.completion.types import Outcome, OutcomeKind
+from llmd.completion.types import Answer, Outcome, OutcomeKind
 from llmd.document import Position, open_document
 from llmd.transport.lsp.completion import CompletionHandlers
 from llmd.transport.lsp.documents import Documents, snapshot_of
+from llmd.transport.lsp.jsonrpc import Deferred
 from llmd.transport.lsp.protocol_types import valid
 from llmd.transport.service import ReconnectPolicy, Service
 
@@ -72,12 +73,15 @@ class ExtensionMethods:
         self._documents = documents
         self._completion = completion
 
+    def commands(self) -> Mapping[str, Callable[..., None]]:
+        """Returns the commands of `workspace/executeCommand`: a uri and a number of characters."""
+        return {name: partial(self._count, kind) for name, kind in OUTCOME_COMMANDS.items()}
+
     def handlers(self) -> Mapping[str, Callable[[Any], Any]]:
         return {
             "llmd/cursor": self._cursor,
             "llmd/alternative": self._alternative,
             "llmd/outcome": self._note,
-            t.WORKSPACE_EXECUTE_COMMAND: self._execute,
             "llmd/status": lambda _: self._service.status(),
             "llmd/stop": self._stop,
             "llmd/restart": lambda _: self._service.restart(),
@@ -98,7 +102,7 @@ class ExtensionMethods:
             cursor = self._documents.from_client(document, _position(found))
             self._service.cursor_idle(document, cursor)
 
-    def _alternative(self, params: Any) -> Coroutine[Any, Any, dict[str, str] | None] | None:
+    def _alternative(self, params: Any) -> Deferred | None:
         asked = _convert(params, _AlternativeParams)
         document = self._documents.get(asked.uri)
         if document is None:
@@ -106,12 +110,9 @@ class ExtensionMethods:
         cursor = self._documents.from_client(document, _position(asked))
         return self._completion.alternative(document, cursor, asked.n)
 
-    def _execute(self, params: t.ExecuteCommandParams) -> None:
-        """`llmd.accepted` and `llmd.rejected`, with a uri and a number of characters."""
-        if params.command not in OUTCOME_COMMANDS:
-            raise JsonRpcInvalidParams(f"There is no command `{params.command:.40}`")
-        uri, n_chars, *_ = [*(params.arguments or ()), "", 0]
-        self._note({"uri": uri, "kind": OUTCOME_COMMANDS[params.command], "n_chars": n_chars})
+    def _count(self, kind: OutcomeKind, *arguments: Any) -> None:
+        uri, n_chars, *_ = [*arguments, "", 0]
+        self._note({"uri": uri, "kind": kind, "n_chars": n_chars})
 
     def _note(self, params: Any) -> None:
         """One that cannot be read, or of a document that was closed, is not counted."""
@@ -138,19 +139,14 @@ class ExtensionMethods:
         document = self._documents.open.get(uri) if isinstance(uri, str) else None
         return snapshot_of(document) if document else None
 
-    def _complete(self, params: Any) -> Coroutine[Any, Any, dict[str, Any]]:
+    def _complete(self, params: Any) -> Deferred:
         asked = _convert(params, _CompleteParams)
         document = open_document(asked.uri, asked.languageId, 0, valid(asked.text), is_kept=False)
         cursor = document.text.clamp(Position(asked.line, asked.col))
-        return _traced(self._service.complete(document, cursor, invoked=True))
+        return Deferred(self._service.complete(document, cursor, invoked=True), _traced)
 
 
-async def _traced(request: CompletionHandle) -> dict[str, Any]:
-    try:
-        answer = await request.result()
-    except asyncio.CancelledError:
-        request.cancel()
-        raise
+def _traced(answer: Answer) -> dict[str, Any]:
     return {"text": answer.text, "trace": msgspec.to_builtins(answer.trace)}
 
 

@@ -1,249 +1,237 @@
-"""JSON-RPC for one connection, by pygls.
+"""Dispatches the JSON-RPC messages of one connection. Each request gets exactly one reply.
 
-pygls negotiates capabilities and structures messages; what it does besides is overridden, because
-it is made for one client per process: `exit` ends the process, finished handlers are kept for
-ever, caches hold dead connections, the log holds every body, and its documents are split into
-lines anew on every edit. Here documents are ours, a handler runs at once and may return a
-coroutine, and every request gets exactly one reply.
+pygls handles the methods in `PYGLS_METHODS` and the replies to the server's own requests. All
+other methods have a handler here, since pygls would keep a second copy of each document, and would
+start a request only after a change that follows in the same read. A handler runs at once.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import itertools
 import json
-import logging
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from lsprotocol import types as t
-from pygls.exceptions import JsonRpcException
-from pygls.lsp.server import LanguageServer
-from pygls.protocol import (
-    JsonRPCNotification,
-    JsonRPCRequestMessage,
-    JsonRPCResponseMessage,
-    LanguageServerProtocol,
-    default_converter,
-    lsp_method,
+from pygls.exceptions import (
+    JsonRpcException,
+    JsonRpcInvalidParams,
+    JsonRpcInvalidRequest,
+    JsonRpcMethodNotFound,
+    JsonRpcParseError,
+    JsonRpcRequestCancelled,
+    JsonRpcServerNotInitialized,
 )
 
-from llmd.transport.lsp.protocol_types import is_change, is_notification
+from llmd.completion.inflight import CompletionHandle
+from llmd.completion.types import Answer
+from llmd.transport.framing import FrameSplitter, frame
+from llmd.transport.lsp.server import (
+    CONVERTER,
+    create_server,
+    guarded,
+    release_server,
+    structure,
+)
 
-# Vim's channel answers numeric ids only; these are never a client's own.
+PYGLS_METHODS = {t.INITIALIZE, t.INITIALIZED, t.SHUTDOWN, t.WORKSPACE_EXECUTE_COMMAND}
+
+# Vim's channel answers numeric ids only; no client numbers its own requests from here on.
 FIRST_SERVER_ID = 1 << 30
 
-INTERNAL_ERROR = -32603
-PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS = -32700, -32600, -32602
-NOT_INITIALIZED = -32002
+MessageId = int | str
+Handler = Callable[[Any], Any]
 
 
-def _quiet(record: logging.LogRecord) -> bool:
-    """pygls formats messages and tracebacks that hold the user's code; its templates do not."""
-    record.args, record.exc_info, record.exc_text = None, None, None
-    return True
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Answers a request once a completion is done. `to_result` makes the result of the answer."""
+
+    handle: CompletionHandle
+    to_result: Callable[[Answer], Any]
 
 
-def _silence_pygls() -> None:
-    logging.getLogger("pygls").setLevel(logging.WARNING)  # at INFO every body is written
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("pygls")]:
-        logging.getLogger(name).addFilter(_quiet)  # a filter does not see its children's records
+_ANSWERED = object()  # by pygls
 
 
-def _plain(obj: dict[str, Any], cls: Callable[..., Any]) -> Any:
-    """Params of our own methods stay plain data; pygls would make a class for each message."""
-    key = "result" if cls is JsonRPCResponseMessage else "params"
-    head = {name: obj[name] for name in ("id", "method", "jsonrpc") if name in obj}
-    return cls(**head, **{key: obj.get(key)})
+class JsonRpc:
+    """`handlers`: by method. Methods of LSP get typed params, methods of llmd plain params; a
+    handler returns the result or a `Deferred`."""
 
-
-def _shared_converter() -> Any:
-    """One for all connections: 27 ms to build, and its hooks warm with use."""
-    converter = default_converter()  # type: ignore[no-untyped-call]
-    for cls in (JsonRPCRequestMessage, JsonRPCNotification, JsonRPCResponseMessage):
-        converter.register_structure_hook(cls, _plain)
-    return converter
-
-
-_silence_pygls()
-CONVERTER = _shared_converter()
-
-
-class Rpc(LanguageServerProtocol):
-    """Messages in, exactly one reply out for each request."""
-
-    def __init__(self, server: LanguageServer, converter: Any) -> None:
-        self.closing = False
+    def __init__(self, send: Callable[[bytes], None]) -> None:
         self.is_initialized = False
-        self.n_body_bytes = 0  # of the message at hand
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.is_shut_down = False
+        self.is_closed = False  # no more messages are read
+        self.request_id: MessageId | None = None  # of the message being handled
+        self.n_body_bytes = 0  # of the message being handled
+        self.handlers: dict[str, Handler] = {
+            t.CANCEL_REQUEST: lambda params: self._cancel(params.id),
+            t.EXIT: self._exit,
+        }
+        self.server = create_server(self)
+        self._send = send
+        self._frames = FrameSplitter()
+        self._pending: dict[MessageId | None, CompletionHandle] = {}
         self._server_ids = itertools.count(FIRST_SERVER_ID)
-        super().__init__(server, converter)
 
-    async def end_tasks(self) -> None:
-        self.closing = True
-        await asyncio.sleep(0)  # a task that never began would not run its `finally`
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def is_pending(self, id_: MessageId | None) -> bool:
+        """Returns whether the request waits for a completion."""
+        return id_ in self._pending
 
-    def is_at(self, id_: object) -> bool:
-        """Whether the request has begun and was not answered yet."""
-        return id_ in self._request_futures
+    def cancel_all(self) -> None:
+        for id_ in list(self._pending):
+            self._cancel(id_)
+
+    def end(self) -> None:
+        self.is_closed = True
+        self.cancel_all()
+        release_server()
+
+    def reject_change(self, params: Any) -> None:
+        """Handles a didChange that cannot be applied: the document differs from the editor's."""
+        raise NotImplementedError
+
+    # -- messages out
+
+    def notify(self, method: str, params: Any) -> None:
+        self.server.protocol.notify(method, params)
+
+    def send_request(self, method: str, params: Any) -> Any:
+        """Returns a future of the client's result."""
+        id_ = next(self._server_ids)
+        return self.server.protocol.send_request(method, params, msg_id=id_)
+
+    def write(self, body: bytes) -> None:
+        """Writes one message. pygls writes through this method too."""
+        self._send(frame(body))
+
+    def close(self) -> None:
+        """Does nothing; pygls requires a writer to have this method."""
+
+    def _reply(self, id_: MessageId | None, **outcome: Any) -> None:
+        self.write(json.dumps({"jsonrpc": "2.0", "id": id_, **outcome}).encode())
+
+    def _reject(self, id_: MessageId | None, error: JsonRpcException) -> None:
+        self._reply(id_, error={"code": error.code, "message": error.message})
 
     # -- messages in
 
-    def receive(self, body: bytes) -> None:
-        """Handles one message. A request that is refused here is answered here."""
-        self.n_body_bytes = len(body)
-        try:
-            data = json.loads(body)
-        except (ValueError, RecursionError):
-            self._refuse(None, PARSE_ERROR, "Message is not JSON")
-            return
-        problem = envelope_problem(data)
-        if problem:
-            self._refuse(None, INVALID_REQUEST, problem)
-            return
-        method, is_request = data.get("method"), "id" in data and "method" in data
-        if is_request and is_notification(method):
-            self._refuse(data["id"], INVALID_REQUEST, "This method is a notification; it has no id")
-            return
-        if refusal := self._out_of_turn(method):
-            if is_request:
-                self._refuse(data["id"], *refusal)
-            return
-        if method == t.TEXT_DOCUMENT_DID_CHANGE and not is_change(data.get("params")):
-            self.lose_change(data.get("params"))
-            return
-        try:
-            message = self.structure_message(data)
-        except JsonRpcException:
-            if is_request:
-                self._refuse(data["id"], INVALID_PARAMS, "Params are not of the expected form")
-            return
-        self.handle_message(message)
+    def receive(self, data: bytes) -> None:
+        """Handles the messages that `data` completes.
 
-    def _out_of_turn(self, method: str | None) -> tuple[int, str] | None:
-        """Why the message can't be handled now. Questions of our own need no `initialize`."""
-        if method is None or method == t.EXIT:
-            return None
-        if self._shutdown:
-            return INVALID_REQUEST, "The connection was shut down; only `exit` may follow"
-        if method.startswith("llmd/"):
-            return None
-        if method == t.INITIALIZE:
-            twice = self.is_initialized
-            return (INVALID_REQUEST, "`initialize` was sent twice") if twice else None
-        if not self.is_initialized and not method.startswith("$/"):
-            return NOT_INITIALIZED, "`initialize` must come first"
-        return None
-
-    def _refuse(self, id_: int | str | None, code: int, message: str) -> None:
-        error = {"code": code, "message": message}
-        self._send_data({"jsonrpc": "2.0", "id": id_, "error": error})
-
-    def _execute_handler(
-        self,
-        msg_id: Any,
-        handler: Callable[..., Any],
-        callback: Callable[[Any], None],
-        args: tuple[Any, ...] | None = None,
-        kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Runs the handler now; if it returns a coroutine, that becomes the request's task.
-
-        pygls starts handlers as tasks, so that a didChange in the same read runs before the
-        request it follows; and it never drops the future of a notification.
+        Raises:
+            FramingError: the stream cannot be read further.
         """
-        if inspect.isgeneratorfunction(handler):
-            super()._execute_handler(msg_id, handler, callback, args, kwargs)
-            self._request_futures.pop(msg_id, None)  # ours never wait
-            return
-        done: Future[Any] = Future()
-        done.add_done_callback(callback)
+        for body in self._frames.feed(data):
+            self._receive_message(body)
+            if self.is_closed:
+                return
+
+    def _receive_message(self, body: bytes) -> None:
         try:
-            result = handler(*(args or ()), **(kwargs or {}))
-        except Exception as error:
-            done.set_exception(error)
+            message = parse_message(body)
+        except JsonRpcException as error:
+            self._reject(None, error)
             return
-        if inspect.iscoroutine(result):
-            self._start(msg_id, result, callback)
-        else:
-            done.set_result(result)
+        self.request_id = message.get("id") if "method" in message else None
+        self.n_body_bytes = len(body)
+        self._answer(self.request_id, self._dispatch, message)
 
-    def _start(
-        self, msg_id: Any, work: Coroutine[Any, Any, Any], callback: Callable[[Any], None]
-    ) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        self._request_futures[msg_id] = cast("Future[Any]", task)
+    def _answer(self, id_: MessageId | None, function: Callable[[Any], Any], argument: Any) -> None:
+        """Replies with what `function` returns or raises; not to a notification (`id_` None)."""
+        try:
+            result = guarded(function)(argument)
+        except JsonRpcException as error:
+            if id_ is not None:
+                self._reject(id_, error)
+            return
+        if isinstance(result, Deferred):
+            self._pending[id_] = result.handle
+            result.handle.add_done_callback(partial(self._finish, id_, result))
+        elif id_ is not None and result is not _ANSWERED:
+            self._reply(id_, result=CONVERTER.unstructure(result))
 
-        def finish(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
-            if cast(object, self._request_futures.get(msg_id)) is task:
-                del self._request_futures[msg_id]
-            callback(task)
+    def _finish(self, id_: MessageId | None, deferred: Deferred, answer: Answer) -> None:
+        if self._pending.get(id_) is deferred.handle:  # otherwise cancelled, and answered then
+            del self._pending[id_]
+            self._answer(id_, deferred.to_result, answer)
 
-        task.add_done_callback(finish)
+    def _cancel(self, id_: MessageId | None) -> None:
+        if handle := self._pending.pop(id_, None):
+            handle.cancel()
+            self._reject(id_, JsonRpcRequestCancelled("Request was cancelled"))
 
-    def _handle_cancel_notification(self, msg_id: Any) -> None:
-        """Cancels after the task's first step: one that never began would leave its engine
-        request behind. The task's end is the one reply."""
-        future = self._request_futures.get(msg_id) if isinstance(msg_id, int | str) else None
-        if future is not None and cast(object, future) in self._tasks:
-            asyncio.get_running_loop().call_soon(future.cancel)
+    def _exit(self, _: Any) -> None:
+        """Ends this connection; pygls would end the process."""
+        self.is_closed = True
 
-    def lose_change(self, params: Any) -> None:
-        """A change came that can't be read: the document is not what the editor has."""
-        raise NotImplementedError
+    def _dispatch(self, message: dict[str, Any]) -> Any:
+        """
+        Raises:
+            JsonRpcException: the message is refused.
+        """
+        method = message.get("method")
+        if method is not None:
+            self._check(method, message)
+            if method not in t.METHOD_TO_TYPES:
+                return self.handlers[method](message.get("params"))
+        try:
+            typed = structure(self.server, message)
+        except JsonRpcInvalidParams:
+            if method == t.TEXT_DOCUMENT_DID_CHANGE:
+                self.reject_change(message.get("params"))
+            raise
+        if method in self.handlers:
+            return self.handlers[method](typed.params)
+        self.server.protocol.handle_message(typed)
+        return _ANSWERED
 
-    # -- pygls's own habits, undone
-
-    def _send_response(
-        self, msg_id: int | str, result: Any | None = None, error: Any | None = None
-    ) -> None:
-        """Upstream tells the exception and its traceback, which may hold the user's code."""
-        if error is not None and error.code == INTERNAL_ERROR:
-            error = type(error)(code=INTERNAL_ERROR, message="Internal error; `llmd logs` has more")
-        super()._send_response(msg_id, result, error)
-
-    def get_message_type(self, method: str) -> type[Any] | None:  # type: ignore[override]
-        """Upstream's cache on the method keeps every dead connection alive."""
-        return t.METHOD_TO_TYPES.get(method, (None,))[0]
-
-    def get_result_type(self, method: str) -> type[Any] | None:  # type: ignore[override]
-        return t.METHOD_TO_TYPES.get(method, (None, None))[1]
-
-    def send_request(
-        self,
-        method: str,
-        params: Any | None = None,
-        callback: Callable[[Any], None] | None = None,
-        msg_id: Any | None = None,
-    ) -> Future[Any]:
-        id_ = next(self._server_ids) if msg_id is None else msg_id
-        return super().send_request(method, params, callback, id_)
-
-    @lsp_method(t.EXIT)
-    def lsp_exit(self, *_: Any) -> None:  # type: ignore[override]
-        """Ends this connection; upstream ends the process."""
-        self.closing = True
-
-    @lsp_method(t.SHUTDOWN)
-    def lsp_shutdown(self, *_: Any) -> None:  # type: ignore[override]
-        self._shutdown = True
-        for id_ in list(self._request_futures):
-            self._handle_cancel_notification(id_)
+    def _check(self, method: str, message: dict[str, Any]) -> None:
+        """
+        Raises:
+            JsonRpcException: the message cannot be handled, or not now.
+        """
+        types = t.METHOD_TO_TYPES.get(method)
+        if types and (types[1] is not None) != ("id" in message):
+            raise JsonRpcInvalidRequest("A request needs an id, a notification has no id")
+        if self.is_shut_down and method != t.EXIT:
+            raise JsonRpcInvalidRequest("The connection was shut down; only `exit` may follow")
+        if method == t.INITIALIZE and self.is_initialized:
+            raise JsonRpcInvalidRequest("`initialize` was sent twice")
+        needs_no_initialize = method in (t.INITIALIZE, t.EXIT) or method.startswith(("llmd/", "$/"))
+        if not (self.is_initialized or needs_no_initialize):
+            raise JsonRpcServerNotInitialized("`initialize` must come first")
+        if self.is_pending(message.get("id")):
+            raise JsonRpcInvalidRequest("The id belongs to a request that has no reply yet")
+        if method not in self.handlers and method not in PYGLS_METHODS:
+            raise JsonRpcMethodNotFound(f"Method `{method:.40}` is not supported")
 
 
-def envelope_problem(data: object) -> str:
-    if not isinstance(data, dict) or data.get("jsonrpc") != "2.0":
+def parse_message(body: bytes) -> dict[str, Any]:
+    """
+    Raises:
+        JsonRpcException: `body` is not a message of JSON-RPC 2.0.
+    """
+    try:
+        message: dict[str, Any] = json.loads(body)
+    except (ValueError, RecursionError):
+        raise JsonRpcParseError("Message is not JSON") from None
+    if problem := envelope_problem(message):
+        raise JsonRpcInvalidRequest(problem)
+    return message
+
+
+def envelope_problem(message: object) -> str:
+    """Returns why the message is not one of JSON-RPC 2.0; empty if it is."""
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         return "Message is not a JSON-RPC 2.0 object"
-    if "id" in data and (isinstance(data["id"], bool) or not isinstance(data["id"], int | str)):
+    id_ = message.get("id", 0)
+    if isinstance(id_, bool) or not isinstance(id_, int | str):
         return "Message id is not a number or a string"
-    if not isinstance(data.get("method", ""), str) or not ("id" in data or "method" in data):
-        return "Message names no method"
+    if not isinstance(message.get("method", ""), str) or not message.keys() & {"id", "method"}:
+        return "Message has no method"
+    if "method" in message and message.keys() & {"result", "error"}:
+        return "Message is both a request and a reply"
     return ""

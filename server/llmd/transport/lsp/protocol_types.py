@@ -16,11 +16,6 @@ WORD_BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def is_notification(method: str | None) -> bool:
-    """Of LSP's own methods."""
-    return method in t.METHOD_TO_TYPES and t.METHOD_TO_TYPES[method][1] is None
-
-
 def is_change(params: Any) -> bool:
     """Whether the params of a didChange are what LSP says; the converter is more lenient, and
     makes a text of null."""

@@ -1,0 +1,91 @@
+"""Sets up pygls for one connection: lifecycle, capabilities, typed messages, the server's requests.
+
+Only pygls's public interface is used. `jsonrpc` handles beside pygls the messages that pygls would
+handle with a second copy of each document, or could not answer from a callback.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lsprotocol import types as t
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
+from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol, default_converter
+
+from llmd import __version__
+from llmd.transport.lsp.protocol_types import is_change
+
+_log = logging.getLogger("llmd.lsp")
+
+# pygls logs messages, which hold the user's code. `report_server_error` logs pygls's errors.
+logging.getLogger("pygls").setLevel(logging.CRITICAL)
+
+# Shared by all connections: a converter takes 27 ms to build, and compiles its hooks on first use.
+CONVERTER: Any = default_converter()  # type: ignore[no-untyped-call]
+
+
+class Server(LanguageServer):
+    def report_server_error(self, error: Exception, source: object) -> None:
+        """Logs the error's type. The message may hold the user's code, and pygls's own version
+        of this hook shows the message to the user."""
+        _log.warning("%s: %s", getattr(source, "__name__", "error"), type(error).__name__)
+
+
+def create_server(writer: Any) -> Server:
+    """Returns a server that writes each message's body to `writer`."""
+    server = Server("llmd", __version__, converter_factory=lambda: CONVERTER)
+    server.protocol.set_writer(writer, include_headers=False)
+    return server
+
+
+def release_server() -> None:
+    """Drops the references to ended connections that pygls's caches of message types hold."""
+    for method in (
+        LanguageServerProtocol.get_message_type,
+        LanguageServerProtocol.get_result_type,
+    ):
+        method.cache_clear()
+
+
+def structure(server: Server, message: dict[str, Any]) -> Any:
+    """Returns a message of LSP with typed params.
+
+    Raises:
+        JsonRpcInvalidParams: the params are not of the expected form.
+    """
+    method, params = message.get("method"), message.get("params")
+    try:
+        if method == t.INITIALIZE:
+            return t.InitializeRequest(message["id"], structure_initialize(params))
+        if method == t.TEXT_DOCUMENT_DID_CHANGE and not is_change(params):
+            raise JsonRpcInvalidParams()
+        return server.protocol.structure_message(message)
+    except Exception as error:  # cattrs documents no base class of its errors
+        raise JsonRpcInvalidParams("Params are not of the expected form") from error
+
+
+def structure_initialize(params: Any) -> t.InitializeParams:
+    """Returns the params of `initialize`, without the workspace folders: pygls would keep the
+    folders, which llmd does not need, and would fail on a URI that pygls cannot parse."""
+    typed: t.InitializeParams = CONVERTER.structure(params, t.InitializeParams)
+    typed.root_uri = typed.root_path = typed.workspace_folders = None
+    return typed
+
+
+def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a handler so that a reply never carries an unexpected error's message, which may hold
+    the user's code."""
+
+    def call(*args: Any) -> Any:
+        try:
+            return handler(*args)
+        except JsonRpcException:
+            raise
+        except Exception as error:
+            _log.warning("request failed: %s", type(error).__name__)
+            raise JsonRpcInternalError("Internal error; `llmd logs` has more") from None
+
+    return call
