@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llmd.document import Document, open_document
-from llmd.transport.nvim.buffer import apply, text_of
-from llmd.transport.nvim.protocol_types import message_of
+from llmd.transport.nvim.buffer import apply, buffer_text
+from llmd.transport.nvim.protocol_types import parse_message
 from tests.editors.neovim import BINARY, NeovimEditor
 from tests.editors.world import FixedDaemon, World
 
@@ -72,10 +72,10 @@ class Copy:
 
     def take(self, sent: list[Any]) -> None:
         for name, params in sent:
-            message: Any = message_of(name, [params])
+            message: Any = parse_message(name, [params])
             if name == "open":
                 self.n_whole += 1
-                text = text_of(message.lines)
+                text = buffer_text(message.lines)
                 self.document = open_document("file:///x.py", "python", message.version, text)
             else:
                 assert self.document
@@ -96,5 +96,5 @@ def test_random_edits(world: World, seed: int) -> None:
             sent, lines = editor.lua(LOOK)
             copy.take(sent)
             assert copy.document
-            assert str(copy.document.text) == text_of(lines), edit
+            assert str(copy.document.text) == buffer_text(lines), edit
     assert copy.n_whole < N_STEPS / 4

@@ -1,5 +1,5 @@
-"""What pygls does besides speaking LSP, each with the test that it is undone; and the shapes of
-the answers. A service without a model stands behind: no sentence about text rests on it."""
+"""Checks one LSP connection: pygls's traps (what suits a server of one client, and not a daemon),
+malformed messages, order and replies, and the form of results. The service has no model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.support.handle import FakeHandle
 from llmd import __version__
 from llmd.context.request import Selected
 from llmd.document import Document, Position
-from llmd.transport import lsp
+from llmd.transport import connection, lsp
 from llmd.transport.framing import FrameSplitter, frame
-from llmd.transport.lsp import connection
+from llmd.transport.lsp import session as session_module
 from llmd.transport.lsp.session import LspSession
 from llmd.transport.service import Client, ReconnectPolicy
 
@@ -44,7 +44,7 @@ class Call:
 
 @dataclass
 class Recorder:
-    """Answers with `text` at once, or when the test does."""
+    """Acts as the daemon. Answers with `text` at once, or when the test answers."""
 
     text: str | None = "TEXT"  # None: the test answers
     calls: list[Call] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Recorder:
     restarted: bool = False
     n_opened: int = 0
     closed: list[str] = field(default_factory=list)
-    rests: list[tuple[str, Position]] = field(default_factory=list)
+    idle_cursors: list[tuple[str, Position]] = field(default_factory=list)
 
     def client_connected(self, client: Client) -> None:
         self.clients.append(client)
@@ -73,7 +73,7 @@ class Recorder:
         self.closed.append(document.uri)
 
     def cursor_idle(self, document: Document, cursor: Position) -> None:
-        self.rests.append((document.uri, cursor))
+        self.idle_cursors.append((document.uri, cursor))
 
     def why(self, uri: str) -> dict[str, Any] | None:
         return {"file": uri}
@@ -114,14 +114,14 @@ class Editor:
         self.last_id = 0
 
     def send(self, *messages: dict[str, Any]) -> None:
-        """In one write, so that the server gets them in one read."""
+        """Sends all messages in one write, so that the server gets them in one read."""
         bodies = (json.dumps({"jsonrpc": "2.0", **message}).encode() for message in messages)
         self.writer.write(b"".join(map(frame, bodies)))
 
-    async def take(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async def take(self, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         while True:
             for message in self.inbox:
-                if wanted(message):
+                if matches(message):
                     self.inbox.remove(message)
                     return message
             chunk = await asyncio.wait_for(self.reader.read(1 << 16), 10)
@@ -143,8 +143,8 @@ class Editor:
         self.last_id += 1
         return self.last_id
 
-    async def rest(self) -> list[dict[str, Any]]:
-        """What else has come, once the server has answered everything before this."""
+    async def drain(self) -> list[dict[str, Any]]:
+        """Returns the messages not taken yet, once the server has handled all messages so far."""
         await self.ask("llmd/status")
         return self.inbox
 
@@ -219,7 +219,7 @@ class Wire:
         self.editors.append(Editor(*await asyncio.open_connection(sock=ours)))
         return self.editors[-1]
 
-    async def hang_up(self) -> None:
+    async def close(self) -> None:
         while self.editors:
             editor = self.editors.pop()
             editor.writer.close()
@@ -233,7 +233,7 @@ class Wire:
 async def wire() -> AsyncIterator[Wire]:
     wire = Wire()
     yield wire
-    await wire.hang_up()
+    await wire.close()
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[LspSession]]:
             super().__init__(*args)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr(connection, "LspSession", Noted)
+    monkeypatch.setattr(session_module, "LspSession", Noted)
     return made
 
 
@@ -267,7 +267,7 @@ def alive(ref: weakref.ref[LspSession]) -> LspSession:
     return session
 
 
-# -- pygls's traps, in the order of ecosystem.md
+# -- pygls's traps
 
 
 async def test_exit_ends_one_connection(wire: Wire, editor: Editor) -> None:
@@ -308,7 +308,7 @@ async def test_closed_connections_are_collected(
     assert len(wire.service.clients) == 20
     servers = [weakref.ref(alive(ref).server.protocol) for ref in sessions]
     del editor
-    await wire.hang_up()
+    await wire.close()
     await asyncio.sleep(0)
     gc.collect()
     assert len(servers) == 20
@@ -337,7 +337,7 @@ async def test_no_body_in_the_log(wire: Wire, caplog: pytest.LogCaptureFixture) 
         {"id": PRIVATE, "error": {"code": 1, "message": PRIVATE}},
     )
     editor.writer.write(frame(PRIVATE.encode()))
-    await editor.rest()
+    await editor.drain()
     assert PRIVATE not in caplog.text
 
 
@@ -364,7 +364,7 @@ async def test_the_servers_own_ids_are_numbers(
     asked = await editor.take(lambda m: m.get("method") == "llmd/question")
     assert isinstance(asked["id"], int)
     editor.send({"id": asked["id"], "result": []})
-    await editor.rest()
+    await editor.drain()
     assert waiting.done()
 
 
@@ -375,7 +375,7 @@ async def test_no_popup_for_an_odd_message(editor: Editor) -> None:
         request(70, "no/such", {}),
     )
     assert (await editor.reply(70))["error"]["code"] == -32601
-    assert await editor.rest() == []
+    assert await editor.drain() == []
 
 
 async def test_a_peer_that_does_not_read_is_dropped(
@@ -387,7 +387,7 @@ async def test_a_peer_that_does_not_read_is_dropped(
     await asyncio.wait_for(wire.served[0], 10)
 
 
-# -- order, replies, rubbish
+# -- order, replies, malformed messages
 
 
 async def test_a_request_sees_the_text_before_the_change_after_it(
@@ -411,7 +411,7 @@ async def test_text_for_another_document_is_not_shown(
 ) -> None:
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)), event)
-    await editor.rest()
+    await editor.drain()
     wire.service.calls[0].handle.answer("late")
     assert (await editor.reply(10))["result"] is None
 
@@ -422,7 +422,7 @@ async def test_the_newer_of_two_requests_wins(wire: Wire, editor: Editor) -> Non
     assert (await editor.reply(10))["result"] is None
     wire.service.calls[1].handle.answer("new")
     assert (await editor.reply(11))["result"]["items"][0]["insertText"] == "new"
-    assert await editor.rest() == []
+    assert await editor.drain() == []
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -433,10 +433,10 @@ async def test_cancel_gives_one_reply(wire: Wire, editor: Editor, at_once: bool)
         editor.send(opened("a"), ask, cancel, cancel)
     else:
         editor.send(opened("a"), ask)
-        await editor.rest()
+        await editor.drain()
         editor.send(cancel, cancel)
     assert (await editor.reply(10))["error"]["code"] == -32800
-    assert await editor.rest() == []
+    assert await editor.drain() == []
     assert wire.service.calls[0].handle.is_cancelled
 
 
@@ -444,18 +444,18 @@ async def test_cancel_after_the_reply_changes_nothing(editor: Editor) -> None:
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)))
     assert (await editor.reply(10))["result"]
     editor.send(note("$/cancelRequest", {"id": 10}), note("$/cancelRequest", {"id": "none"}))
-    assert await editor.rest() == []
+    assert await editor.drain() == []
 
 
-async def test_hanging_up_cancels(wire: Wire, editor: Editor) -> None:
+async def test_a_closed_connection_cancels(wire: Wire, editor: Editor) -> None:
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)))
-    await wire.hang_up()
+    await wire.close()
     assert wire.service.calls[0].handle.is_cancelled
     assert wire.service.clients == []
 
 
-async def test_rubbish_is_answered_and_survived(editor: Editor) -> None:
+async def test_malformed_messages_are_answered_and_survived(editor: Editor) -> None:
     for body, code in [
         (b"{", -32700),
         (b"\xff\xfe", -32700),
@@ -472,7 +472,7 @@ async def test_rubbish_is_answered_and_survived(editor: Editor) -> None:
     editor.send(request(80, INLINE, {"position": 3}), request(81, INLINE, None))
     assert (await editor.reply(80))["error"]["code"] == -32602
     assert (await editor.reply(81))["error"]["code"] == -32602
-    assert await editor.rest() == []
+    assert await editor.drain() == []
 
 
 async def test_a_framing_fault_closes_one_connection(wire: Wire, editor: Editor) -> None:
@@ -500,7 +500,7 @@ async def test_an_id_in_flight_is_not_taken_twice(wire: Wire, editor: Editor) ->
     assert (await editor.reply(10))["error"]["code"] == -32600
     wire.service.calls[0].handle.answer("text")
     assert (await editor.reply(10))["result"]
-    assert await editor.rest() == []
+    assert await editor.drain() == []
 
 
 @pytest.mark.parametrize(
@@ -516,7 +516,7 @@ async def test_an_id_in_flight_is_not_taken_twice(wire: Wire, editor: Editor) ->
         ),
     ],
 )
-async def test_an_internal_error_never_carries_the_users_words(
+async def test_an_internal_error_never_carries_the_users_code(
     wire: Wire,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -548,18 +548,18 @@ async def test_a_root_that_is_no_uri_is_no_error(editor: Editor, wire: Wire) -> 
 async def test_a_failed_engine_is_an_empty_answer(wire: Wire, editor: Editor) -> None:
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)))
-    await editor.rest()
+    await editor.drain()
     wire.service.calls[0].handle.answer("", "failed")
     assert (await editor.reply(10))["result"] is None
 
 
-async def test_half_a_surrogate_pair_is_no_text(wire: Wire, editor: Editor) -> None:
+async def test_half_a_surrogate_pair_is_replaced(wire: Wire, editor: Editor) -> None:
     editor.send(opened("a\ud83d"), changed(2, edit(0, 0, 0, "\udc00é")))
     await editor.ask(INLINE, inline(0, 0))
     assert wire.service.calls[0].text == "\ufffdéa\ufffd"
 
 
-# -- shapes
+# -- results
 
 
 @pytest.mark.parametrize(("encoding", "after"), [("utf-8", 6), ("utf-16", 4), ("utf-32", 3)])
@@ -623,29 +623,29 @@ async def test_completion_is_for_clients_without_inline(wire: Wire, editor: Edit
     assert not wire.service.calls[-1].invoked
 
 
-async def test_partial_text_comes_only_where_asked_for(wire: Wire, editor: Editor) -> None:
+async def test_partial_text_is_sent_only_on_request(wire: Wire, editor: Editor) -> None:
     wire.service.text = None
     editor.send(opened("a"), request(10, INLINE, inline(0, 1)))
-    await editor.rest()
+    await editor.drain()
     assert wire.service.calls[0].on_partial is None
-    asks = await wire.connect()
-    await asks.initialize(partial=True)
+    partial = await wire.connect()
+    await partial.initialize(partial=True)
     info = {"range": span(0, 0, 1), "text": "ab"}
     uri = "file:///w/b.py"
-    asks.send(
+    partial.send(
         opened("a", uri=uri),
         request("x", INLINE, inline(0, 1, uri=uri, selectedCompletionInfo=info)),
     )
-    await asks.rest()
+    await partial.drain()
     send = wire.service.calls[1].on_partial
     assert send is not None
     send("c")
-    got = await asks.take(lambda m: m.get("method") == "llmd/partial")
+    got = await partial.take(lambda m: m.get("method") == "llmd/partial")
     assert got["params"] == {"id": "x", "text": "abc"}
-    asks.send(changed(2, edit(0, 0, 0, "z"), uri=uri))
-    await asks.rest()
+    partial.send(changed(2, edit(0, 0, 0, "z"), uri=uri))
+    await partial.drain()
     send("cd")  # its version is gone
-    assert await asks.rest() == []
+    assert await partial.drain() == []
 
 
 async def test_commands_take_anything(editor: Editor) -> None:
@@ -656,7 +656,7 @@ async def test_commands_take_anything(editor: Editor) -> None:
             assert await editor.ask("workspace/executeCommand", params) is None
 
 
-async def test_questions_of_our_own_need_no_initialize(wire: Wire) -> None:
+async def test_methods_of_llmd_need_no_initialize(wire: Wire) -> None:
     editor = await wire.connect()
     assert await editor.ask("llmd/status") == {"state": "ready"}
     params = {"uri": URI, "languageId": "python", "text": "é😀x\n", "line": 0, "col": 2}
@@ -665,7 +665,7 @@ async def test_questions_of_our_own_need_no_initialize(wire: Wire) -> None:
     assert wire.service.calls[0].cursor == Position(0, 2)
     assert wire.service.calls[0].invoked
     assert await editor.ask("llmd/stop") is None
-    await editor.rest()
+    await editor.drain()
     assert wire.service.stopped == "stay"
     assert wire.service.clients == []
 
@@ -682,7 +682,7 @@ async def test_hello_of_another_version_is_refused(wire: Wire) -> None:
         await other.reply("never")
 
 
-async def test_a_resting_cursor_is_told_in_characters(wire: Wire) -> None:
+async def test_an_idle_cursor_is_passed_on_in_characters(wire: Wire) -> None:
     editor = await wire.connect()
     await editor.initialize()
     editor.send(opened("😀 a\n"))
@@ -695,16 +695,16 @@ async def test_a_resting_cursor_is_told_in_characters(wire: Wire) -> None:
         None,
     ):
         editor.send({"method": "llmd/cursor", "params": params})
-    await editor.rest()
-    assert wire.service.rests == [(URI, Position(0, 2))]
+    await editor.drain()
+    assert wire.service.idle_cursors == [(URI, Position(0, 2))]
 
 
-async def test_a_document_is_closed_once_however_it_goes(wire: Wire) -> None:
+async def test_a_document_is_closed_exactly_once(wire: Wire) -> None:
     editor = await wire.connect()
     await editor.initialize()
     editor.send(opened("a"), opened("b"), {"method": "textDocument/didClose",
                 "params": {"textDocument": {"uri": URI}}}, opened("c"))  # fmt: skip
-    await editor.rest()
+    await editor.drain()
     assert wire.service.closed == [URI, URI]
     editor.writer.close()
     while len(wire.service.closed) < 3:  # noqa: ASYNC110
@@ -718,11 +718,11 @@ async def test_an_edit_touches_its_own_lines_only(
     editor = await wire.connect()
     await editor.initialize()
     editor.send(opened("".join(f"line {n}\n" for n in range(100_000))))
-    await editor.rest()
+    await editor.drain()
     document = only(sessions).documents.open[URI]
     lines, before = document.text.lines, list(document.text.lines)
     editor.send(changed(2, edit(50_000, 0, 4, "LINE")), changed(3, edit(9, 0, 0, "new\n")))
-    await editor.rest()
+    await editor.drain()
     after = only(sessions).documents.open[URI].text.lines
     assert after is lines
     kept = {id(line) for line in before}

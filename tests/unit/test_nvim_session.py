@@ -1,4 +1,4 @@
-"""A Neovim's connection by hand: bytes in, bytes out, and a service that notes what it is asked."""
+"""Checks a Neovim's connection from bytes to bytes, with a service that records its calls."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ ASK = {"id": 7, "buf": 1, "version": 1, "row": 0, "col_bytes": 5}
 
 
 class Service:
-    """In the daemon's place. `answers` are the handles of what it was asked."""
+    """Acts as the daemon. `answers`: the handles of the requests."""
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
-        self.asked: list[tuple[str, Position, dict[str, Any]]] = []
+        self.requests: list[tuple[str, Position, dict[str, Any]]] = []
         self.answers: list[FakeHandle] = []
         self.closed: list[str] = []
         self.outcomes: list[Outcome] = []
-        self.rests: list[Position] = []
+        self.idle_cursors: list[Position] = []
 
     def client_connected(self, client: Client) -> None:
         self.clients.append(client)
@@ -50,13 +50,13 @@ class Service:
         self.closed.append(document.uri)
 
     def cursor_idle(self, document: Document, cursor: Position) -> None:
-        self.rests.append(cursor)
+        self.idle_cursors.append(cursor)
 
     def record_outcome(self, document: Document, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
     def complete(self, document: Document, cursor: Position, **how: Any) -> Any:
-        self.asked.append((str(document.text), cursor, how))
+        self.requests.append((str(document.text), cursor, how))
         self.answers.append(FakeHandle())
         return self.answers[-1]
 
@@ -66,14 +66,14 @@ class Neovim:
         self._reader, self._writer = reader, writer
         self._unpacker = msgpack.Unpacker()
 
-    def say(self, method: str, *params: Any) -> None:
+    def notify(self, method: str, *params: Any) -> None:
         self.write(msgpack.packb([2, method, list(params)]))
 
     def write(self, data: bytes) -> None:
         self._writer.write(data)
 
-    async def heard(self) -> list[Any]:
-        """The next call's name and arguments, or whatever else it is."""
+    async def receive(self) -> list[Any]:
+        """Returns the name and arguments of the next call; other messages as they are."""
         while True:
             for message in self._unpacker:
                 return message[2][1] if message[0] == 2 else message
@@ -82,9 +82,9 @@ class Neovim:
                 raise EOFError
             self._unpacker.feed(data)
 
-    async def ends(self) -> bool:
+    async def is_closed(self) -> bool:
         try:
-            await self.heard()
+            await self.receive()
         except EOFError:
             return True
         return False
@@ -113,25 +113,25 @@ async def test_hello_is_answered_each_time() -> None:
     service = Service()
     async with connected(service) as editor:
         for _ in range(2):
-            editor.say("hello", {"protocol": PROTOCOL, "editor": "Neovim 0.11.4"})
-            assert await editor.heard() == ["state", "ready", 1.0, "", []]
+            editor.notify("hello", {"protocol": PROTOCOL, "editor": "Neovim 0.11.4"})
+            assert await editor.receive() == ["state", "ready", 1.0, "", []]
         assert [client.editor for client in service.clients] == ["Neovim 0.11.4"]
     assert service.clients == []
 
 
-async def test_a_failed_engine_is_told_with_its_reason() -> None:
+async def test_a_failed_engine_is_shown_with_its_reason() -> None:
     service = Service()
     async with connected(service) as editor:
-        editor.say("hello", {"protocol": PROTOCOL, "editor": "Neovim 0.11.4"})
-        await editor.heard()
+        editor.notify("hello", {"protocol": PROTOCOL, "editor": "Neovim 0.11.4"})
+        await editor.receive()
         service.clients[0].show(EngineView("failed", 0.0, "", ("No model is on this machine",)))
-        assert (await editor.heard())[3] == "No model is on this machine"
+        assert (await editor.receive())[3] == "No model is on this machine"
 
 
-async def test_another_protocol_is_told_what_to_do() -> None:
+async def test_another_protocol_is_refused_with_the_remedy() -> None:
     async with connected(Service()) as editor:
-        editor.say("hello", {"protocol": PROTOCOL + 1})
-        name, state, _, _, [problem] = await editor.heard()
+        editor.notify("hello", {"protocol": PROTOCOL + 1})
+        name, state, _, _, [problem] = await editor.receive()
         assert (name, state) == ("state", "refused")
         assert "take the plugin that `llmd path plugin-nvim` names" in problem
 
@@ -139,19 +139,19 @@ async def test_another_protocol_is_told_what_to_do() -> None:
 async def test_partial_texts_and_one_final_answer() -> None:
     service = Service()
     async with connected(service) as editor:
-        editor.say("open", OPEN)
-        editor.say(
+        editor.notify("open", OPEN)
+        editor.notify(
             "change", {"buf": 1, "version": 2, "start": [0, 3], "end": [0, 4], "lines": [">"]}
         )
-        editor.say("complete", {**ASK, "version": 2, "alternative": 3})
-        await until(lambda: service.asked, "what was said")
-        text, cursor, how = service.asked[0]
+        editor.notify("complete", {**ASK, "version": 2, "alternative": 3})
+        await until(lambda: service.requests, "the message is handled")
+        text, cursor, how = service.requests[0]
         assert (text, cursor) == ("ä > x\n", Position(0, 4))
         assert (how["alternative"], how["invoked"]) == (3, False)
         how["on_partial"]("on")
         service.answers[0].answer("one")
-        assert await editor.heard() == ["show", 7, 2, 0, 5, "on", False]
-        assert await editor.heard() == ["show", 7, 2, 0, 5, "one", True]
+        assert await editor.receive() == ["show", 7, 2, 0, 5, "on", False]
+        assert await editor.receive() == ["show", 7, 2, 0, 5, "one", True]
 
 
 @pytest.mark.parametrize(
@@ -159,65 +159,65 @@ async def test_partial_texts_and_one_final_answer() -> None:
     [{**ASK, "version": 2}, {**ASK, "buf": 9}],
     ids=["of another version", "of an unknown buffer"],
 )
-async def test_a_text_that_is_not_there_is_answered_empty(ask: dict[str, Any]) -> None:
+async def test_a_request_for_an_unknown_text_is_answered_empty(ask: dict[str, Any]) -> None:
     service = Service()
     async with connected(service) as editor:
-        editor.say("open", OPEN)
-        editor.say("complete", ask)
-        assert (await editor.heard())[-2:] == ["", True]
-    assert service.asked == []
+        editor.notify("open", OPEN)
+        editor.notify("complete", ask)
+        assert (await editor.receive())[-2:] == ["", True]
+    assert service.requests == []
 
 
-async def test_a_cancelled_and_a_failed_one_are_answered_empty() -> None:
+async def test_a_cancelled_and_a_failed_request_are_answered_empty() -> None:
     service = Service()
     async with connected(service) as editor:
-        editor.say("open", OPEN)
-        editor.say("complete", ASK)
-        editor.say("cancel", {"id": 7})
-        assert (await editor.heard())[-2:] == ["", True]
-        editor.say("complete", ASK)
-        await until(lambda: len(service.answers) == 2, "what was said")
+        editor.notify("open", OPEN)
+        editor.notify("complete", ASK)
+        editor.notify("cancel", {"id": 7})
+        assert (await editor.receive())[-2:] == ["", True]
+        editor.notify("complete", ASK)
+        await until(lambda: len(service.answers) == 2, "the message is handled")
         service.answers[1].answer("", "failed")
-        assert (await editor.heard())[-2:] == ["", True]
+        assert (await editor.receive())[-2:] == ["", True]
 
 
-async def test_an_end_cancels_and_closes() -> None:
+async def test_a_closed_connection_cancels_and_closes_documents() -> None:
     service = Service()
     async with connected(service) as editor:
-        editor.say("hello", {"protocol": PROTOCOL})
-        editor.say("open", OPEN)
-        editor.say("complete", ASK)
-        await until(lambda: service.answers, "what was said")
+        editor.notify("hello", {"protocol": PROTOCOL})
+        editor.notify("open", OPEN)
+        editor.notify("complete", ASK)
+        await until(lambda: service.answers, "the message is handled")
     assert service.answers[0].is_cancelled
     assert service.closed == ["file:///t/a.py"]
     assert service.clients == []
 
 
-async def test_outcomes_and_rests() -> None:
+async def test_outcomes_and_idle_cursors() -> None:
     service = Service()
     async with connected(service) as editor:
-        editor.say("open", OPEN)
-        editor.say("outcome", {"buf": 1, "kind": "shown", "n_chars": 3})
-        editor.say("accepted", {"buf": 1, "n_chars": 2})
-        editor.say("cursor", {"buf": 1, "row": 0, "col_bytes": 2})
-        await until(lambda: service.rests, "what was said")
+        editor.notify("open", OPEN)
+        editor.notify("outcome", {"buf": 1, "kind": "shown", "n_chars": 3})
+        editor.notify("accepted", {"buf": 1, "n_chars": 2})
+        editor.notify("cursor", {"buf": 1, "row": 0, "col_bytes": 2})
+        await until(lambda: service.idle_cursors, "the message is handled")
     assert service.outcomes == [Outcome("shown", 3), Outcome("accepted", 2)]
-    assert service.rests == [Position(0, 1)]
+    assert service.idle_cursors == [Position(0, 1)]
 
 
 async def test_an_unknown_method_is_ignored_and_a_request_refused() -> None:
     async with connected(Service()) as editor:
-        editor.say("later", 1, 2, 3)
+        editor.notify("later", 1, 2, 3)
         editor.write(msgpack.packb([0, 5, "complete", [ASK]]))
-        kind, id_, error, result = await editor.heard()
+        kind, id_, error, result = await editor.receive()
         assert (kind, id_, result) == (1, 5, None)
         assert "takes notifications only" in error
 
 
-NONSENSE = {
-    "no array": b"\xc1",
-    "no message": msgpack.packb([2, "open"]),
-    "a key that is none": msgpack.packb([2, "open", [{1: TYPED}]]),
+MALFORMED = {
+    "not msgpack": b"\xc1",
+    "not a message": msgpack.packb([2, "open"]),
+    "a key of another type": msgpack.packb([2, "open", [{1: TYPED}]]),
     "parameters of another form": msgpack.packb([2, "open", [{"buf": TYPED}]]),
     "no parameters": msgpack.packb([2, "change", []]),
     "depth": b"\x91" * 5000,
@@ -225,14 +225,14 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("data", NONSENSE.values(), ids=NONSENSE)
-async def test_nonsense_ends_the_connection_with_one_line(
+@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
+async def test_a_malformed_message_ends_the_connection_with_one_log_line(
     data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         async with connected(Service()) as editor:
             editor.write(data)
-            assert await editor.ends()
+            assert await editor.is_closed()
     assert len(caplog.records) == 1
     assert TYPED not in caplog.text
     assert "Traceback" not in caplog.text

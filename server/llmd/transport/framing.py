@@ -1,8 +1,8 @@
-"""LSP frames: `Content-Length: N`, an empty line, N bytes. Standard library only: the bridge that
-every editor spawns imports this.
+"""Splits a stream into LSP frames: `Content-Length: N`, an empty line, N bytes. Imports only the
+standard library, because the bridge, which every editor spawns, imports this module.
 
-A stream whose frame cannot be found is lost for good, so every fault is a FramingError, after
-which the connection ends. What a frame holds is not judged here.
+After a malformed header the next frame cannot be found, so every fault raises a FramingError and
+ends the connection. This module does not look into the bodies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NUMBER = re.compile(rb"[0-9]{1,12}")
 
 
 class FramingError(ValueError):
-    """The bytes are no LSP frames. The sentence never carries them."""
+    """Reports bytes that are not LSP frames. The message never holds those bytes."""
 
 
 class FrameSplitter:
@@ -33,7 +33,7 @@ class FrameSplitter:
         """Yields each body that `data` completes.
 
         Raises:
-            FramingError: after the good bodies before the fault; the splitter is of no use then.
+            FramingError: after the bodies before the fault. The splitter cannot be used further.
         """
         self._buffer += data
         while (body := self._next()) is not None:
@@ -81,4 +81,5 @@ def _body_length(header: bytes) -> int:
 
 
 def frame(body: bytes) -> bytes:
+    """Returns `body` with its header."""
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)

@@ -1,6 +1,7 @@
-"""The daemon's one unix socket. The first byte of a connection says which protocol it speaks.
+"""Listens on the daemon's unix socket. A connection's first byte decides its protocol.
 
-Accepted by hand, because the socket that asyncio.start_unix_server hands out cannot peek.
+The listener accepts connections without `asyncio.start_unix_server`, whose streams cannot peek at
+the first byte.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Protocols = Mapping[bytes, OnConnection]  # by the first byte of a connection
 READ_LIMIT_BYTES = 1 << 20
 BACKLOG = 64
 ACCEPT_PAUSE_S = 0.1
-# A peer that connects and says nothing holds a descriptor and nothing else; not for ever.
+# A peer that connects and sends nothing occupies a file descriptor for no longer than this.
 FIRST_BYTE_TIMEOUT_S = 10.0
 
 _log = logging.getLogger("llmd.listen")
@@ -38,20 +39,21 @@ class Listener:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, path: Path, protocols: Protocols) -> None:
-        """Listens at `path` with mode 0600. The caller holds the lock: a socket that is left
-        there is a dead daemon's.
+        """Listens at `path` with mode 0600. The caller must hold the daemon's lock: a socket at
+        `path` then belongs to a dead daemon, and is replaced.
 
         Raises:
-            DaemonError: something else than a socket is at `path`, or it can't be bound.
+            DaemonError: `path` is not a socket, or a socket cannot be created there.
         """
         self._socket, self._inode = _bind(path)
         self._path, self._protocols = path, protocols
         self._spawn(self._accept(self._socket))
 
     async def close(self) -> None:
-        """Stops accepting, removes the socket file (if it is still ours), ends connections."""
+        """Stops accepting, removes the socket file, and ends all connections. The socket file of
+        another daemon stays."""
         if self._path is not None:
-            _unlink_own(self._path, self._inode)
+            _unlink_if_same(self._path, self._inode)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -60,7 +62,7 @@ class Listener:
             self._socket.close()
 
     def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(_logged(work))
+        task = asyncio.ensure_future(_log_failure(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -69,7 +71,7 @@ class Listener:
         while True:
             try:
                 peer, _ = await loop.sock_accept(listening)
-            except OSError as error:  # EMFILE: the connection waits, and accepting again would spin
+            except OSError as error:  # EMFILE: the connection stays queued, so do not retry at once
                 _log.warning("accept failed: %s", os.strerror(error.errno or 0))
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
@@ -77,32 +79,32 @@ class Listener:
 
     async def _serve(self, peer: socket.socket) -> None:
         try:
-            if not self._is_ours(peer):
+            if not _is_same_user(peer):
                 return
-            first = await asyncio.wait_for(_first_byte(peer), FIRST_BYTE_TIMEOUT_S)
+            first = await asyncio.wait_for(_peek_first_byte(peer), FIRST_BYTE_TIMEOUT_S)
             if on_connection := self._protocols.get(first):
-                await on_connection(*await _streams(peer))
+                await on_connection(*await _open_streams(peer))
             elif first:
-                _log.warning("connection closed: first byte 0x%02x is no protocol's", first[0])
+                _log.warning("connection closed: first byte 0x%02x is of no protocol", first[0])
         except (OSError, TimeoutError):
-            pass  # it went away, or never spoke
+            pass  # the peer closed, or sent nothing
         finally:
             peer.close()
 
-    @staticmethod
-    def _is_ours(peer: socket.socket) -> bool:
-        uid = peer_uid(peer)
-        if uid != os.getuid():
-            _log.warning("connection of uid %d refused", uid)
-        return uid == os.getuid()
+
+def _is_same_user(peer: socket.socket) -> bool:
+    uid = peer_uid(peer)
+    if uid != os.getuid():
+        _log.warning("connection of uid %d refused", uid)
+    return uid == os.getuid()
 
 
 def peer_uid(peer: socket.socket) -> int:
-    """The user at the other end, as the kernel says."""
+    """Returns the user id of the peer, as the kernel reports it."""
     if sys.platform == "linux":
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", credentials)[1])
-    # macOS and the BSDs: getsockopt(SOL_LOCAL, LOCAL_PEERCRED) gives a struct xucred, which
+    # macOS and the BSDs: getsockopt(SOL_LOCAL, LOCAL_PEERCRED) returns a struct xucred, which
     # begins with a version and the uid.
     sol_local, local_peercred, xucred_bytes = 0, 1, 76
     credentials = peer.getsockopt(sol_local, local_peercred, xucred_bytes)
@@ -110,7 +112,7 @@ def peer_uid(peer: socket.socket) -> int:
 
 
 def _bind(path: Path) -> tuple[socket.socket, int]:
-    """The listening socket and its file's inode, by which `close` knows its own."""
+    """Returns the listening socket and its file's inode, which `close` compares."""
     _remove_stale(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     umask = os.umask(0o077)
@@ -120,8 +122,8 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
     except OSError as error:
         listening.close()
         raise DaemonError(
-            f"Socket `{path}` can't be made: {error.strerror}; set LLMD_RUNTIME_DIR to a folder"
-            " where it can"
+            f"Socket `{path}` cannot be created: {error.strerror}; set LLMD_RUNTIME_DIR to a folder"
+            " that takes sockets"
         ) from error
     finally:
         os.umask(umask)
@@ -132,15 +134,15 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
 
 def _remove_stale(path: Path) -> None:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(found.st_mode):
+    if not stat.S_ISSOCK(status.st_mode):
         raise DaemonError(f"Path `{path}` is not a socket; remove it")
     path.unlink()
 
 
-def _unlink_own(path: Path, inode: int) -> None:
+def _unlink_if_same(path: Path, inode: int) -> None:
     try:
         if path.lstat().st_ino == inode:
             path.unlink()
@@ -148,8 +150,8 @@ def _unlink_own(path: Path, inode: int) -> None:
         pass
 
 
-async def _first_byte(peer: socket.socket) -> bytes:
-    """The first byte, left where it is; empty when the peer has closed."""
+async def _peek_first_byte(peer: socket.socket) -> bytes:
+    """Returns the first byte without consuming it; empty if the peer has closed."""
     loop = asyncio.get_running_loop()
     peer.setblocking(False)
     while True:
@@ -165,7 +167,7 @@ async def _first_byte(peer: socket.socket) -> bytes:
             continue
 
 
-async def _streams(peer: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open_streams(peer: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=READ_LIMIT_BYTES, loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
@@ -173,8 +175,8 @@ async def _streams(peer: socket.socket) -> tuple[asyncio.StreamReader, asyncio.S
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
-async def _logged(work: Awaitable[None]) -> None:
+async def _log_failure(work: Awaitable[None]) -> None:
     try:
         await work
-    except Exception as error:  # one connection's fault is not the daemon's end
+    except Exception as error:  # a fault of one connection must not end the daemon
         _log.warning("connection ended by %s", type(error).__name__)

@@ -1,4 +1,4 @@
-"""What the transports ask of the daemon, and nothing else of it."""
+"""Defines what the transports may call of the daemon, and the values that they exchange."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from llmd.engine.messages import EngineState
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
-    """What an editor is shown of the engine. `problems`: sentences for the user, each once."""
+    """Describes the engine for a user. `problems`: sentences, each to be shown once."""
 
     state: EngineState
-    share: float  # loaded, 0 to 1
-    doing: str  # why it takes time, where that is not the loading itself
+    share: float  # of the model that is loaded, 0 to 1
+    doing: str  # why loading takes longer than reading the file; may be empty
     problems: tuple[str, ...]
 
     @property
     def reason(self) -> str:
-        """One sentence about the state; empty where it needs none."""
+        """Returns a sentence about the state; empty if the state explains itself."""
         return self.problems[0] if self.state == "failed" and self.problems else self.doing
 
 
-# What a client should do when the daemon has ended: start it at once, when it needs it, or never.
+# Tells a client when to start the daemon again after its end: at once, on the next use, or never.
 ReconnectPolicy = Literal["restart", "on_demand", "stay"]
 
 
 @dataclass(eq=False, slots=True)
 class Client:
-    """One initialized connection. Compared by identity: two of one editor are two clients."""
+    """Represents an initialized connection. Two connections of one editor are two clients."""
 
     name: str
     editor: str  # name and version
@@ -45,19 +45,20 @@ class Client:
 
 class Service(Protocol):
     def client_connected(self, client: Client) -> None:
-        """The client has sent `initialize`; asking for status alone makes no client."""
+        """Registers a client that has sent `initialize` or `hello`. A connection that only asks for
+        the status is not a client."""
 
     def client_gone(self, client: Client) -> None:
-        """Called once for each client that connected, after its requests were cancelled."""
+        """Removes a client, once, after its requests were cancelled."""
 
     def document_opened(self) -> None:
-        """Somebody may soon type."""
+        """Prepares for a completion: the user may type soon."""
 
     def document_closed(self, document: Document) -> None:
-        """Nothing of it is kept."""
+        """Drops what is cached for the document."""
 
     def cursor_idle(self, document: Document, cursor: Position) -> None:
-        """Somebody may soon type there."""
+        """Prepares for a completion at the cursor, which has come to rest there."""
 
     def complete(
         self,
@@ -69,17 +70,17 @@ class Service(Protocol):
         on_partial: OnPartial | None = None,
         alternative: int = 0,
     ) -> CompletionHandle:
-        """Takes a snapshot and supersedes the document's older request, before returning, so that
-        an edit which follows in the same read does not change the request. Writes the document's
-        `window` and `typed`.
+        """Requests a completion. Takes a snapshot and supersedes the document's older request
+        before returning, so that an edit which follows in the same read does not change the
+        request. Writes the document's `window` and `typed`.
 
-        `on_partial` gets all the text so far, whenever it has grown. An `alternative` of k begins
-        with the k-th best other token; its text is empty where there are not so many, and never
-        comes from the cache.
+        `on_partial` gets the whole text so far whenever the text has grown. `alternative` k > 0
+        begins with the k-th best other token and bypasses the suggestion cache; the text is empty
+        if there are fewer tokens to choose from.
         """
 
     def record_outcome(self, document: Document, outcome: Outcome) -> None:
-        """An editor says what became of a suggestion. Counted, by filetype and model."""
+        """Counts what the user did with a suggestion, by filetype and model."""
 
     def status(self) -> dict[str, Any]:
         """The object of `llmd status --json`."""
@@ -91,10 +92,10 @@ class Service(Protocol):
         """The values in force, and where each came from."""
 
     def restart(self) -> None:
-        """Replaces the engine's worker; returns at once."""
+        """Replaces the engine's worker. Returns at once."""
 
     def use(self) -> None:
-        """Loads the model that the config names, where it is another; returns at once."""
+        """Loads the model that the config names, if another is loaded. Returns at once."""
 
     def stop(self, then: ReconnectPolicy) -> None:
-        """Ends the daemon soon; returns at once."""
+        """Ends the daemon soon. Returns at once."""

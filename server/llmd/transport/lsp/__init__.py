@@ -1,5 +1,5 @@
-"""LSP for one connection. The only part that imports pygls and lsprotocol."""
+"""Speaks LSP on one connection. No other package imports pygls or lsprotocol."""
 
-from llmd.transport.lsp.connection import serve_connection
+from llmd.transport.lsp.session import serve_connection
 
 __all__ = ["serve_connection"]

@@ -13,13 +13,13 @@ from llmd.context.request import Selected
 from llmd.document import Document, Position
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.jsonrpc import Deferred, JsonRpc
-from llmd.transport.lsp.protocol_types import WORD_BEFORE, popup
+from llmd.transport.lsp.protocol_types import WORD_BEFORE, to_popup
 from llmd.transport.service import Service
 
 
 class CompletionHandlers:
     def __init__(self, service: Service, documents: Documents, rpc: JsonRpc) -> None:
-        self.wants_partial = False
+        self.has_partial = False
         self._service = service
         self._documents = documents
         self._rpc = rpc
@@ -29,9 +29,9 @@ class CompletionHandlers:
         if document is None:
             return None
         cursor = self._documents.from_client(document, params.position)
-        here = self._documents.to_client(document, cursor)
+        position = self._documents.to_client(document, cursor)
         info = params.context.selected_completion_info
-        head, range_ = (info.text, info.range) if info else ("", t.Range(here, here))
+        head, range_ = (info.text, info.range) if info else ("", t.Range(position, position))
         handle = self._service.complete(
             document,
             cursor,
@@ -46,7 +46,8 @@ class CompletionHandlers:
         return self._deferred(document, handle, shape)
 
     def in_popup(self, params: t.CompletionParams) -> Deferred | None:
-        """Answers editors without inline completion, in a form that their popups' filters keep."""
+        """Serves editors without inline completion: the range and the filter text include the word
+        before the cursor, since popups show only items that match that word."""
         document = self._documents.get(params.text_document.uri)
         if document is None:
             return None
@@ -56,7 +57,7 @@ class CompletionHandlers:
         start = self._documents.to_client(document, Position(cursor.line, cursor.col - len(word)))
         range_ = t.Range(start, self._documents.to_client(document, cursor))
         handle = self._service.complete(document, cursor, invoked=False)
-        return self._deferred(document, handle, lambda text: popup(word + text, range_))
+        return self._deferred(document, handle, lambda text: to_popup(word + text, range_))
 
     def alternative(self, document: Document, cursor: Position, n: int) -> Deferred:
         handle = self._service.complete(
@@ -75,8 +76,8 @@ class CompletionHandlers:
     def _deferred(
         self, document: Document, handle: CompletionHandle, shape: Callable[[str], Any]
     ) -> Deferred:
-        """Defers the answer: the shaped text, or null if the answer has no text or the document
-        has changed since."""
+        """Returns an answer with the shaped text, or null if there is no text or the document has
+        changed."""
         version = document.version
 
         def to_result(answer: Answer) -> Any:
@@ -87,7 +88,7 @@ class CompletionHandlers:
         return Deferred(handle, to_result)
 
     def _partial_sender(self, document: Document, head: str) -> Callable[[str], None] | None:
-        if not self.wants_partial:
+        if not self.has_partial:
             return None
         id_, version = self._rpc.request_id, document.version
 

@@ -1,4 +1,4 @@
-"""llmd's own messages: what LSP has no words for, by method. docs/PROTOCOL.md has their shapes."""
+"""Handles llmd's own methods, which extend LSP. docs/PROTOCOL.md documents their params."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pygls.exceptions import JsonRpcInvalidParams
 from llmd.completion.types import Answer, Outcome, OutcomeKind
 from llmd.document import Position, open_document
 from llmd.transport.lsp.completion import CompletionHandlers
-from llmd.transport.lsp.documents import Documents, snapshot_of
+from llmd.transport.lsp.documents import Documents, to_snapshot
 from llmd.transport.lsp.jsonrpc import Deferred
-from llmd.transport.lsp.protocol_types import valid
+from llmd.transport.lsp.protocol_types import replace_surrogates
 from llmd.transport.service import ReconnectPolicy, Service
 
 OUTCOME_COMMANDS: dict[str, OutcomeKind] = {
@@ -28,27 +28,27 @@ T = TypeVar("T")
 
 
 class _Place(msgspec.Struct):
-    """An LSP position."""
+    """Represents an LSP position."""
 
     line: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
     character: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 
 
 class _CursorParams(msgspec.Struct):
-    """`llmd/cursor`."""
+    """Parameters of `llmd/cursor`."""
 
     uri: str
     position: _Place
 
 
 class _AlternativeParams(_CursorParams):
-    """`llmd/alternative`."""
+    """Parameters of `llmd/alternative`."""
 
     n: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 
 
 class _OutcomeParams(msgspec.Struct):
-    """`llmd/outcome`."""
+    """Parameters of `llmd/outcome`."""
 
     uri: str
     kind: OutcomeKind
@@ -75,13 +75,13 @@ class ExtensionMethods:
 
     def commands(self) -> Mapping[str, Callable[..., None]]:
         """Returns the commands of `workspace/executeCommand`: a uri and a number of characters."""
-        return {name: partial(self._count, kind) for name, kind in OUTCOME_COMMANDS.items()}
+        return {name: partial(self._run_command, kind) for name, kind in OUTCOME_COMMANDS.items()}
 
     def handlers(self) -> Mapping[str, Callable[[Any], Any]]:
         return {
             "llmd/cursor": self._cursor,
             "llmd/alternative": self._alternative,
-            "llmd/outcome": self._note,
+            "llmd/outcome": self._record_outcome,
             "llmd/status": lambda _: self._service.status(),
             "llmd/stop": self._stop,
             "llmd/restart": lambda _: self._service.restart(),
@@ -93,40 +93,40 @@ class ExtensionMethods:
         }
 
     def _cursor(self, params: Any) -> None:
-        """The cursor has come to rest, or insert mode has begun."""
+        """Notes that the cursor rests, or that insert mode has begun. Ignores invalid params."""
         try:
-            found = msgspec.convert(params, _CursorParams)
+            typed = msgspec.convert(params, _CursorParams)
         except msgspec.ValidationError:
             return
-        if document := self._documents.get(found.uri):
-            cursor = self._documents.from_client(document, _position(found))
+        if document := self._documents.get(typed.uri):
+            cursor = self._documents.from_client(document, _position(typed))
             self._service.cursor_idle(document, cursor)
 
     def _alternative(self, params: Any) -> Deferred | None:
-        asked = _convert(params, _AlternativeParams)
-        document = self._documents.get(asked.uri)
+        typed = _convert(params, _AlternativeParams)
+        document = self._documents.get(typed.uri)
         if document is None:
             return None
-        cursor = self._documents.from_client(document, _position(asked))
-        return self._completion.alternative(document, cursor, asked.n)
+        cursor = self._documents.from_client(document, _position(typed))
+        return self._completion.alternative(document, cursor, typed.n)
 
-    def _count(self, kind: OutcomeKind, *arguments: Any) -> None:
+    def _run_command(self, kind: OutcomeKind, *arguments: Any) -> None:
         uri, n_chars, *_ = [*arguments, "", 0]
-        self._note({"uri": uri, "kind": kind, "n_chars": n_chars})
+        self._record_outcome({"uri": uri, "kind": kind, "n_chars": n_chars})
 
-    def _note(self, params: Any) -> None:
-        """One that cannot be read, or of a document that was closed, is not counted."""
+    def _record_outcome(self, params: Any) -> None:
+        """Ignores invalid params and documents that are not open."""
         try:
-            found = msgspec.convert(params, _OutcomeParams)
+            typed = msgspec.convert(params, _OutcomeParams)
         except msgspec.ValidationError:
             return
-        if document := self._documents.open.get(found.uri):
-            self._service.record_outcome(document, Outcome(found.kind, found.n_chars))
+        if document := self._documents.open.get(typed.uri):
+            self._service.record_outcome(document, Outcome(typed.kind, typed.n_chars))
 
     def _stop(self, params: Any) -> None:
         restarts = isinstance(params, dict) and params.get("restart") is True
         then: ReconnectPolicy = "restart" if restarts else "stay"
-        # The reply is written first.
+        # Later, so that the reply is written first.
         asyncio.get_running_loop().call_soon(self._service.stop, then)
 
     def _why(self, params: Any) -> dict[str, Any] | None:
@@ -134,14 +134,16 @@ class ExtensionMethods:
         return self._service.why(uri if isinstance(uri, str) else "")
 
     def _snapshot(self, params: Any) -> dict[str, Any] | None:
-        """What we hold of a document of this connection; null where it is not open."""
+        """Returns a document's text, for checks; null if the document is not open."""
         uri = params.get("uri") if isinstance(params, dict) else None
         document = self._documents.open.get(uri) if isinstance(uri, str) else None
-        return snapshot_of(document) if document else None
+        return to_snapshot(document) if document else None
 
     def _complete(self, params: Any) -> Deferred:
         asked = _convert(params, _CompleteParams)
-        document = open_document(asked.uri, asked.languageId, 0, valid(asked.text), is_kept=False)
+        document = open_document(
+            asked.uri, asked.languageId, 0, replace_surrogates(asked.text), is_kept=False
+        )
         cursor = document.text.clamp(Position(asked.line, asked.col))
         return Deferred(self._service.complete(document, cursor, invoked=True), _traced)
 
@@ -157,7 +159,7 @@ def _position(params: _CursorParams) -> t.Position:
 def _convert(params: Any, kind: type[T]) -> T:
     """
     Raises:
-        JsonRpcInvalidParams: they are not of that kind.
+        JsonRpcInvalidParams: `params` are not of that kind.
     """
     try:
         return msgspec.convert(params, kind)

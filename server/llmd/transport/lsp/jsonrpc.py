@@ -27,6 +27,7 @@ from pygls.exceptions import (
 
 from llmd.completion.inflight import CompletionHandle
 from llmd.completion.types import Answer
+from llmd.transport.connection import Send
 from llmd.transport.framing import FrameSplitter, frame
 from llmd.transport.lsp.server import (
     CONVERTER,
@@ -60,7 +61,7 @@ class JsonRpc:
     """`handlers`: by method. Methods of LSP get typed params, methods of llmd plain params; a
     handler returns the result or a `Deferred`."""
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Send) -> None:
         self.is_initialized = False
         self.is_shut_down = False
         self.is_closed = False  # no more messages are read

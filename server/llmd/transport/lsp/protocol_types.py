@@ -1,4 +1,4 @@
-"""LSP's shapes: what is offered, what an answer looks like, what a client said it can do."""
+"""Reads what clients send and builds what they get, where lsprotocol's types do not suffice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lsprotocol import types as t
 
 from llmd.document import content, split_lines
 
-# Where a popup client may ask although no word has been begun.
+# Characters after which a client with a popup requests completions, besides within words.
 TRIGGER_CHARACTERS = (".", "(", "=", " ")
 
 WORD_BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")
@@ -17,8 +17,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_change(params: Any) -> bool:
-    """Whether the params of a didChange are what LSP says; the converter is more lenient, and
-    makes a text of null."""
+    """Returns whether the params of a didChange conform to LSP. lsprotocol's converter is more
+    lenient: it converts null to a text."""
     if not isinstance(params, dict):
         return False
     document, changes = params.get("textDocument"), params.get("contentChanges")
@@ -52,7 +52,9 @@ def _is_count(value: Any, least: int = 0) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 31
 
 
-def popup(text: str, range_: t.Range) -> t.CompletionList:
+def to_popup(text: str, range_: t.Range) -> t.CompletionList:
+    """Returns a list of one item that replaces `range_`, labelled with the first line that is not
+    empty. The list is incomplete, so that the client requests it anew while the user types."""
     lines = [content(line) for line in split_lines(text)]
     item = t.CompletionItem(
         label=next((line for line in lines if line), "↵"),
@@ -64,23 +66,23 @@ def popup(text: str, range_: t.Range) -> t.CompletionList:
     return t.CompletionList(is_incomplete=True, items=[item])
 
 
-def shows_inline(capabilities: t.ClientCapabilities) -> bool:
+def supports_inline(capabilities: t.ClientCapabilities) -> bool:
     text_document = capabilities.text_document
     return text_document is not None and text_document.inline_completion is not None
 
 
-def shows_progress(capabilities: t.ClientCapabilities) -> bool:
+def supports_progress(capabilities: t.ClientCapabilities) -> bool:
     return bool(capabilities.window and capabilities.window.work_done_progress)
 
 
-def wants(options: Any, what: Literal["partial", "state"]) -> bool:
-    """Whether `initializationOptions.llmd` asks for it."""
-    ours = options.get("llmd") if isinstance(options, dict) else None
-    return isinstance(ours, dict) and ours.get(what) is True
+def has_option(options: Any, name: Literal["partial", "state"]) -> bool:
+    """Returns whether `initializationOptions.llmd` sets the option to true."""
+    llmd_options = options.get("llmd") if isinstance(options, dict) else None
+    return isinstance(llmd_options, dict) and llmd_options.get(name) is True
 
 
-def valid(text: str) -> str:
-    """JSON may spell half a surrogate pair, which is no text and can't be encoded."""
+def replace_surrogates(text: str) -> str:
+    """Replaces each half of a surrogate pair, which JSON can spell and UTF-8 cannot encode."""
     if text.isascii():
         return text
     return _SURROGATE.sub("\ufffd", text)

@@ -1,15 +1,17 @@
-"""One client of the daemon, from its `initialize` on: what it can do, what it holds open, and what
-it is told of the engine."""
+"""Serves one LSP client: its lifecycle, its capabilities, its documents, and the engine's state
+that the client shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
 from typing import Any, cast
 
 from lsprotocol import types as t
 
 from llmd import __version__
 from llmd.document import Encoding
+from llmd.transport.connection import Send, serve
 from llmd.transport.lsp.completion import CompletionHandlers
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.extensions import ExtensionMethods
@@ -17,34 +19,43 @@ from llmd.transport.lsp.jsonrpc import Handler, JsonRpc
 from llmd.transport.lsp.progress import ProgressReporter
 from llmd.transport.lsp.protocol_types import (
     TRIGGER_CHARACTERS,
-    shows_inline,
-    shows_progress,
-    wants,
+    has_option,
+    supports_inline,
+    supports_progress,
 )
 from llmd.transport.lsp.server import guarded
 from llmd.transport.service import Client, ReconnectPolicy, Service
 
 PROTOCOL = 1
 
+_log = logging.getLogger("llmd.lsp")
+
+
+async def serve_connection(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service
+) -> None:
+    """Serves until either peer closes. Nothing that a client sends raises an error here."""
+    await serve(reader, writer, lambda send: LspSession(service, send), _log)
+
 
 class LspSession(JsonRpc):
     """`send` writes bytes to the client."""
 
-    def __init__(self, service: Service, send: Callable[[bytes], None]) -> None:
+    def __init__(self, service: Service, send: Send) -> None:
         super().__init__(send)
         self.documents = Documents()
         self._service = service
         self._client: Client | None = None
         self._is_bridge = False
         self._completion = CompletionHandlers(service, self.documents, self)
-        self._notices = ProgressReporter(self.notify, self.send_request)
-        own = ExtensionMethods(service, self.documents, self._completion)
+        self._progress = ProgressReporter(self.notify, self.send_request)
+        extensions = ExtensionMethods(service, self.documents, self._completion)
         self.handlers |= {
             t.TEXT_DOCUMENT_DID_OPEN: self._did_open,
             t.TEXT_DOCUMENT_DID_CHANGE: self._did_change,
             t.TEXT_DOCUMENT_DID_CLOSE: self._did_close,
             "llmd/hello": self._hello,
-            **own.handlers(),
+            **extensions.handlers(),
         }
         self._offer(
             t.TEXT_DOCUMENT_INLINE_COMPLETION, self._completion.inline, t.InlineCompletionOptions()
@@ -52,7 +63,7 @@ class LspSession(JsonRpc):
         self.server.feature(t.INITIALIZE)(guarded(self._initialize))
         self.server.feature(t.INITIALIZED)(guarded(self._initialized))
         self.server.feature(t.SHUTDOWN)(guarded(self._shut_down))
-        for name, command in own.commands().items():
+        for name, command in extensions.commands().items():
             self.server.command(name)(guarded(command))
 
     def _offer(self, method: str, handler: Handler, options: Any) -> None:
@@ -73,10 +84,10 @@ class LspSession(JsonRpc):
 
     def _initialize(self, params: t.InitializeParams) -> None:
         """Runs before pygls collects the capabilities that the reply offers."""
-        self._completion.wants_partial = wants(params.initialization_options, "partial")
-        self._notices.is_plugin = wants(params.initialization_options, "state")
-        self._notices.has_progress = shows_progress(params.capabilities)
-        if not shows_inline(params.capabilities):
+        self._completion.has_partial = has_option(params.initialization_options, "partial")
+        self._progress.is_plugin = has_option(params.initialization_options, "state")
+        self._progress.has_progress = supports_progress(params.capabilities)
+        if not supports_inline(params.capabilities):
             self._offer(
                 t.TEXT_DOCUMENT_COMPLETION,
                 self._completion.in_popup,
@@ -84,23 +95,23 @@ class LspSession(JsonRpc):
             )
         encoding = self.server.workspace.position_encoding
         self.documents.encoding = cast(Encoding, str(getattr(encoding, "value", encoding)))
-        client = self._as_client(params.client_info)
+        client = self._to_client(params.client_info)
         self._service.client_connected(client)
         self._client = client
         self.is_initialized = True
 
-    def _as_client(self, info: t.ClientInfo | None) -> Client:
+    def _to_client(self, info: t.ClientInfo | None) -> Client:
         name, version = (info.name, info.version or "") if info else ("", "")
         return Client(
             name=name,
             editor=f"{name} {version}".strip(),
-            show=self._notices.show,
-            disconnect=self._bye,
+            show=self._progress.show,
+            disconnect=self._disconnect,
             n_documents=lambda: len(self.documents.open),
         )
 
     def _initialized(self, _: t.InitializedParams) -> None:
-        self._notices.begin()
+        self._progress.begin()
 
     def _shut_down(self, _: None) -> None:
         self.is_shut_down = True
@@ -108,22 +119,22 @@ class LspSession(JsonRpc):
 
     def _hello(self, params: Any) -> None:
         self._is_bridge = True
-        theirs = params if isinstance(params, dict) else {}
-        if (theirs.get("protocol"), theirs.get("version")) == (PROTOCOL, __version__):
+        hello = params if isinstance(params, dict) else {}
+        if (hello.get("protocol"), hello.get("version")) == (PROTOCOL, __version__):
             return
         reason = (
-            f"This editor's llmd is version {theirs.get('version')!s:.40}, the running daemon is "
+            f"This editor's llmd is version {hello.get('version')!s:.40}, the running daemon is "
             f"{__version__}; restart the language server in the editor, or, if the daemon is the "
             "older one, run `llmd restart --daemon`"
         )
         self.notify("llmd/bye", {"reason": reason, "then": "leave"})
         self.is_closed = True
 
-    def _bye(self, then: ReconnectPolicy) -> None:
-        if self._is_bridge or self._notices.is_plugin:
+    def _disconnect(self, then: ReconnectPolicy) -> None:
+        if self._is_bridge or self._progress.is_plugin:
             self.notify("llmd/bye", {"reason": "The llmd daemon was stopped", "then": then})
 
-    # -- its documents
+    # -- documents
 
     def _did_open(self, params: t.DidOpenTextDocumentParams) -> None:
         self._close(params.text_document.uri)

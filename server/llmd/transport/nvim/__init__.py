@@ -1,6 +1,6 @@
-"""msgpack-RPC for one Neovim. The only part that imports msgpack."""
+"""Speaks msgpack-RPC with one Neovim. No other package imports msgpack."""
 
-from llmd.transport.nvim.connection import serve_connection
 from llmd.transport.nvim.msgpack_rpc import FIRST_BYTES
+from llmd.transport.nvim.session import serve_connection
 
 __all__ = ["FIRST_BYTES", "serve_connection"]

@@ -1,7 +1,7 @@
-"""msgpack-RPC as bytes: notifications in, calls of our one Lua function out.
+"""Encodes and decodes msgpack-RPC: notifications in, calls of the plugin's Lua function out.
 
-Text may hold bytes that are no UTF-8 (a file in another encoding). Each becomes one `?`, so that
-a column in bytes means the same on both sides.
+Text may hold bytes that are not UTF-8, if the file has another encoding. Each such byte becomes
+one `?`, so that a column in bytes means the same to Neovim and to the daemon.
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from typing import Any
 
 import msgpack
 
+from llmd.transport.connection import PeerError
+
 # The first byte of a message: an array of three (a notification) or four (a request).
 FIRST_BYTES = (b"\x93", b"\x94")
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 
-# Neovim takes only its own functions' names from a peer.
+# A peer of Neovim can call Neovim's own functions only, so a call goes through `nvim_exec_lua`.
 RECEIVE = "return require('llmd.channel').receive(...)"
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
-class PeerError(Exception):
-    """What was read is no msgpack-RPC, or a message that cannot be meant. Holds no text."""
-
-
 @dataclass(frozen=True, slots=True)
 class RpcRequest:
-    """One that waits for an answer; ours never do."""
+    """Represents a request of Neovim, which waits for a reply. The plugin sends none."""
 
     id: int
 
@@ -42,7 +40,7 @@ class RpcNotification:
 
 
 class MessageDecoder:
-    """Bytes in, messages out; what answers a request of ours is left out, since we make none."""
+    """Turns chunks of any size into messages. Skips replies, since the daemon sends no requests."""
 
     def __init__(self) -> None:
         self._unpacker = msgpack.Unpacker(
@@ -50,45 +48,44 @@ class MessageDecoder:
         )
 
     def feed(self, data: bytes) -> Iterator[RpcRequest | RpcNotification]:
-        """
+        """Yields each message that `data` completes.
+
         Raises:
-            PeerError: the stream cannot be read on.
+            PeerError: the stream cannot be read further.
         """
         try:
             self._unpacker.feed(data)
-            for found in self._unpacker:
-                if message := _message(found):
+            for value in self._unpacker:
+                if message := _to_message(value):
                     yield message
         except (msgpack.exceptions.UnpackException, ValueError, TypeError) as error:
-            # TypeError: a key of a map that cannot be one.
-            raise PeerError(f"it is no msgpack ({type(error).__name__})") from None
+            # msgpack raises TypeError for a map's key that Python cannot hash.
+            raise PeerError(f"message is not msgpack ({type(error).__name__})") from None
 
 
-def _message(found: Any) -> RpcRequest | RpcNotification | None:
-    match found:
+def _to_message(value: Any) -> RpcRequest | RpcNotification | None:
+    match value:
         case [0, int(id_), str(_), list(_)]:
             return RpcRequest(id_)
         case [1, int(_), _, _]:
             return None
         case [2, str(method), list(params)]:
             return RpcNotification(method, params)
-    raise PeerError("it is no msgpack-RPC message")
+    raise PeerError("message is not a request, a response or a notification of msgpack-RPC")
 
 
 def replace_invalid_bytes(text: str) -> str:
-    """Without the bytes that are no UTF-8, as long as before."""
+    """Replaces each byte that is not UTF-8 by `?`. The length in bytes stays the same."""
     return text if text.isascii() else _ESCAPED.sub("?", text)
 
 
-def refusal(request: RpcRequest) -> bytes:
+def encode_refusal(request: RpcRequest) -> bytes:
+    """Returns the reply to a request, which the daemon never grants."""
     reason = "The llmd daemon takes notifications only, no requests"
-    return _packed([RESPONSE, request.id, reason, None])
+    return bytes(msgpack.packb([RESPONSE, request.id, reason, None]))
 
 
-def call(name: str, *args: Any) -> bytes:
-    """`name` is what the editor is told: `show` or `state`."""
-    return _packed([NOTIFICATION, "nvim_exec_lua", [RECEIVE, [name, *args]]])
-
-
-def _packed(message: list[Any]) -> bytes:
-    return bytes(msgpack.packb(message))
+def encode_call(name: str, *args: Any) -> bytes:
+    """Returns a call of the plugin's function `name`, which is `show` or `state`."""
+    call = [NOTIFICATION, "nvim_exec_lua", [RECEIVE, [name, *args]]]
+    return bytes(msgpack.packb(call))

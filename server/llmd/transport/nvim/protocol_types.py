@@ -1,5 +1,5 @@
-"""The notifications of a Neovim: each has one map as its only parameter. Rows and columns count
-from zero, columns in bytes."""
+"""Defines the notifications that Neovim's plugin sends: each has one map as its only parameter.
+Rows and columns are zero-based; columns are in bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from llmd.completion.types import OutcomeKind
-from llmd.transport.nvim.msgpack_rpc import PeerError
+from llmd.transport.connection import PeerError
 
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 RowCol = tuple[NonNegative, NonNegative]  # row, col_bytes
@@ -19,14 +19,15 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """Also asked now and then to see whether we are awake; `state` answers it."""
+    """Begins the connection. The plugin also sends `hello` from time to time, to see whether the
+    daemon is alive. The daemon answers with `state`."""
 
     protocol: int
     editor: str = ""  # name and version
 
 
 class Open(Message, frozen=True):
-    """The whole text, also of a buffer that is open: it takes the old one's place."""
+    """Opens a buffer, or replaces the whole text of an open buffer."""
 
     buf: int
     uri: str
@@ -36,7 +37,7 @@ class Open(Message, frozen=True):
 
 
 class Change(Message, frozen=True):
-    """`lines` stand where `start` to `end` stood, joined by line ends."""
+    """Replaces the text from `start` to `end` by `lines`, joined by line ends."""
 
     buf: int
     version: int
@@ -95,16 +96,17 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
 }
 
 
-def message_of(method: str, params: list[Any]) -> Message | None:
-    """None: a method that a later plugin may have.
+def parse_message(method: str, params: list[Any]) -> Message | None:
+    """Returns None if the method is unknown: a later version of the plugin may send it.
 
     Raises:
-        PeerError: parameters that are none; the documents may differ from here on.
+        PeerError: the parameters are not of the expected form. Reading on could leave documents
+            that differ from the editor's.
     """
     if (message_type := MESSAGE_TYPES.get(method)) is None:
         return None
     try:
-        (found,) = params
-        return msgspec.convert(found, message_type)
+        (values,) = params
+        return msgspec.convert(values, message_type)
     except (ValueError, msgspec.ValidationError):
-        raise PeerError(f"the parameters of `{method}` are not of the expected form") from None
+        raise PeerError(f"parameters of `{method}` are not of the expected form") from None

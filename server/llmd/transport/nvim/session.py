@@ -1,36 +1,62 @@
-"""What one Neovim says, done; and what it is told. Its documents are its own: two Neovims on one
-file have two."""
+"""Serves one Neovim: its buffers, its completion requests, and the engine's state that it shows.
+
+The documents belong to the connection: two Neovims that edit one file have two documents.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
 from functools import singledispatchmethod
+from typing import Any
 
 from llmd.completion.inflight import CompletionHandle
 from llmd.completion.types import Answer, Outcome
 from llmd.document import Document, Position, open_document
+from llmd.transport.connection import Send, serve
 from llmd.transport.nvim import protocol_types
-from llmd.transport.nvim.buffer import apply, position_of, text_of
+from llmd.transport.nvim.buffer import apply, buffer_text, to_position
+from llmd.transport.nvim.msgpack_rpc import MessageDecoder, RpcRequest, encode_call, encode_refusal
 from llmd.transport.service import Client, EngineView, ReconnectPolicy, Service
 
 PROTOCOL = 1
 
-Tell = Callable[..., None]
+_log = logging.getLogger("llmd.nvim")
+
+
+async def serve_connection(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service
+) -> None:
+    """Serves until either peer closes. Nothing that a client sends raises an error here."""
+    await serve(reader, writer, lambda send: NvimSession(service, send), _log)
 
 
 class NvimSession:
-    """`tell` is given a name (`show` or `state`) and its arguments."""
+    """`send` writes bytes to the editor."""
 
-    def __init__(self, service: Service, tell: Tell) -> None:
-        self.documents: dict[int, Document] = {}
+    def __init__(self, service: Service, send: Send) -> None:
+        self.is_closed = False
+        self.documents: dict[int, Document] = {}  # by buffer number
         self._service = service
-        self._tell = tell
+        self._send = send
+        self._messages = MessageDecoder()
         self._client: Client | None = None
         self._view: EngineView | None = None
         self._requests: dict[int, CompletionHandle] = {}
 
+    def receive(self, data: bytes) -> None:
+        """
+        Raises:
+            PeerError: the stream cannot be read further.
+        """
+        for message in self._messages.feed(data):
+            if isinstance(message, RpcRequest):
+                self._send(encode_refusal(message))
+            elif typed := protocol_types.parse_message(message.method, message.params):
+                self._handle(typed)
+
     def end(self) -> None:
-        """Cancels the requests in flight and closes the documents. Called once."""
+        """Cancels the pending requests and closes the documents. Called once."""
         for request in list(self._requests.values()):
             request.cancel()
         for buf in list(self.documents):
@@ -39,13 +65,17 @@ class NvimSession:
             self._service.client_gone(self._client)
             self._client = None
 
+    def _call(self, name: str, *args: Any) -> None:
+        """Calls the plugin's function `name`: `show` or `state`."""
+        self._send(encode_call(name, *args))
+
     @singledispatchmethod
-    def receive(self, message: protocol_types.Message) -> None:
+    def _handle(self, message: protocol_types.Message) -> None:
         raise NotImplementedError(type(message).__name__)
 
     # -- the engine's state
 
-    @receive.register
+    @_handle.register
     def _hello(self, message: protocol_types.Hello) -> None:
         if message.protocol != PROTOCOL:
             self._refuse(message.protocol)
@@ -54,7 +84,7 @@ class NvimSession:
                 name="neovim",
                 editor=message.editor,
                 show=self._show_state,
-                disconnect=self._bye,
+                disconnect=self._disconnect,
                 n_documents=lambda: len(self.documents),
             )
             self._service.client_connected(self._client)
@@ -63,27 +93,27 @@ class NvimSession:
 
     def _show_state(self, view: EngineView) -> None:
         self._view = view
-        self._tell("state", view.state, view.share, view.reason, list(view.problems))
+        self._call("state", view.state, view.share, view.reason, list(view.problems))
 
     def _refuse(self, protocol: int) -> None:
         problem = (
             f"This plugin speaks protocol {protocol}, the running daemon {PROTOCOL}; take the"
             " plugin that `llmd path plugin-nvim` names, then run `llmd restart --daemon`"
         )
-        self._tell("state", "refused", 0.0, "", [problem])
+        self._call("state", "refused", 0.0, "", [problem])
 
-    def _bye(self, then: ReconnectPolicy) -> None:
-        self._tell("state", "gone", 0.0, then, [])
+    def _disconnect(self, then: ReconnectPolicy) -> None:
+        self._call("state", "gone", 0.0, then, [])
 
     # -- documents
 
-    @receive.register
+    @_handle.register
     def _open(self, message: protocol_types.Open) -> None:
-        text = text_of(message.lines)
-        known = self.documents.get(message.buf)
-        if known and (known.uri, known.language) == (message.uri, message.filetype):
-            known.set_text(text)
-            known.version = message.version
+        text = buffer_text(message.lines)
+        document = self.documents.get(message.buf)
+        if document and (document.uri, document.language) == (message.uri, message.filetype):
+            document.set_text(text)
+            document.version = message.version
             return
         self._close(message.buf)
         self.documents[message.buf] = open_document(
@@ -91,12 +121,12 @@ class NvimSession:
         )
         self._service.document_opened()
 
-    @receive.register
+    @_handle.register
     def _change(self, message: protocol_types.Change) -> None:
         if document := self.documents.get(message.buf):
             apply(document, message)
 
-    @receive.register
+    @_handle.register
     def _on_close(self, message: protocol_types.Close) -> None:
         self._close(message.buf)
 
@@ -104,15 +134,14 @@ class NvimSession:
         if document := self.documents.pop(buf, None):
             self._service.document_closed(document)
 
-    @receive.register
+    @_handle.register
     def _cursor(self, message: protocol_types.Cursor) -> None:
         if document := self.documents.get(message.buf):
-            cursor = _cursor_of(document, message)
-            self._service.cursor_idle(document, cursor)
+            self._service.cursor_idle(document, _cursor_position(document, message))
 
     # -- completion
 
-    @receive.register
+    @_handle.register
     def _complete(self, message: protocol_types.Complete) -> None:
         """Requests a completion. The editor gets exactly one final `show`."""
         document = self.documents.get(message.buf)
@@ -122,7 +151,7 @@ class NvimSession:
             return
         request = self._requests[message.id] = self._service.complete(
             document,
-            _cursor_of(document, message),
+            _cursor_position(document, message),
             invoked=message.invoked,
             on_partial=lambda text: self._show(message, text, is_final=False),
             alternative=message.alternative,
@@ -136,26 +165,26 @@ class NvimSession:
 
     def _show(self, message: protocol_types.Complete, text: str, *, is_final: bool) -> None:
         position = (message.version, message.row, message.col_bytes)
-        self._tell("show", message.id, *position, text, is_final)
+        self._call("show", message.id, *position, text, is_final)
 
-    @receive.register
+    @_handle.register
     def _cancel(self, message: protocol_types.Cancel) -> None:
         if request := self._requests.get(message.id):
             request.cancel()
 
-    # -- what became of it
+    # -- outcomes of suggestions
 
-    @receive.register
+    @_handle.register
     def _outcome(self, message: protocol_types.OutcomeReport) -> None:
         if document := self.documents.get(message.buf):
             self._service.record_outcome(document, Outcome(message.kind, message.n_chars))
 
-    @receive.register
+    @_handle.register
     def _accepted(self, message: protocol_types.Accepted) -> None:
         self._outcome(protocol_types.OutcomeReport(message.buf, "accepted", message.n_chars))
 
 
-def _cursor_of(
-    document: Document, place: protocol_types.Cursor | protocol_types.Complete
+def _cursor_position(
+    document: Document, message: protocol_types.Cursor | protocol_types.Complete
 ) -> Position:
-    return document.text.clamp(position_of(document, (place.row, place.col_bytes)))
+    return document.text.clamp(to_position(document, (message.row, message.col_bytes)))

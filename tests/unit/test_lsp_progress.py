@@ -1,4 +1,4 @@
-"""What an editor shows of the engine, from a sequence of views."""
+"""Checks what an editor shows of the engine's state."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def view(
 
 class Screen:
     def __init__(self, has_progress: bool = True) -> None:
-        self.said: list[str] = []
-        self.notices = ProgressReporter(self._notify, lambda method, _: self.said.append(method))
-        self.notices.has_progress = has_progress
+        self.shown: list[str] = []
+        self.progress = ProgressReporter(self._notify, lambda method, _: self.shown.append(method))
+        self.progress.has_progress = has_progress
 
     def _notify(self, method: str, params: Any) -> None:
         if method == "window/showMessage":
-            self.said.append(f"{params.type.name}: {params.message}")
+            self.shown.append(f"{params.type.name}: {params.message}")
         else:
             percentage = getattr(params.value, "percentage", None)
-            self.said.append(f"{params.token} {params.value.kind} {percentage}")
+            self.shown.append(f"{params.token} {params.value.kind} {percentage}")
 
 
 CASES = {
@@ -54,37 +54,37 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("views", "said"), CASES.values(), ids=CASES)
-def test_a_person_sees(views: list[EngineView], said: list[str]) -> None:
+@pytest.mark.parametrize(("views", "expected"), CASES.values(), ids=CASES)
+def test_the_editor_shows(views: list[EngineView], expected: list[str]) -> None:
     screen = Screen()
-    screen.notices.begin()
-    for shown in views:
-        screen.notices.show(shown)
-    assert screen.said == said
+    screen.progress.begin()
+    for view_ in views:
+        screen.progress.show(view_)
+    assert screen.shown == expected
 
 
-def test_nothing_is_said_before_the_editor_is_initialized() -> None:
+def test_nothing_is_shown_before_the_editor_is_initialized() -> None:
     screen = Screen()
-    screen.notices.show(view("failed", 0, MISSING))
-    assert screen.said == []
-    screen.notices.begin()
-    assert screen.said == [f"Error: llmd: {MISSING}"]
+    screen.progress.show(view("failed", 0, MISSING))
+    assert screen.shown == []
+    screen.progress.begin()
+    assert screen.shown == [f"Error: llmd: {MISSING}"]
 
 
-def test_a_plugin_of_ours_is_told_the_state_and_nothing_else() -> None:
-    told: list[Any] = []
-    notices = ProgressReporter(
-        lambda *message: told.append(message), lambda *_: told.append("a request")
+def test_a_plugin_gets_the_state_and_nothing_else() -> None:
+    sent: list[Any] = []
+    progress = ProgressReporter(
+        lambda *message: sent.append(message), lambda *_: sent.append("a request")
     )
-    notices.has_progress = notices.is_plugin = True
-    notices.show(view("loading", 0.1))
-    assert told == []
-    notices.begin()
+    progress.has_progress = progress.is_plugin = True
+    progress.show(view("loading", 0.1))
+    assert sent == []
+    progress.begin()
     doing = EngineView("loading", 0.5, "The model is being pulled", ())
-    for shown in (doing, doing, view("ready", 1, UNTRAINED), view("failed", 0, MISSING, UNTRAINED)):
-        notices.show(shown)
+    for view_ in (doing, doing, view("ready", 1, UNTRAINED), view("failed", 0, MISSING, UNTRAINED)):
+        progress.show(view_)
     keys = ("state", "share", "reason", "problems")
-    assert told == [
+    assert sent == [
         ("llmd/state", dict(zip(keys, values, strict=True)))
         for values in (
             ("loading", 0.1, "", []),
@@ -95,9 +95,9 @@ def test_a_plugin_of_ours_is_told_the_state_and_nothing_else() -> None:
     ]
 
 
-def test_an_editor_without_progress_is_told_of_problems_only() -> None:
+def test_an_editor_without_progress_shows_problems_only() -> None:
     screen = Screen(has_progress=False)
-    screen.notices.begin()
-    for shown in (view("loading"), view("failed", 0, "The engine worker ended")):
-        screen.notices.show(shown)
-    assert screen.said == ["Error: llmd: The engine worker ended"]
+    screen.progress.begin()
+    for view_ in (view("loading"), view("failed", 0, "The engine worker ended")):
+        screen.progress.show(view_)
+    assert screen.shown == ["Error: llmd: The engine worker ended"]

@@ -1,4 +1,4 @@
-"""A Neovim buffer's lines and bytes as a document, and back: what no edit may put out of step."""
+"""Checks that a document follows its Neovim buffer through any edit, byte by byte."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.document import Document, open_document
-from llmd.transport.nvim.buffer import apply, text_of
+from llmd.transport.nvim.buffer import apply, buffer_text
 from llmd.transport.nvim.msgpack_rpc import replace_invalid_bytes
 from llmd.transport.nvim.protocol_types import Change
 
@@ -15,28 +15,30 @@ BYTES = st.binary(max_size=6) | st.sampled_from(["ä".encode(), "😋".encode(),
 LINE = st.lists(BYTES, max_size=4).map(b"".join)
 
 
-def document(lines: list[bytes]) -> Document:
-    return open_document("file:///t/a.py", "python", 1, text_of([decoded(line) for line in lines]))
+def make_document(lines: list[bytes]) -> Document:
+    return open_document(
+        "file:///t/a.py", "python", 1, buffer_text([decoded(line) for line in lines])
+    )
 
 
 def decoded(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape")
 
 
-def n_bytes(found: Document) -> list[int]:
-    return [len(line.encode()) for line in found.text.lines]
+def line_lengths(document: Document) -> list[int]:
+    return [len(line.encode()) for line in document.text.lines]
 
 
 @given(st.lists(LINE, min_size=1, max_size=5), st.data())
 def test_every_line_keeps_its_length_in_bytes(lines: list[bytes], data: st.DataObject) -> None:
-    found = document(lines)
+    document = make_document(lines)
     for version in range(2, 6):
         first, last = sorted((data.draw(place(lines)), data.draw(place(lines))))
         new = data.draw(st.lists(LINE, min_size=1, max_size=3))
-        apply(found, Change(1, version, first, last, [decoded(line) for line in new]))
+        apply(document, Change(1, version, first, last, [decoded(line) for line in new]))
         lines = spliced(lines, first, last, new)
-        assert n_bytes(found) == [len(line) + 1 for line in lines] + [0]
-        assert found.version == version
+        assert line_lengths(document) == [len(line) + 1 for line in lines] + [0]
+        assert document.version == version
 
 
 def place(lines: list[bytes]) -> st.SearchStrategy[tuple[int, int]]:
@@ -48,7 +50,7 @@ def place(lines: list[bytes]) -> st.SearchStrategy[tuple[int, int]]:
 def spliced(
     lines: list[bytes], first: tuple[int, int], last: tuple[int, int], new: list[bytes]
 ) -> list[bytes]:
-    """As Neovim does it."""
+    """Returns the lines after the change, as Neovim applies it."""
     head, tail = lines[first[0]][: first[1]], lines[last[0]][last[1] :]
     middle = b"\0EOL\0".join(new)
     changed = (head + middle + tail).split(b"\0EOL\0")
@@ -67,15 +69,15 @@ def spliced(
     ],
 )
 def test_whole_lines(change: tuple[tuple[int, int], tuple[int, int], list[str]], text: str) -> None:
-    found = document([b"a", b"b", b"c"])
-    apply(found, Change(1, 2, *change))
-    assert str(found.text) == text
+    document = make_document([b"a", b"b", b"c"])
+    apply(document, Change(1, 2, *change))
+    assert str(document.text) == text
 
 
 def test_half_a_character_is_a_byte_that_is_no_text() -> None:
-    found = document(["aäb".encode()])
-    apply(found, Change(1, 2, (0, 2), (0, 3), [""]))
-    assert str(found.text) == "a?b\n"
+    document = make_document(["aäb".encode()])
+    apply(document, Change(1, 2, (0, 2), (0, 3), [""]))
+    assert str(document.text) == "a?b\n"
 
 
 def test_a_byte_that_is_no_utf8_is_one_character() -> None:
