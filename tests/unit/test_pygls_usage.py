@@ -15,7 +15,7 @@ from pygls.protocol import JsonRPCProtocol
 
 from llmd.transport import lsp
 
-# https://pygls.readthedocs.io: "It is perfectly reasonable to override this default."
+# pygls documents of this method that it may be overridden.
 HOOKS = {"report_server_error"}
 # The feature manager behind the decorators `feature` and `command`.
 INTERNAL = {"fm", "add_builtin_feature", "builtin_features", "lsp_method"}

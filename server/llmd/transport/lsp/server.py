@@ -42,12 +42,12 @@ def create_server(writer: Any) -> Server:
 
 
 def release_server() -> None:
-    """Drops the references to ended connections that pygls's caches of message types hold."""
-    for method in (
-        LanguageServerProtocol.get_message_type,
-        LanguageServerProtocol.get_result_type,
-    ):
-        method.cache_clear()
+    """Drops the references to ended connections that pygls's caches of message types hold: pygls
+    2.1 puts `lru_cache` on these methods, with the connection among the keys."""
+    for name in ("get_message_type", "get_result_type"):
+        method = getattr(LanguageServerProtocol, name)
+        if hasattr(method, "cache_clear"):
+            method.cache_clear()
 
 
 def structure(server: Server, message: dict[str, Any]) -> Any:
