@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from llmd.cli.llama_flags import flags_of
+from llmd.cli.llama_flags import flags_for_key
 from llmd.config.parse import Key, keys
 
 INTRO = """\
@@ -66,7 +66,7 @@ def _head(section: str) -> str:
 
 def _row(key: Key) -> str:
     leaf = key.name.rpartition(".")[2]
-    flags = ", ".join(f"`{name}`" for name in flags_of(key.name))
+    flags = ", ".join(f"`{name}`" for name in flags_for_key(key.name))
     cells = (f"`{leaf}`", f"`{json.dumps(key.default)}`", key.allowed, key.unit, key.reason, flags)
     return f"| {' | '.join(cells)} |\n"
 

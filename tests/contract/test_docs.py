@@ -65,11 +65,11 @@ def test_the_config_of_the_docs_is_accepted(name: str, text: str) -> None:
 
 
 def test_the_catalog_of_the_docs_is_accepted() -> None:
-    from llmd.models.catalog_schema import entry_of, rows_of
+    from llmd.models.catalog_schema import build_entry, parse_rows
 
     ((name, text),) = (block for block in _blocks("toml") if _is_catalog(block[1]))
-    ((model, row),) = rows_of(tomllib.loads(text), name).items()
-    entry = entry_of(model, row, name)
+    ((model, row),) = parse_rows(tomllib.loads(text), name).items()
+    entry = build_entry(model, row, name)
     assert [variant.quantisation for variant in entry.variants] == ["Q4_K_M", "Q8_0", "Q6_K"]
     assert [adapter.scale for adapter in entry.adapters] == [0.8]
 

@@ -36,7 +36,7 @@ AGAIN = f"run `llmd pull {REF}` again"
 CONTENT = gguf_bytes.tiny().encode() + random.Random(7).randbytes(3 * CHUNK_BYTES)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 NO_MODEL = b"GIF89a" + bytes(1000)
-MAIN = "import sys; from llmd.cli import main; sys.exit(main(['pull', *sys.argv[1:]]))"
+MAIN = "import sys; from llmd.cli.main import main; sys.exit(main(['pull', *sys.argv[1:]]))"
 
 
 class Puller:

@@ -28,7 +28,7 @@ HOLES = Path(__file__).parents[1] / "data" / "human_eval_single_line_40.jsonl"
 N_FIRST_LINE = 48  # tokens, as on the adapter's card
 PULL = """
 import sys
-from llmd.models.builtin import pull_builtin
+from llmd.models.pull.builtin import pull_builtin
 pull_builtin(lambda stage, share: print(stage, flush=True))
 """
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmd.errors import BadInput, ModelError
 from llmd.models import catalog as catalog_module
 from llmd.models import resolve
-from llmd.models.catalog import catalog, find, hub_file
+from llmd.models.catalog import catalog, find_variant, hub_file
 from llmd.models.catalog_schema import BITS
 from llmd.models.references import HubFile, check_endpoint, parse_ref
 from llmd.prompt.families import by_name
@@ -59,7 +59,7 @@ def test_an_entry_is_whole(name: str) -> None:
         file = variant.source
         assert isinstance(file, HubFile)
         assert file.name == variant.name
-        assert find(f"{name}:{variant.quantisation}") == (entry, variant)
+        assert find_variant(f"{name}:{variant.quantisation}") == (entry, variant)
         assert variant.quantisation in file.file.upper()
         assert parse_ref(file.ref).file == file.file
         assert len(file.sha256) in (0, 64)
@@ -137,7 +137,7 @@ def test_a_user_adds_entries_and_replaces_some(mine: Path) -> None:
     assert hub_file("starcoder2-3b") == HubFile("starcoder2-3b", "c/d", "s.gguf")
     assert resolve.pull_source("qwen-mine") == mine / "q-Q4_0.gguf"
     assert resolve.adapters_to_pull("qwen-mine") == (parse_ref("hf:a/b/l.gguf"),)
-    found = find("qwen-mine:q8_0")
+    found = find_variant("qwen-mine:q8_0")
     assert found is not None
     assert (found[1].name, found[1].n_bytes, found[1].is_exact) == ("qwen-mine:Q8_0", 7, True)
     (mine / "catalog.toml").write_text("# nothing any more")
@@ -178,7 +178,7 @@ def test_an_entry_is_given_to_the_engine_with_its_adapters(mine: Path) -> None:
 )
 def test_a_catalog_that_is_wrong_is_told(mine: Path, text: str, said: str) -> None:
     (mine / "catalog.toml").write_text(text)
-    for look_up in (catalog, lambda: find("qwen2.5-coder-7b")):
+    for look_up in (catalog, lambda: find_variant("qwen2.5-coder-7b")):
         with pytest.raises(BadInput) as error:
             look_up()
         assert str(error.value).startswith(f"Catalog `{mine}/catalog.toml`")

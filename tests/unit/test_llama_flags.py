@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmd.cli.llama_flags import FLAGS, as_toml, flags_of, from_flags
+from llmd.cli.llama_flags import FLAGS, as_toml, flags_for_key, from_flags
 from llmd.config.parse import keys, parse
 
 R1 = """./llama.cpp/llama-cli --model DeepSeek-R1-UD-IQ1_S/DeepSeek-R1-UD-IQ1_S-00001-of-00003.gguf
@@ -17,7 +17,7 @@ R1 = """./llama.cpp/llama-cli --model DeepSeek-R1-UD-IQ1_S/DeepSeek-R1-UD-IQ1_S-
 
 def told(line: str) -> tuple[dict[str, Any], list[str]]:
     found = from_flags(shlex.split(line))
-    return found.settings, [note.partition(": ")[0] for note in found.notes]
+    return found.settings, [note.partition(": ")[0] for note in found.skipped]
 
 
 def test_the_line_that_the_issue_names() -> None:
@@ -79,14 +79,14 @@ def test_a_flag_says_a_setting_or_why_it_says_none(
 
 def test_each_flag_has_a_key_of_the_config() -> None:
     assert {flag.key for flag in FLAGS} <= keys().keys()
-    assert flags_of("engine.n_gpu_layers") == ("-ngl", "--gpu-layers", "--n-gpu-layers")
-    assert flags_of("completion.recall") == ()
+    assert flags_for_key("engine.n_gpu_layers") == ("-ngl", "--gpu-layers", "--n-gpu-layers")
+    assert flags_for_key("completion.recall") == ()
 
 
 def test_what_is_said_of_a_flag_is_a_sentence() -> None:
     notes = from_flags(["--port", "80", "--lora", "x", "--jinja", "--cache-reuse", "1", "-md", "y"])
     assert notes.settings == {}
-    assert not [note for note in notes.notes if "no meaning" in note]
+    assert not [note for note in notes.skipped if "no meaning" in note]
 
 
 def test_a_text_is_quoted_as_toml() -> None:
@@ -106,5 +106,5 @@ def test_a_text_is_quoted_as_toml() -> None:
     ],
 )
 def test_what_is_left_out_has_its_reason(line: str, why: str) -> None:
-    (note,) = from_flags(line.split()).notes
+    (note,) = from_flags(line.split()).skipped
     assert note.startswith(f"{line}: {why}")

@@ -184,7 +184,7 @@ def doctor(args: argparse.Namespace) -> int:
 def purge(args: argparse.Namespace) -> int:
     from llmd.cli import purge as job
 
-    found = job.kept()
+    found = job.owned_paths()
     if not found:
         print("llmd keeps nothing on this machine")
         return 0
@@ -195,7 +195,7 @@ def purge(args: argparse.Namespace) -> int:
         return 1
     if daemon_client.is_running():
         _stop_daemon(is_restart=False)
-    job.remove(job.kept())
+    job.remove(job.owned_paths())
     return 0
 
 
@@ -256,9 +256,9 @@ def _wait_for_model(daemon: daemon_client.DaemonClient) -> str:
     Raises:
         DaemonError: it can't be loaded; the one before may go on.
     """
-    from llmd.cli.model_commands import when_loaded
+    from llmd.cli.model_commands import wait_until_loaded
 
-    found = when_loaded(daemon)
+    found = wait_until_loaded(daemon)
     if problem := found["config"]["problem"]:
         raise BadInput(problem)
     if found["state"] == "failed":

@@ -13,31 +13,31 @@ from typing import Any
 from llmd.config.parse import keys, problem_of
 from llmd.models.references import HUB_PREFIX
 
-Settings = dict[str, Any]  # by key
+FlagSettings = dict[str, Any]  # by key
 # What a flag's value says, or a sentence about why it says nothing here.
-Read = Callable[[str], "Settings | str"]
+Convert = Callable[[str], "FlagSettings | str"]
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
     names: tuple[str, ...]
     key: str
-    read: Read
+    convert: Convert
     takes_value: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ParsedFlags:
     """`notes`: of each flag that is not in `settings`, why."""
 
-    settings: Settings = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    settings: FlagSettings = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
 
-def _number(key: str, auto: tuple[str, ...] = ("-1", "0", "auto")) -> Read:
+def _number(key: str, auto: tuple[str, ...] = ("-1", "0", "auto")) -> Convert:
     """`auto`: values by which llama.cpp chooses itself, as llmd does without the key."""
 
-    def read(text: str) -> Settings | str:
+    def read(text: str) -> FlagSettings | str:
         if text in auto:
             return "llmd chooses it anyway"
         try:
@@ -52,40 +52,40 @@ def _number(key: str, auto: tuple[str, ...] = ("-1", "0", "auto")) -> Read:
     return read
 
 
-def _text(key: str) -> Read:
+def _text(key: str) -> Convert:
     return lambda text: {key: text}
 
 
-def _always(key: str, value: Any) -> Read:
+def _always(key: str, value: Any) -> Convert:
     return lambda _: {key: value}
 
 
-def _layers(text: str) -> Settings | str:
+def _layers(text: str) -> FlagSettings | str:
     if text in ("auto", "-1", "all", "-2"):
         return {"engine.n_gpu_layers": "all"} if text in ("all", "-2") else "llmd chooses it anyway"
     return _number("engine.n_gpu_layers", ())(text)
 
 
-def _switch(key: str) -> Read:
+def _switch(key: str) -> Convert:
     words = {"on": True, "1": True, "true": True, "": True, "enabled": True}
     words |= {"off": False, "0": False, "false": False, "disabled": False}
     return lambda text: "llmd chooses it anyway" if text == "auto" else {key: words.get(text, text)}
 
 
-def _temperature(text: str) -> Settings | str:
+def _temperature(text: str) -> FlagSettings | str:
     found = _number("sampling.temperature", ())(text)
     if isinstance(found, dict) and found["sampling.temperature"] == 0:
         return {"sampling.profile": "greedy"}
     return found
 
 
-def _seed(text: str) -> Settings | str:
+def _seed(text: str) -> FlagSettings | str:
     if text in ("-1", str((1 << 32) - 1)):
         return "a random seed: llmd answers the same at the same place, each time"
     return _number("sampling.seed", ())(text)
 
 
-def _mebibytes(text: str) -> Settings | str:
+def _mebibytes(text: str) -> FlagSettings | str:
     found = _number("kv.ram_bytes", ())(text)
     if isinstance(found, dict):
         n_mib = found["kv.ram_bytes"]
@@ -93,14 +93,14 @@ def _mebibytes(text: str) -> Settings | str:
     return found
 
 
-def _split(text: str) -> Settings | str:
+def _split(text: str) -> FlagSettings | str:
     try:
         return {"engine.tensor_split": [float(part) for part in re.split("[,/]", text)]}
     except ValueError:
         return f"`{text}` is no list of numbers"
 
 
-def _prio(text: str) -> Settings | str:
+def _prio(text: str) -> FlagSettings | str:
     return _number("engine.prio", ())(text)
 
 
@@ -177,9 +177,9 @@ _REASONS = (
 _UNKNOWN = "it has no meaning here"
 
 
-def from_flags(words: Sequence[str]) -> Told:
+def from_flags(words: Sequence[str]) -> ParsedFlags:
     """A llama-cli's or llama-server's line, with or without the program's name."""
-    settings: Settings = {}
+    settings: FlagSettings = {}
     hub: dict[str, str] = {}
     notes = []
     for name, value in _pairs(words):
@@ -198,10 +198,10 @@ def from_flags(words: Sequence[str]) -> Told:
         found = _hub_model(hub)
         settings |= {"model": found} if found.startswith(HUB_PREFIX) else {}
         notes += [] if found.startswith(HUB_PREFIX) else [f"{' '.join(hub.values())}: {found}"]
-    return Told(settings, tuple(notes))
+    return ParsedFlags(settings, tuple(notes))
 
 
-def as_toml(settings: Settings) -> str:
+def as_toml(settings: FlagSettings) -> str:
     """As lines of config.toml, in the order of docs/CONFIG.md."""
     lines: list[str] = []
     section = ""
@@ -216,7 +216,7 @@ def as_toml(settings: Settings) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def flags_of(key: str) -> tuple[str, ...]:
+def flags_for_key(key: str) -> tuple[str, ...]:
     """llama.cpp's names for a key of the config."""
     return tuple(name for flag in FLAGS if flag.key == key for name in flag.names)
 
@@ -243,14 +243,14 @@ def _canonical(name: str) -> str:
     return name.replace("_", "-") if name.startswith("--") else name
 
 
-def _read(name: str, value: str) -> Settings | str:
+def _read(name: str, value: str) -> FlagSettings | str:
     if (flag := _BY_NAME.get(name)) is None:
         return next((why for pattern, why in _REASONS if re.fullmatch(pattern, name)), _UNKNOWN)
     if flag.key not in keys():
         return "llmd has no such setting yet"
     if flag.takes_value and not value:
         return "its value is missing"
-    found = flag.read(value)
+    found = flag.convert(value)
     if isinstance(found, str):
         return found
     problems = (problem_of(key, each) for key, each in found.items())

@@ -24,7 +24,7 @@ _ACTIONS = ("rm", "verify")
 
 
 def pull(args: argparse.Namespace) -> int:
-    name = args.model or _chosen(args.yes)
+    name = args.model or _propose_model(args.yes)
     if not name:
         print("Nothing was pulled", file=sys.stderr)
         return 1
@@ -51,20 +51,20 @@ def use(args: argparse.Namespace) -> None:
     on, and the config says so again."""
     from llmd.config.load import set_key, take_back, text_of
 
-    value, config = _usable(args.model), paths.config_path()
+    value, config = _config_value(args.model), paths.config_path()
     before = text_of(config)
     set_key(config, "model", value)
     changed = text_of(config)
     daemon = daemon_client.DaemonClient(daemon_client.ensure_daemon())
     daemon.request("llmd/use", {})
-    found = when_loaded(daemon)
+    found = wait_until_loaded(daemon)
     if problem := found["config"]["problem"]:
         raise BadInput(problem)
     if "failed" in (found["state"], found["switch"]["state"]):
         take_back(config, changed, before)
         reason = found["switch"]["reason"] or found["reason"]
         raise DaemonError(f"{reason}; the config names again what it named before")
-    _check_in_force(daemon, value)
+    _check_effective(daemon, value)
     model, notice = found["model"], found["notice"]
     loaded = f"{model['name']} ({model['quantisation']}) is loaded"
     print(f"{loaded}\n{notice}" if notice else loaded)
@@ -82,7 +82,7 @@ def config_from_flags(line: Sequence[str], is_written: bool) -> None:
     if (model := settings.get("model")) and not _is_name(model):
         settings["model"] = str(Path(model).expanduser().absolute())
     print(as_toml(settings), end="")
-    for note in told.notes:
+    for note in told.skipped:
         print(f"left out: {printable(note)}", file=sys.stderr)
     if is_written:
         for key, value in settings.items():
@@ -93,7 +93,7 @@ def _is_name(model: str) -> bool:
     return model.startswith(HUB_PREFIX) or model in catalog()
 
 
-def _usable(name: str) -> str:
+def _config_value(name: str) -> str:
     """What the config is to say.
 
     Raises:
@@ -111,7 +111,7 @@ def _usable(name: str) -> str:
     return name if is_name else str(path.absolute())
 
 
-def when_loaded(daemon: daemon_client.DaemonClient) -> dict[str, Any]:
+def wait_until_loaded(daemon: daemon_client.DaemonClient) -> dict[str, Any]:
     """The status once nothing is being loaded any more."""
     while True:
         found: dict[str, Any] = daemon.request("llmd/status", {})
@@ -120,7 +120,7 @@ def when_loaded(daemon: daemon_client.DaemonClient) -> dict[str, Any]:
         time.sleep(WAIT_S)
 
 
-def _check_in_force(daemon: daemon_client.DaemonClient, value: str) -> None:
+def _check_effective(daemon: daemon_client.DaemonClient, value: str) -> None:
     """
     Raises:
         BadInput: the daemon takes its model from elsewhere than the file.
@@ -134,18 +134,18 @@ def _check_in_force(daemon: daemon_client.DaemonClient, value: str) -> None:
         )
 
 
-def _chosen(is_agreed: bool) -> str:
+def _propose_model(is_agreed: bool) -> str:
     """What is best for this machine, once the user agrees."""
     from llmd.cli.models_text import proposal
-    from llmd.models.installed import row_of
+    from llmd.models.installed import build_row
     from llmd.models.recommend import best_model
 
-    room, config = _room(), _config()
+    room, config = _host_resources(), _config()
     best = best_model([*catalog().values()], room, config.engine)
     if best is None:
         name, said = resolve.BUILTIN, "the built-in model, since no larger one is fast enough here"
     else:
-        line = row_of(*best[:2], room, config.engine)
+        line = build_row(*best[:2], room, config.engine)
         name, said = line.name, f"{proposal(line)}: {best[2]}"
     print(f"For this machine: {said}", file=sys.stderr)
     if is_agreed:
@@ -157,21 +157,21 @@ def _chosen(is_agreed: bool) -> str:
 
 def _table(name: str, as_json: bool) -> str:
     from llmd.cli import models_text
-    from llmd.models.installed import entry_named, installed_rows, pullable_rows, row_of
+    from llmd.models.installed import build_row, find_entry, installed_rows, pullable_rows
     from llmd.models.recommend import best_quantisation
 
-    entry = entry_named(name) if name else None
-    room, config = _room(), _config()
+    entry = find_entry(name) if name else None
+    room, config = _host_resources(), _config()
     if entry:
         best, why = best_quantisation(entry, room, config.engine)
-        lines = [row_of(entry, variant, room, config.engine) for variant in entry.variants]
-        taken = row_of(entry, best, room, config.engine, why)
+        lines = [build_row(entry, variant, room, config.engine) for variant in entry.variants]
+        taken = build_row(entry, best, room, config.engine, why)
         if as_json:
-            return json.dumps([models_text.as_object(line) for line in lines])
-        return models_text.of_one(lines, taken)
+            return json.dumps([models_text.row_as_json(line) for line in lines])
+        return models_text.one_model(lines, taken)
     local, remote = installed_rows(room, config.engine), pullable_rows(room, config.engine)
     if as_json:
-        return json.dumps([models_text.as_object(line) for line in (*local, *remote)])
+        return json.dumps([models_text.row_as_json(line) for line in (*local, *remote)])
     return models_text.overview(local, remote, config.model)
 
 
@@ -195,9 +195,9 @@ def _remove(names: list[str]) -> int:
 def _verify(names: list[str]) -> int:
     """Fails where one is not what was pulled."""
     from llmd.models.installed import installed_models
-    from llmd.models.maintenance import installed_model, verify
+    from llmd.models.maintenance import find_installed, verify
 
-    wrong, found = 0, [installed_model(name) for name in names] or installed_models()
+    wrong, found = 0, [find_installed(name) for name in names] or installed_models()
     if not found:
         print("There is no model on this machine", file=sys.stderr)
     for each in found:
@@ -209,7 +209,7 @@ def _verify(names: list[str]) -> int:
     return 1 if wrong else 0
 
 
-def _room() -> HostResources:
+def _host_resources() -> HostResources:
     from llmd.models.bandwidth import host_resources
     from llmd.worker.loader import describe_machine  # takes as long to import as all else here
 

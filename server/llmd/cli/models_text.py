@@ -28,13 +28,13 @@ def overview(here: Sequence[ModelRow], to_pull: Sequence[ModelRow], in_use: str)
     return "\n\n".join(blocks)
 
 
-def of_one(lines: Sequence[ModelRow], advised: ModelRow) -> str:
+def one_model(lines: Sequence[ModelRow], advised: ModelRow) -> str:
     rows = [_cells(line, advised.name) for line in lines]
     take = f"Take {advised.quantisation}: {advised.why}."
     return f"{advised.use}\n\n{columns([_HEAD, *rows])}\n\n{take}"
 
 
-def as_object(line: ModelRow) -> dict[str, Any]:
+def row_as_json(line: ModelRow) -> dict[str, Any]:
     """docs/PROTOCOL.md has its keys."""
     found = asdict(line)
     found["size_bytes"] = found.pop("n_bytes")

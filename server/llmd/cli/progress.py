@@ -22,10 +22,10 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from llmd.models import resolve
-from llmd.models.catalog import find
+from llmd.models.catalog import find_variant
 from llmd.models.pull.builtin import pull_builtin
 from llmd.models.pull.hub import pull_hub
-from llmd.models.pull.local_file import pull_own
+from llmd.models.pull.local_file import pull_local_file
 from llmd.models.references import HUB_PREFIX, HubFile
 
 
@@ -41,20 +41,20 @@ def pull_with_progress(name: str = resolve.BUILTIN) -> Path:
     if source is None:
         return _pull_builtin()
     if isinstance(source, Path):
-        path = pull_own(source)
+        path = pull_local_file(source)
     else:
-        _tell_what_comes(name, source)
+        _announce(name, source)
         path = _pull_hub(source)
     for adapter in resolve.adapters_to_pull(name):
         _pull_hub(adapter)
     return path
 
 
-def _tell_what_comes(name: str, file: HubFile) -> None:
-    if path := resolve.found_path(file):
-        if path != resolve.hub_path(file):
+def _announce(name: str, file: HubFile) -> None:
+    if path := resolve.local_path(file):
+        if path != resolve.pulled_path(file):
             _say(f"{name}: is on this machine already, and used where it lies")
-    elif found := None if name.startswith(HUB_PREFIX) else find(name):
+    elif found := None if name.startswith(HUB_PREFIX) else find_variant(name):
         entry, variant = found
         about = "" if variant.is_exact else "about "
         facts = f"{variant.quantisation}, {about}{variant.n_bytes / 1e9:.1f} GB"

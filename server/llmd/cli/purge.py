@@ -22,12 +22,12 @@ MODELS_FILES = (PULL_LOCK_FILE, LEDGER_FILE)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class OwnedPath:
     path: Path
     n_bytes: int
 
 
-def kept() -> list[Kept]:
+def owned_paths() -> list[OwnedPath]:
     """What is there of our own files, and of the folders that are ours alone."""
     models, log = paths.models_dir(), paths.log_path()
     places = [models / name for name in (resolve.BUILTIN_FILE, resolve.HUB_FOLDER, *MODELS_FILES)]
@@ -39,10 +39,10 @@ def kept() -> list[Kept]:
     with suppress(LlmdError):  # too long a path: nothing can be there
         places.append(paths.socket_path())
     found = (place for place in places if place.exists() or place.is_symlink())
-    return [Kept(place, _n_bytes(place)) for place in found]
+    return [OwnedPath(place, _n_bytes(place)) for place in found]
 
 
-def remove(found: list[Kept]) -> None:
+def remove(found: list[OwnedPath]) -> None:
     """A link is removed and not followed; a folder that is left empty goes too.
 
     Raises:

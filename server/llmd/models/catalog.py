@@ -16,7 +16,7 @@ from llmd.errors import BadInput
 from llmd.models.references import HUB_PREFIX, HubFile, parse_ref
 
 if TYPE_CHECKING:
-    from llmd.models.catalog_schema import Entry, Row, Variant
+    from llmd.models.catalog_schema import CatalogRow, Entry, Variant
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 USER_FILE = "catalog.toml"
@@ -37,10 +37,10 @@ def catalog() -> Mapping[str, Entry]:
         found = path.stat()
     except OSError:
         return _built_in()
-    return _with_users(path, found.st_mtime_ns, found.st_size)
+    return _with_user_file(path, found.st_mtime_ns, found.st_size)
 
 
-def find(name: str) -> tuple[Entry, Variant] | None:
+def find_variant(name: str) -> tuple[Entry, Variant] | None:
     """What `NAME` or `NAME:QUANTISATION` stands for.
 
     Raises:
@@ -67,7 +67,7 @@ def hub_file(name: str) -> HubFile | None:
     """
     if name.startswith(HUB_PREFIX):
         return parse_ref(name)
-    if not (found := find(name)):
+    if not (found := find_variant(name)):
         return None
     source = found[1].source
     return source if isinstance(source, HubFile) else None
@@ -79,17 +79,17 @@ def _built_in() -> Mapping[str, Entry]:
 
 
 @lru_cache(maxsize=1)
-def _with_users(path: Path, _mtime_ns: int, _n_bytes: int) -> Mapping[str, Entry]:
+def _with_user_file(path: Path, _mtime_ns: int, _n_bytes: int) -> Mapping[str, Entry]:
     return {**_built_in(), **_read(path)}
 
 
 def _read(path: Path) -> Mapping[str, Entry]:
-    from llmd.models.catalog_schema import entry_of, rows_of
+    from llmd.models.catalog_schema import build_entry, parse_rows
 
     try:
         data = tomllib.loads(path.read_bytes().decode())
     except (OSError, ValueError, RecursionError) as error:
         said = getattr(error, "strerror", None) or error
         raise BadInput(f"Catalog `{path}` cannot be read: {said}; correct it") from None
-    rows: Mapping[str, Row] = rows_of(data, str(path))
-    return {name: entry_of(name, row, str(path)) for name, row in rows.items()}
+    rows: Mapping[str, CatalogRow] = parse_rows(data, str(path))
+    return {name: build_entry(name, row, str(path)) for name, row in rows.items()}

@@ -25,8 +25,8 @@ _NAME = re.compile(r"[\w][\w.+-]*", re.ASCII)
 # What the names of other sources begin with.
 _TAKEN = ("builtin", "hf", "ollama", "llama.cpp")
 
-Count = Annotated[int, Meta(ge=1, le=1 << 40)]
-Known = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: not
+PositiveCount = Annotated[int, Meta(ge=1, le=1 << 40)]
+OptionalCount = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: not
 Billions = Annotated[float, Meta(ge=0, le=10_000)]
 
 
@@ -89,7 +89,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class Files(_Row, frozen=True):
+class FilesRow(_Row, frozen=True):
     """`file` of `repo` on the hub, or `path` on this machine. `{quantisation}` in either."""
 
     quantisations: Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -98,27 +98,27 @@ class Files(_Row, frozen=True):
     path: str = ""
     revision: str = "main"
     sha256: dict[str, Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]] = {}
-    bytes: dict[str, Count] = {}
+    bytes: dict[str, PositiveCount] = {}
 
 
-class Lora(_Row, frozen=True):
+class AdapterRow(_Row, frozen=True):
     file: str  # hf:OWNER/REPO/FILE, or a path
     scale: Annotated[float, Meta(gt=-10, lt=10)] = 1.0
 
 
 class ShapeRow(_Row, frozen=True):
-    n_layers: Count
-    n_head_kv: Count
-    head_dim: Count
-    n_ctx_train: Count
-    n_embd: Known = 0
-    n_head: Known = 0
-    n_ff: Known = 0
-    n_vocab: Known = 0
+    n_layers: PositiveCount
+    n_head_kv: PositiveCount
+    head_dim: PositiveCount
+    n_ctx_train: PositiveCount
+    n_embd: OptionalCount = 0
+    n_head: OptionalCount = 0
+    n_ff: OptionalCount = 0
+    n_vocab: OptionalCount = 0
 
 
-class Row(_Row, frozen=True):
-    files: Annotated[tuple[Files, ...], Meta(min_length=1)]
+class CatalogRow(_Row, frozen=True):
+    files: Annotated[tuple[FilesRow, ...], Meta(min_length=1)]
     family: str = ""
     order: EntryOrder = ""
     licence: str = "not given"
@@ -127,10 +127,10 @@ class Row(_Row, frozen=True):
     n_params_b: Billions = 0
     n_active_params_b: Billions = 0
     shape: ShapeRow | None = None
-    adapters: tuple[Lora, ...] = ()
+    adapters: tuple[AdapterRow, ...] = ()
 
 
-def rows_of(data: dict[str, Any], subject: str) -> Mapping[str, Row]:
+def parse_rows(data: dict[str, Any], subject: str) -> Mapping[str, CatalogRow]:
     """
     Raises:
         BadInput: a name or a value that cannot be.
@@ -140,13 +140,13 @@ def rows_of(data: dict[str, Any], subject: str) -> Mapping[str, Row]:
         if not _NAME.fullmatch(name) or name in _TAKEN or name.lower().endswith(".gguf"):
             raise BadInput(f"Catalog `{subject}` has `{ascii(name)[1:-1]}`, which is no model name")
         try:
-            rows[name] = msgspec.convert(value, Row, strict=False)
+            rows[name] = msgspec.convert(value, CatalogRow, strict=False)
         except msgspec.ValidationError as error:
             raise BadInput(f"Catalog `{subject}`, `{name}`: {error}; correct it") from None
     return rows
 
 
-def entry_of(name: str, row: Row, subject: str) -> Entry:
+def build_entry(name: str, row: CatalogRow, subject: str) -> Entry:
     """
     Raises:
         BadInput: a file or adapter that cannot be named so.
@@ -169,27 +169,27 @@ def entry_of(name: str, row: Row, subject: str) -> Entry:
     )  # fmt: skip
 
 
-def _variant(label: str, row: Row, files: Files, kind: str) -> Variant:
+def _variant(label: str, row: CatalogRow, files: FilesRow, kind: str) -> Variant:
     said = files.bytes.get(kind, 0)
     n_bytes = said or round(row.n_params_b * 1e9 * BITS.get(kind, _BITS_ELSE) / 8)
     return Variant(label, kind, _source(label, files, kind), n_bytes, bool(said))
 
 
-def _source(label: str, files: Files, kind: str) -> HubFile | Path:
+def _source(label: str, files: FilesRow, kind: str) -> HubFile | Path:
     if bool(files.path) == bool(files.repo and files.file):
         raise BadInput("expected `repo` and `file`, or `path`")
     if files.path:
-        return _local(files.path.replace("{quantisation}", kind))
+        return _expand_path(files.path.replace("{quantisation}", kind))
     file = files.file.replace("{quantisation}", kind)
     ref = parse_ref(f"{HUB_PREFIX}{files.repo}/{file}")
     return HubFile(label, ref.repo, ref.file, files.revision, files.sha256.get(kind, ""))
 
 
 def _adapter_source(file: str) -> HubFile | Path:
-    return parse_ref(file) if file.startswith(HUB_PREFIX) else _local(file)
+    return parse_ref(file) if file.startswith(HUB_PREFIX) else _expand_path(file)
 
 
-def _local(text: str) -> Path:
+def _expand_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:

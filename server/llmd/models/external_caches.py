@@ -39,33 +39,35 @@ class ExternalModel:
     adapters: tuple[Path, ...] = ()
 
 
-def all_found() -> list[ExternalModel]:
+def external_models() -> list[ExternalModel]:
     """Each once, by its name."""
-    return sorted({*_of_ollama(), *_of_llama_cpp(), *_of_hub_cache()}, key=lambda f: f.name)
+    return sorted(
+        {*_ollama_models(), *_llama_cpp_models(), *_hub_cache_models()}, key=lambda f: f.name
+    )
 
 
-def by_name(name: str) -> ExternalModel | None:
+def find_model(name: str) -> ExternalModel | None:
     """Of `ollama:NAME[:TAG]` or `llama.cpp:FILE`."""
     if name.startswith(OLLAMA_PREFIX):
         wanted = {name, f"{name}:latest"}
-        return next((found for found in _of_ollama() if found.name in wanted), None)
+        return next((found for found in _ollama_models() if found.name in wanted), None)
     if name.startswith(LLAMA_CPP_PREFIX):
-        return next((found for found in _of_llama_cpp() if found.name == name), None)
+        return next((found for found in _llama_cpp_models() if found.name == name), None)
     return None
 
 
-def is_of_others(name: str) -> bool:
+def is_external_name(name: str) -> bool:
     return name.startswith((OLLAMA_PREFIX, LLAMA_CPP_PREFIX))
 
 
-def path_of(file: HubFile) -> Path | None:
+def find_hub_file(file: HubFile) -> Path | None:
     """Where another program has this very file of the hub."""
     if file.sha256 and (blob := _blob(file.sha256)):
         return blob
     # A revision that is pinned stands for its content; `main` for what came last.
     wanted = "*" if file.revision == "main" else file.revision
     repo = hub_cache() / f"models--{file.repo.replace('/', '--')}" / "snapshots"
-    for commit in sorted(_listed(repo), key=_changed_s, reverse=True):
+    for commit in sorted(_list_folder(repo), key=_changed_s, reverse=True):
         if wanted in ("*", commit.name) and _is_whole(path := commit / file.file):
             return path
     flat = llama_cpp_cache() / f"{file.repo}/{file.file}".replace("/", "_")
@@ -81,7 +83,7 @@ def ollama_folders() -> list[Path]:
 def llama_cpp_cache() -> Path:
     if set_one := os.environ.get("LLAMA_CACHE"):
         return Path(set_one)
-    return _caches() / "llama.cpp"
+    return _cache_root() / "llama.cpp"
 
 
 def hub_cache() -> Path:
@@ -97,17 +99,17 @@ def _home() -> Path:
     return Path(os.path.expanduser("~"))
 
 
-def _caches() -> Path:
+def _cache_root() -> Path:
     if sys.platform == "darwin":
         return _home() / "Library" / "Caches"
     cache = os.environ.get("XDG_CACHE_HOME")
     return Path(cache) if cache else _home() / ".cache"
 
 
-def _of_ollama() -> Iterator[ExternalModel]:
+def _ollama_models() -> Iterator[ExternalModel]:
     for folder in ollama_folders():
         root = folder / "manifests"
-        for manifest in _below(root, 4):
+        for manifest in _walk(root, 4):
             host, *parts = manifest.relative_to(root).parts
             if len(parts) == 3 and (found := _read_manifest(folder, manifest, host, parts)):
                 yield found
@@ -147,20 +149,20 @@ def _blob(sha256: str) -> Path | None:
     return next(filter(_is_whole, places), None)
 
 
-def _of_llama_cpp() -> Iterator[ExternalModel]:
+def _llama_cpp_models() -> Iterator[ExternalModel]:
     """What is on its way ends in `.downloadInProgress`."""
-    for path in _listed(llama_cpp_cache()):
+    for path in _list_folder(llama_cpp_cache()):
         if _is_listable(path):
             yield ExternalModel(f"{LLAMA_CPP_PREFIX}{path.name}", path, _n_bytes(path), "llama.cpp")
 
 
-def _of_hub_cache() -> Iterator[ExternalModel]:
-    for repo in _listed(hub_cache()):
+def _hub_cache_models() -> Iterator[ExternalModel]:
+    for repo in _list_folder(hub_cache()):
         owner, _, name = repo.name.removeprefix("models--").partition("--")
         if not repo.name.startswith("models--") or not name:
             continue
-        for commit in sorted(_listed(repo / "snapshots"), key=_changed_s):
-            for path in _below(commit, 1):
+        for commit in sorted(_list_folder(repo / "snapshots"), key=_changed_s):
+            for path in _walk(commit, 1):
                 ref = f"{HUB_PREFIX}{owner}/{name}/{path.relative_to(commit).as_posix()}"
                 if _is_listable(path):
                     sha256 = path.resolve().name  # so does the client name a large file's blob
@@ -185,18 +187,18 @@ def _n_bytes(path: Path) -> int:
     return sum(path.with_name(name).stat().st_size for name in part_names(path.name))
 
 
-def _listed(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError:
         return []
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
     """Files at most so many folders deep."""
-    for path in _listed(folder):
+    for path in _list_folder(folder):
         if path.is_dir():
-            yield from _below(path, depth - 1) if depth else ()
+            yield from _walk(path, depth - 1) if depth else ()
         else:
             yield path
 

@@ -10,7 +10,7 @@ from llmd import paths
 from llmd.config import EngineConfig
 from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, measured_speed, pulled_files, resolve
-from llmd.models.catalog import catalog, find
+from llmd.models.catalog import catalog, find_variant
 from llmd.models.catalog_schema import Entry, ShapeEntry, Variant
 from llmd.models.gguf.format import Header
 from llmd.models.gguf.header import read_header, whole_shape
@@ -68,11 +68,11 @@ class ModelRow:
 
 def installed_models() -> list[InstalledModel]:
     """Those that llmd pulled first, then the user's own, then those of other programs."""
-    return [*_of_ours(), *_of_the_users(), *_of_others()]
+    return [*_pulled_models(), *_own_models(), *_external_models()]
 
 
 def installed_rows(room: HostResources, engine: EngineConfig) -> list[ModelRow]:
-    known = _by_file()
+    known = _variants_by_file()
     return [_installed_row(each, known, room, engine) for each in installed_models()]
 
 
@@ -80,25 +80,25 @@ def pullable_rows(room: HostResources, engine: EngineConfig) -> list[ModelRow]:
     """The built-in model where it is not here, and each entry of the catalog in the quantisation
     to take here."""
     lines, made = [], resolve.builtin_path().is_file()
-    for entry in (*(() if made else (_built_in(),)), *catalog().values()):
+    for entry in (*(() if made else (_builtin_entry(),)), *catalog().values()):
         variant, why = best_quantisation(entry, room, engine)
-        lines.append(row_of(entry, variant, room, engine, why))
+        lines.append(build_row(entry, variant, room, engine, why))
     return lines
 
 
-def entry_named(name: str) -> Entry:
+def find_entry(name: str) -> Entry:
     """
     Raises:
         BadInput: neither the catalog's nor the built-in one, or it has no such quantisation.
     """
     if name == resolve.BUILTIN:
-        return _built_in()
-    if found := find(name):
+        return _builtin_entry()
+    if found := find_variant(name):
         return found[0]
     raise BadInput(f"Model `{name}` is not in the catalog; `llmd models` shows all of it")
 
 
-def _built_in() -> Entry:
+def _builtin_entry() -> Entry:
     """It has no file on a hub, so it is none of the catalog's."""
     file = Variant(resolve.BUILTIN, "Q8_0", resolve.builtin_path(), _BUILT_IN_BYTES, is_exact=True)
     return Entry(
@@ -108,7 +108,7 @@ def _built_in() -> Entry:
     )  # fmt: skip
 
 
-def row_of(
+def build_row(
     entry: Entry, variant: Variant, room: HostResources, engine: EngineConfig, why: str = ""
 ) -> ModelRow:
     suits = estimate_variant(entry, variant, room, engine)
@@ -118,11 +118,11 @@ def row_of(
     )  # fmt: skip
 
 
-def _of_ours() -> Iterator[InstalledModel]:
+def _pulled_models() -> Iterator[InstalledModel]:
     builtin = resolve.builtin_path()
     if builtin.is_file():
         yield InstalledModel(resolve.BUILTIN, builtin, builtin.stat().st_size, "built in")
-    names = {file: entry[1].name for file, entry in _by_file().items()}
+    names = {file: entry[1].name for file, entry in _variants_by_file().items()}
     root = paths.models_dir() / resolve.HUB_FOLDER
     for path in sorted(root.rglob("*.[gG][gG][uU][fF]")):
         is_first = path.name == part_names(path.name)[0]
@@ -130,24 +130,24 @@ def _of_ours() -> Iterator[InstalledModel]:
             continue
         owner, repo, *rest = path.relative_to(root).parts
         file = "/".join(rest)
-        yield _installed(
+        yield _installed_model(
             names.get((f"{owner}/{repo}", file), f"{HUB_PREFIX}{owner}/{repo}/{file}"), path
         )
 
 
-def _of_the_users() -> Iterator[InstalledModel]:
-    for kept in pulled_files.pulled().values():
+def _own_models() -> Iterator[InstalledModel]:
+    for kept in pulled_files.load_ledger().values():
         place = Path(kept.path)
         if place.is_absolute() and place.name == part_names(place.name)[0]:
-            yield _installed(kept.path, place, "own file")
+            yield _installed_model(kept.path, place, "own file")
 
 
-def _of_others() -> Iterator[InstalledModel]:
-    for found in external_caches.all_found():
+def _external_models() -> Iterator[InstalledModel]:
+    for found in external_caches.external_models():
         yield InstalledModel(found.name, found.path, found.n_bytes, found.owner)
 
 
-def _installed(name: str, path: Path, keeper: str = "") -> InstalledModel:
+def _installed_model(name: str, path: Path, keeper: str = "") -> InstalledModel:
     parts = [path.with_name(part) for part in part_names(path.name)]
     missing = [part.name for part in parts if not part.is_file()]
     n_bytes = sum(part.stat().st_size for part in parts if part.is_file())
@@ -156,7 +156,7 @@ def _installed(name: str, path: Path, keeper: str = "") -> InstalledModel:
     )
 
 
-def _by_file() -> dict[tuple[str, str], tuple[Entry, Variant]]:
+def _variants_by_file() -> dict[tuple[str, str], tuple[Entry, Variant]]:
     """The catalog by repository and file."""
     return {
         (variant.source.repo, variant.source.file): (entry, variant)
@@ -173,7 +173,7 @@ def _installed_row(
     engine: EngineConfig,
 ) -> ModelRow:
     entries = {variant.name: entry for entry, variant in known.values()}
-    entry = _built_in() if each.name == resolve.BUILTIN else entries.get(each.name)
+    entry = _builtin_entry() if each.name == resolve.BUILTIN else entries.get(each.name)
     try:
         header = None if each.problem else read_header(each.path)
         suits = _estimate(each, header, entry, room, engine) if header else None

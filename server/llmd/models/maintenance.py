@@ -26,8 +26,8 @@ def remove(name: str, in_use: Path | None) -> tuple[int, list[Path]]:
         BadInput: no such model is here, it is in use, or another program's.
         ModelError: the disk refuses.
     """
-    each = installed_model(name)
-    _refuse_others(each)
+    each = find_installed(name)
+    _check_removable(each)
     if in_use is not None and in_use.exists() and in_use.samefile(each.path):
         raise BadInput(f"Model `{name}` is in use; `llmd use` another first")
     try:
@@ -52,7 +52,7 @@ def verify(each: InstalledModel, tell: Callable[[int], None] = lambda _: None) -
     return ""
 
 
-def installed_model(name: str) -> InstalledModel:
+def find_installed(name: str) -> InstalledModel:
     """
     Raises:
         BadInput: it is not on this machine.
@@ -71,7 +71,7 @@ def _path_of(name: str) -> Path | None:
     except BadInput:
         return Path(name).absolute()
     if isinstance(source, HubFile):
-        return resolve.found_path(source)
+        return resolve.local_path(source)
     return source.absolute() if source else resolve.builtin_path()
 
 
@@ -79,7 +79,7 @@ def _files(each: InstalledModel) -> list[Path]:
     return [each.path.with_name(name) for name in part_names(each.path.name)]
 
 
-def _refuse_others(each: InstalledModel) -> None:
+def _check_removable(each: InstalledModel) -> None:
     if each.owner == "Ollama":
         known = each.name.removeprefix(external_caches.OLLAMA_PREFIX)
         raise BadInput(f"Model `{each.name}` is Ollama's; `ollama rm {known}` removes it")
@@ -115,7 +115,7 @@ def _remove_empty_folders(folder: Path) -> None:
 
 def _expected_sha256(each: InstalledModel, path: Path) -> str:
     """By the pull's own record, by its keeper's name of it, or by the catalog's."""
-    if kept := pulled_files.record_of(path):
+    if kept := pulled_files.find_record(path):
         return kept.sha256
     if each.owner in ("Ollama", "the hub's client") and (
         found := _BLOB.fullmatch(path.resolve().name)
@@ -124,6 +124,6 @@ def _expected_sha256(each: InstalledModel, path: Path) -> str:
     for entry in catalog().values():
         for variant in entry.variants:
             source = variant.source
-            if isinstance(source, HubFile) and resolve.hub_path(source) == path:
+            if isinstance(source, HubFile) and resolve.pulled_path(source) == path:
                 return source.sha256
     return ""

@@ -26,7 +26,7 @@ class PulledFile:
         return paths.models_dir() / self.path
 
 
-def pulled() -> dict[str, PulledFile]:
+def load_ledger() -> dict[str, PulledFile]:
     """By path. Empty where the file is missing or no good."""
     try:
         rows = json.loads((paths.models_dir() / LEDGER_FILE).read_bytes())
@@ -38,8 +38,8 @@ def pulled() -> dict[str, PulledFile]:
     return {one.path: one for one in found}
 
 
-def record_of(place: Path) -> PulledFile | None:
-    return pulled().get(_key(place))
+def find_record(place: Path) -> PulledFile | None:
+    return load_ledger().get(_key(place))
 
 
 def add(place: Path, sha256: str, n_bytes: int) -> None:
@@ -49,12 +49,12 @@ def add(place: Path, sha256: str, n_bytes: int) -> None:
         OSError: it cannot be written.
     """
     one = PulledFile(_key(place), sha256, n_bytes)
-    _write({**pulled(), one.path: one})
+    _write({**load_ledger(), one.path: one})
 
 
 def forget(place: Path) -> None:
     """As `add`."""
-    left = pulled()
+    left = load_ledger()
     if left.pop(_key(place), None):
         _write(left)
 

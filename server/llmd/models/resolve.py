@@ -35,15 +35,15 @@ def builtin_path() -> Path:
     return paths.models_dir() / BUILTIN_FILE
 
 
-def hub_path(file: HubFile) -> Path:
+def pulled_path(file: HubFile) -> Path:
     """Where a file of the hub lies once it has been pulled: hf/OWNER/REPO/FILE."""
     return paths.models_dir() / HUB_FOLDER / file.repo / file.file
 
 
-def found_path(file: HubFile) -> Path | None:
+def local_path(file: HubFile) -> Path | None:
     """Where a file of the hub is on this machine: pulled, or held by another program."""
-    pulled = hub_path(file)
-    return external_caches.path_of(file) if _file_problem(pulled) else pulled
+    pulled = pulled_path(file)
+    return external_caches.find_hub_file(file) if _file_problem(pulled) else pulled
 
 
 def model_path(name: str) -> Path:
@@ -55,8 +55,8 @@ def model_path(name: str) -> Path:
     """
     if name == BUILTIN:
         return _require_file(name, builtin_path())
-    if external_caches.is_of_others(name):
-        if found := external_caches.by_name(name):
+    if external_caches.is_external_name(name):
+        if found := external_caches.find_model(name):
             return found.path
         raise ModelError(
             f"Model `{name}` is not on this machine; `llmd models` shows those that are"
@@ -66,7 +66,7 @@ def model_path(name: str) -> Path:
     except BadInput as error:  # The engine waits for a model that is wrong; it can't for an input.
         raise ModelError(str(error)) from None
     if isinstance(source, HubFile):
-        return _require_file(name, found_path(source) or hub_path(source))
+        return _require_file(name, local_path(source) or pulled_path(source))
     path = source or _expand_user(name)
     if state := _file_problem(path):
         raise ModelError(
@@ -82,12 +82,12 @@ def resolve_model(name: str) -> ResolvedModel:
         ModelError: as `model_path`, also of an adapter.
     """
     path = model_path(name)
-    if external_caches.is_of_others(name):
-        found = external_caches.by_name(name)
+    if external_caches.is_external_name(name):
+        found = external_caches.find_model(name)
         return ResolvedModel(
             path, "", tuple((lora, 1.0) for lora in found.adapters) if found else ()
         )
-    if name == BUILTIN or name.startswith(HUB_PREFIX) or not (entry := catalog.find(name)):
+    if name == BUILTIN or name.startswith(HUB_PREFIX) or not (entry := catalog.find_variant(name)):
         return ResolvedModel(path)
     adapters = tuple((_adapter_path(name, a.source), a.scale) for a in entry[0].adapters)
     return ResolvedModel(path, entry[0].order, adapters)
@@ -102,8 +102,8 @@ def pull_source(name: str) -> HubFile | Path | None:
     """
     if name == BUILTIN:
         return None
-    if external_caches.is_of_others(name):
-        if found := external_caches.by_name(name):
+    if external_caches.is_external_name(name):
+        if found := external_caches.find_model(name):
             return found.path
         raise BadInput(f"Model `{name}` is not on this machine; its own program brings it")
     if (source := _source(name)) is not None:
@@ -115,12 +115,12 @@ def pull_source(name: str) -> HubFile | Path | None:
     if name.lower().endswith(".gguf") or "/" in name:
         hint = f"; for the hub's, run `llmd pull {HUB_PREFIX}{name}`" if _could_be_ref(name) else ""
         raise BadInput(f"Model file `{path}` {_file_problem(path)}{hint or '; name a GGUF file'}")
-    raise BadInput(_unknown(name))
+    raise BadInput(_unknown_name_message(name))
 
 
 def adapters_to_pull(name: str) -> tuple[HubFile, ...]:
     """Those of the hub that belong to a name of the catalog."""
-    found = None if name.startswith(HUB_PREFIX) else catalog.find(name)
+    found = None if name.startswith(HUB_PREFIX) else catalog.find_variant(name)
     sources = (adapter.source for adapter in found[0].adapters) if found else ()
     return tuple(source for source in sources if isinstance(source, HubFile))
 
@@ -129,7 +129,7 @@ def _source(name: str) -> HubFile | Path | None:
     """None where `name` is a path of the user's own."""
     if name.startswith(HUB_PREFIX):
         return parse_ref(name)
-    found = None if "/" in name else catalog.find(name)
+    found = None if "/" in name else catalog.find_variant(name)
     return found[1].source if found else None
 
 
@@ -140,7 +140,7 @@ def _require_file(name: str, path: Path) -> Path:
 
 
 def _adapter_path(name: str, source: HubFile | Path) -> Path:
-    path = (found_path(source) or hub_path(source)) if isinstance(source, HubFile) else source
+    path = (local_path(source) or pulled_path(source)) if isinstance(source, HubFile) else source
     if state := _file_problem(path):
         advice = f"run `llmd pull {name}`" if isinstance(source, HubFile) else "correct the catalog"
         raise ModelError(f"Adapter `{path}` of model `{name}` {state}; {advice}")
@@ -164,7 +164,7 @@ def _could_be_ref(name: str) -> bool:
     return True
 
 
-def _unknown(name: str) -> str:
+def _unknown_name_message(name: str) -> str:
     from difflib import get_close_matches
 
     names = [BUILTIN, *catalog.catalog()]

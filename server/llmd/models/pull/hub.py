@@ -25,10 +25,10 @@ from llmd import __version__, paths
 from llmd.errors import ModelError
 from llmd.models import pulled_files, resolve
 from llmd.models.pull.presence import PULL_LOCK_FILE
-from llmd.models.pull.staging import PARTIAL_PREFIX, all_at_once, move_durably, only_pull
+from llmd.models.pull.staging import PARTIAL_PREFIX, move_durably, only_pull, run_concurrently
 from llmd.models.references import HubFile, check_endpoint
 
-Report = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0: there are none)
+ReportBytes = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0: there are none)
 CHUNK_BYTES = 1 << 20
 N_PARTS_AT_ONCE = 3
 
@@ -56,10 +56,10 @@ class _Part:
         return self.partial.stat().st_size if self.partial.exists() else 0
 
 
-class _Tally:
+class _TotalProgress:
     """Bytes of all parts together. Each part's own number is written by one thread alone."""
 
-    def __init__(self, parts: Sequence[_Part], report: Report) -> None:
+    def __init__(self, parts: Sequence[_Part], report: ReportBytes) -> None:
         self._n_done = {part.target: part.n_here for part in parts}
         self._n_total = sum(part.remote.n_bytes for part in parts)
         self._report = report
@@ -69,7 +69,7 @@ class _Tally:
         self._report(stage, sum(self._n_done.values()), self._n_total)
 
 
-def pull_hub(file: HubFile, report: Report) -> Path:
+def pull_hub(file: HubFile, report: ReportBytes) -> Path:
     """The model's place, brought into the models folder if it is not on this machine yet.
 
     Two pulls at once bring it once: the second waits. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE
@@ -80,39 +80,39 @@ def pull_hub(file: HubFile, report: Report) -> Path:
         ModelError: the hub has no such file, does not give it, or gives another than it or the
             catalog says; it is no model; the network or the disk refuses.
     """
-    target = resolve.hub_path(file)
+    target = resolve.pulled_path(file)
     lock = paths.models_dir() / PULL_LOCK_FILE
     try:
-        if found := _found(file):
+        if found := _whole_local_path(file):
             return found
         target.parent.mkdir(parents=True, exist_ok=True)
         with only_pull(lock, lambda stage: report(stage, 0, 0)):
-            if not _found(file):
-                _bring(file, report)
+            if not _whole_local_path(file):
+                _download_missing(file, report)
     except OSError as error:
         raise ModelError(
             f"Model `{file.name}` cannot be kept in `{target.parent}`: {error.strerror or error}; "
-            f"it needs a folder that you may write, with room for it; {_again(file)}"
+            f"it needs a folder that you may write, with room for it; {_retry_hint(file)}"
         ) from error
     return target
 
 
-def _found(file: HubFile) -> Path | None:
+def _whole_local_path(file: HubFile) -> Path | None:
     """None too where a part of it is missing here."""
-    path = resolve.found_path(file)
-    if path == resolve.hub_path(file) and not all(map(Path.is_file, _targets(file))):
+    path = resolve.local_path(file)
+    if path == resolve.pulled_path(file) and not all(map(Path.is_file, _targets(file))):
         return None
     return path
 
 
 def _targets(file: HubFile) -> list[Path]:
-    return [resolve.hub_path(part) for part in file.parts]
+    return [resolve.pulled_path(part) for part in file.parts]
 
 
-def _bring(file: HubFile, report: Report) -> None:
+def _download_missing(file: HubFile, report: ReportBytes) -> None:
     _prepare_client()
-    with _told(file):
-        looked = [(part, _look(part)) for part in file.parts]
+    with _client_errors_as_sentences(file):
+        looked = [(part, _fetch_metadata(part)) for part in file.parts]
     parts = [
         _Part(part, remote, _partial(target, remote), target)
         for (part, remote), target in zip(looked, _targets(file), strict=True)
@@ -120,9 +120,9 @@ def _bring(file: HubFile, report: Report) -> None:
     missing = [part for part in parts if not part.target.is_file()]
     n_missing = sum(part.remote.n_bytes - part.n_here for part in missing)
     _check_space(file, parts[0].target.parent, n_missing)
-    tally = _Tally(missing, report)
-    with _told(file):
-        all_at_once([bind(_download, part, tally) for part in missing], N_PARTS_AT_ONCE)
+    tally = _TotalProgress(missing, report)
+    with _client_errors_as_sentences(file):
+        run_concurrently([bind(_download, part, tally) for part in missing], N_PARTS_AT_ONCE)
     for part in reversed(missing):
         _check_sha256(part, tally)
         _check_model(file, part, is_first=part is parts[0])
@@ -140,7 +140,7 @@ def _prepare_client() -> None:
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES  # Of its 10 MB, a lost line loses what it had.
 
 
-def _look(file: HubFile) -> _Remote:
+def _fetch_metadata(file: HubFile) -> _Remote:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     found = get_hf_file_metadata(hf_hub_url(file.repo, file.file, revision=file.revision))
@@ -178,10 +178,10 @@ def _check_space(file: HubFile, folder: Path, n_bytes: int) -> None:
         )
 
 
-class _Bar(ExitStack):
+class _ProgressAdapter(ExitStack):
     """What `http_get` uses of a tqdm: a context that is told of each chunk."""
 
-    def __init__(self, part: _Part, tally: _Tally, *, initial: int, **_: Any) -> None:
+    def __init__(self, part: _Part, tally: _TotalProgress, *, initial: int, **_: Any) -> None:
         super().__init__()
         self._part, self._tally, self._n_done = part, tally, initial
         self.update(0)
@@ -191,14 +191,14 @@ class _Bar(ExitStack):
         self._tally.set("downloading", self._part, self._n_done)
 
 
-def _download(part: _Part, tally: _Tally) -> None:
+def _download(part: _Part, tally: _TotalProgress) -> None:
     """A line that is lost is taken up again five times, each after new bytes."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     headers = build_hf_headers(library_name="llmd", library_version=__version__)
     headers["Accept-Encoding"] = "identity"  # A range of compressed bytes is none of the file's.
-    bar = cast("Any", bind(_Bar, part, tally))
+    bar = cast("Any", bind(_ProgressAdapter, part, tally))
     with part.partial.open("ab") as out:
         http_get(
             part.remote.url, out, resume_size=part.n_here, expected_size=part.remote.n_bytes,
@@ -206,13 +206,13 @@ def _download(part: _Part, tally: _Tally) -> None:
         )  # fmt: skip
 
 
-def _check_sha256(part: _Part, tally: _Tally) -> None:
+def _check_sha256(part: _Part, tally: _TotalProgress) -> None:
     got = sha256_of(part.partial, lambda n_done: tally.set("checking", part, n_done))
     if got != part.remote.sha256:
         part.partial.unlink()
         raise ModelError(
             f"File {part.file} came with SHA-256 {got}, expected {part.remote.sha256}; it was "
-            f"removed, {_again(part.file)}"
+            f"removed, {_retry_hint(part.file)}"
         )
 
 
@@ -245,7 +245,7 @@ def _check_model(file: HubFile, part: _Part, *, is_first: bool) -> None:
 
 
 @contextmanager
-def _told(file: HubFile) -> Iterator[None]:
+def _client_errors_as_sentences(file: HubFile) -> Iterator[None]:
     """Turns the client's errors into a sentence, and leaves those of the disk."""
     from huggingface_hub import errors
 
@@ -254,14 +254,14 @@ def _told(file: HubFile) -> Iterator[None]:
     except (errors.HTTPError, OSError, ValueError, ImportError) as error:  # type: ignore[attr-defined]
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ModelError(_sentence(file, error)) from error
+        raise ModelError(_describe_error(file, error)) from error
 
 
-def _sentence(file: HubFile, error: Exception) -> str:
+def _describe_error(file: HubFile, error: Exception) -> str:
     """Invariant: a kind stands before those it is made of."""
     from huggingface_hub import constants, errors
 
-    repo, again = f"`{file.repo}`", _again(file)
+    repo, again = f"`{file.repo}`", _retry_hint(file)
     status = getattr(getattr(error, "response", None), "status_code", 0)
     table: tuple[tuple[type[Exception], str], ...] = (
         (errors.OfflineModeIsEnabled,
@@ -285,5 +285,5 @@ def _sentence(file: HubFile, error: Exception) -> str:
     return next(text for kind, text in table if isinstance(error, kind))
 
 
-def _again(file: HubFile) -> str:
+def _retry_hint(file: HubFile) -> str:
     return f"run `llmd pull {file.name}` again"

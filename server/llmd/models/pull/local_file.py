@@ -14,7 +14,7 @@ from llmd.models.pull.staging import only_pull
 from llmd.models.references import part_names
 
 
-def pull_own(path: Path) -> Path:
+def pull_local_file(path: Path) -> Path:
     """
     Raises:
         ModelError: it is no model, or what is known of it cannot be kept.
@@ -28,7 +28,7 @@ def pull_own(path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with only_pull(folder / PULL_LOCK_FILE, lambda _: None):
             for part in map(path.with_name, part_names(path.name)):
-                if pulled_files.record_of(part) is None:
+                if pulled_files.find_record(part) is None:
                     pulled_files.add(part, sha256_of(part, lambda _: None), part.stat().st_size)
     except OSError as error:
         raise ModelError(

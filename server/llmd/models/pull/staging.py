@@ -38,7 +38,7 @@ def move_durably(made: Path, target: Path) -> None:
         os.close(folder)
 
 
-def all_at_once(jobs: Sequence[Callable[[], None]], n_at_once: int) -> None:
+def run_concurrently(jobs: Sequence[Callable[[], None]], n_at_once: int) -> None:
     """Does all of them, some at the same time; raises the first error that comes. The threads are
     nobody's to wait for: an error, Ctrl-C or SIGTERM leaves them to the end of the process."""
     if len(jobs) == 1:

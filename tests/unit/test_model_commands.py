@@ -40,7 +40,7 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr(model_commands, "_room", lambda: request.param)
+    monkeypatch.setattr(model_commands, "_host_resources", lambda: request.param)
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str, as_json: bool = False) -> str:
@@ -98,7 +98,7 @@ class TestTable:
 
 
 def test_the_size_of_the_built_in_model_is_its_own(models_dir: Path) -> None:
-    (variant,) = installed.entry_named("builtin").variants
+    (variant,) = installed.find_entry("builtin").variants
     assert variant.n_bytes == (models_dir / resolve.BUILTIN_FILE).stat().st_size
 
 
@@ -137,7 +137,7 @@ def test_a_pull_without_a_name_proposes_and_asks(
 @pytest.mark.usefixtures("models", "room")
 @pytest.mark.parametrize("room", [CARD], indirect=True)
 def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert model_commands._chosen(is_agreed=True) == "qwen2.5-coder-7b:Q5_K_M"
+    assert model_commands._propose_model(is_agreed=True) == "qwen2.5-coder-7b:Q5_K_M"
     assert capsys.readouterr().err == (
         "For this machine: qwen2.5-coder-7b:Q5_K_M (Q5_K_M, ~5.4 GB, licence Apache-2.0, about 53"
         " tokens/s): fits easily, with the least loss of quality\n"
@@ -155,5 +155,5 @@ def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_what_cannot_be_used_is_told_in_the_words_of_a_pull(name: str, said: str) -> None:
     with pytest.raises(BadInput) as error:
-        model_commands._usable(name)
+        model_commands._config_value(name)
     assert said in str(error.value)

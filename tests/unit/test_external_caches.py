@@ -23,7 +23,7 @@ from llmd.models import (
 )
 from llmd.models.catalog import catalog
 from llmd.models.memory_plan import DescribedMachine
-from llmd.models.pull.local_file import pull_own
+from llmd.models.pull.local_file import pull_local_file
 from llmd.models.recommend import HostResources
 from llmd.models.references import HubFile, parse_ref
 
@@ -68,7 +68,7 @@ def ollama(home: Path, place: str, sha256: str = SHA256, content: bytes = MODEL)
 )
 def test_a_model_of_ollama_has_its_name_there(home: Path, place: str, name: str) -> None:
     blob = ollama(home, place)
-    (found,) = external_caches.all_found()
+    (found,) = external_caches.external_models()
     assert (found.name, found.path, found.owner, found.sha256) == (name, blob, "Ollama", SHA256)
     assert resolve.model_path(name) == blob
     assert resolve.pull_source(name) == blob
@@ -83,7 +83,7 @@ OUTSIDE = b"""{"layers": [{"mediaType": "application/vnd.ollama.image.model",
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"layers": [{}]}', OUTSIDE])
 def test_a_manifest_that_is_none_is_passed_over(home: Path, text: bytes) -> None:
     write(home / "ollama/manifests/registry.ollama.ai/library/m/latest", text)
-    assert external_caches.all_found() == []
+    assert external_caches.external_models() == []
 
 
 def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
     write(home / "llama.cpp/ann_Tiny-GGUF_u.gguf.downloadInProgress")
     write(home / "llama.cpp/ann_Tiny-GGUF_mmproj-f16.gguf")
     write(home / "llama.cpp/big-00002-of-00002.gguf")
-    assert [found.name for found in external_caches.all_found()] == [
+    assert [found.name for found in external_caches.external_models()] == [
         "llama.cpp:ann_Tiny-GGUF_t.gguf"
     ]
     assert resolve.model_path("llama.cpp:ann_Tiny-GGUF_t.gguf") == path
@@ -106,19 +106,19 @@ def test_a_file_of_the_hub_s_client_is_a_reference(home: Path) -> None:
     path = repo / "snapshots" / COMMIT / "q8/t.gguf"
     path.parent.mkdir(parents=True)
     path.symlink_to(blob)
-    (found,) = external_caches.all_found()
+    (found,) = external_caches.external_models()
     assert (found.name, found.sha256) == ("hf:ann/Tiny-GGUF/q8/t.gguf", SHA256)
     assert resolve.model_path(found.name) == path
     pinned = HubFile("x", "ann/Tiny-GGUF", "q8/t.gguf", "0" * 40)
-    assert external_caches.path_of(pinned) is None, "another commit may have another content"
+    assert external_caches.find_hub_file(pinned) is None, "another commit may have another content"
 
 
 def test_of_a_model_in_parts_all_must_be_there(home: Path) -> None:
     file = parse_ref("hf:a/b/m-00001-of-00002.gguf")
     first = write(home / "llama.cpp/a_b_m-00001-of-00002.gguf")
-    assert external_caches.path_of(file) is None
+    assert external_caches.find_hub_file(file) is None
     write(home / "llama.cpp/a_b_m-00002-of-00002.gguf")
-    assert external_caches.path_of(file) == first
+    assert external_caches.find_hub_file(file) == first
 
 
 def test_what_llmd_pulled_itself_comes_first(home: Path) -> None:
@@ -131,9 +131,9 @@ def all_kinds(home: Path) -> dict[str, Path]:
     star = catalog()["starcoder2-3b"].variants[1].source
     assert isinstance(star, HubFile)
     own = write(home / "own.gguf")
-    pull_own(own)
+    pull_local_file(own)
     return {
-        "starcoder2-3b:Q4_K_M": write(resolve.hub_path(star)),
+        "starcoder2-3b:Q4_K_M": write(resolve.pulled_path(star)),
         "hf:ann/Tiny-GGUF/t.gguf": write(home / "models/hf/ann/Tiny-GGUF/t.gguf"),
         str(own): own,
         "ollama:m:latest": ollama(home, "registry.ollama.ai/library/m/latest"),
@@ -171,13 +171,13 @@ def test_what_was_pulled_is_verified_by_the_hash_it_had(home: Path) -> None:
         "hf:ann/Tiny-GGUF/t.gguf": "unknown", "starcoder2-3b:Q4_K_M": "unknown",
     }  # fmt: skip
     pulled_files.add(kinds["hf:ann/Tiny-GGUF/t.gguf"], SHA256, len(MODEL))
-    assert maintenance.verify(maintenance.installed_model("hf:ann/Tiny-GGUF/t.gguf")) == ""
+    assert maintenance.verify(maintenance.find_installed("hf:ann/Tiny-GGUF/t.gguf")) == ""
     for name in ("hf:ann/Tiny-GGUF/t.gguf", str(home / "own.gguf"), "ollama:m:latest"):
         write(kinds[name], MODEL[:-1] + b"x")
         got = hashlib.sha256(MODEL[:-1] + b"x").hexdigest()
         place = kinds[name].name
         assert (
-            maintenance.verify(maintenance.installed_model(name))
+            maintenance.verify(maintenance.find_installed(name))
             == f"`{place}` has SHA-256 {got}, expected {SHA256}"
         )
 
@@ -189,7 +189,7 @@ def test_a_pulled_model_is_removed_with_its_folders_and_its_hash(home: Path) -> 
     pulled_files.add(path, SHA256, len(MODEL))
     assert maintenance.remove("hf:ann/Tiny-GGUF/t.gguf", None) == (len(MODEL) + 4, [path, rest])
     assert not path.parent.parent.exists()
-    assert pulled_files.record_of(path) is None
+    assert pulled_files.find_record(path) is None
     assert kinds["starcoder2-3b:Q4_K_M"].exists()
 
 
@@ -198,7 +198,7 @@ def test_a_file_of_the_users_own_is_only_forgotten(home: Path) -> None:
     assert maintenance.remove(str(own), None) == (0, [])
     assert own.exists()
     with pytest.raises(BadInput, match="is not on this machine"):
-        maintenance.installed_model(str(own))
+        maintenance.find_installed(str(own))
 
 
 def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
@@ -216,6 +216,6 @@ def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"path": 1}]', "null"])
 def test_a_ledger_that_is_broken_is_an_empty_one(home: Path, text: str) -> None:
     write(home / "models" / pulled_files.LEDGER_FILE, text.encode())
-    assert pulled_files.pulled() == {}
+    assert pulled_files.load_ledger() == {}
     pulled_files.add(home / "models/x.gguf", SHA256, 1)
-    assert [*pulled_files.pulled()] == ["x.gguf"]
+    assert [*pulled_files.load_ledger()] == ["x.gguf"]
