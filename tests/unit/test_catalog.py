@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmd.errors import BadInput, ModelError
 from llmd.models import catalog as catalog_module
 from llmd.models import resolve
-from llmd.models.catalog import catalog, find_variant, hub_file
+from llmd.models.catalog import catalog, find_variant
 from llmd.models.catalog_schema import BITS
 from llmd.models.references import HubFile, check_endpoint, parse_ref
 from llmd.prompt.families import by_name
@@ -26,7 +26,7 @@ QWEN_3B = "hf:ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF/qwen2.5-coder-3b-q8_0.gguf"
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LLMD_MODELS_DIR", str(tmp_path))
     monkeypatch.setenv("LLMD_CONFIG", "/etc/llmd.toml")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf_home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf_home"))
     monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "llama.cpp"))
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
     return tmp_path
@@ -134,7 +134,7 @@ def mine(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_user_adds_entries_and_replaces_some(mine: Path) -> None:
     assert [*catalog()][-1] == "qwen-mine"
     assert len(catalog()) == len(BUILT_IN) + 1
-    assert hub_file("starcoder2-3b") == HubFile("starcoder2-3b", "c/d", "s.gguf")
+    assert resolve.pull_source("starcoder2-3b") == HubFile("starcoder2-3b", "c/d", "s.gguf")
     assert resolve.pull_source("qwen-mine") == mine / "q-Q4_0.gguf"
     assert resolve.adapters_to_pull("qwen-mine") == (parse_ref("hf:a/b/l.gguf"),)
     found = find_variant("qwen-mine:q8_0")
@@ -288,8 +288,9 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     )
 
 
-def test_what_is_no_name_of_the_hub_is_none() -> None:
-    assert (hub_file("builtin"), hub_file("/x.gguf"), hub_file("x")) == (None, None, None)
+@pytest.mark.parametrize("name", ["builtin", "/x.gguf", "x"])
+def test_a_name_that_the_catalog_lacks_has_no_variant(name: str) -> None:
+    assert find_variant(name) is None
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,9 @@ def test_an_unknown_name_is_told_with_its_neighbour(name: str, near: str) -> Non
     )
 
 
-@pytest.mark.parametrize("module", ["resolve", "catalog", "pull.hub", "external_caches"])
+@pytest.mark.parametrize(
+    "module", ["resolve", "catalog", "pull.hub", "pull.hub_client", "external_caches"]
+)
 def test_a_module_that_many_import_brings_the_standard_library_alone(module: str) -> None:
     code = (
         f"import sys; before = set(sys.modules); import llmd.models.{module}"

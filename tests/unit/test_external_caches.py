@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,9 +40,11 @@ COMMIT = "c0ffee" + "0" * 34
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable, name in (
         ("LLMD_MODELS_DIR", "models"), ("LLMD_CONFIG", "config.toml"), ("LLMD_STATE_DIR", "state"),
-        ("HF_HOME", "hf"), ("LLAMA_CACHE", "llama.cpp"), ("OLLAMA_MODELS", "ollama"),
+        ("LLAMA_CACHE", "llama.cpp"), ("OLLAMA_MODELS", "ollama"),
     ):  # fmt: skip
         monkeypatch.setenv(variable, str(tmp_path / name))
+    # The client reads HF_HOME once, when it is imported.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf/hub"))
     return tmp_path
 
 
@@ -100,17 +105,58 @@ def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
         resolve.model_path("llama.cpp:none.gguf")
 
 
-def test_a_file_of_the_hub_s_client_is_a_reference(home: Path) -> None:
-    repo = home / "hf/hub/models--ann--Tiny-GGUF"
-    blob = write(repo / "blobs" / SHA256)
-    path = repo / "snapshots" / COMMIT / "q8/t.gguf"
+def hub_cache(home: Path, commit: str = COMMIT, name: str = "models--ann--Tiny-GGUF") -> Path:
+    """A file as the hub's client keeps one: a link to a blob with the hash as its name."""
+    repo = home / "hf/hub" / name
+    path = repo / "snapshots" / commit / "q8/t.gguf"
     path.parent.mkdir(parents=True)
-    path.symlink_to(blob)
+    path.symlink_to(write(repo / "blobs" / SHA256))
+    return path
+
+
+def test_a_file_of_the_hub_s_client_is_a_reference(home: Path) -> None:
+    path = hub_cache(home)
     (found,) = external_caches.external_models()
     assert (found.name, found.sha256) == ("hf:ann/Tiny-GGUF/q8/t.gguf", SHA256)
     assert resolve.model_path(found.name) == path
     pinned = HubFile("x", "ann/Tiny-GGUF", "q8/t.gguf", "0" * 40)
     assert external_caches.find_hub_file(pinned) is None, "another commit may have another content"
+
+
+def test_of_two_revisions_in_the_client_s_cache_the_newest_is_taken(home: Path) -> None:
+    old, new = hub_cache(home, "0" * 40), hub_cache(home, "1" * 40)
+    old.unlink()
+    old.symlink_to(write(old.parents[3] / "blobs/old"))
+    os.utime(old, (1, 1))
+    os.utime(old.parents[1], (1, 1))
+    assert [model.path for model in external_caches.external_models()] == [new]
+    assert resolve.model_path("hf:ann/Tiny-GGUF/q8/t.gguf") == new
+
+
+@pytest.mark.parametrize("name", ["datasets--ann--Tiny", "models--tiny", ".locks", "x"])
+def test_a_repository_that_no_reference_names_is_passed_over(home: Path, name: str) -> None:
+    hub_cache(home, name=name)
+    assert external_caches.external_models() == []
+
+
+def test_a_wrong_endpoint_does_not_fail_a_look_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_cache(home)
+    monkeypatch.setenv("HF_ENDPOINT", "http://[")
+    assert external_caches.external_models() == []
+    with pytest.raises(ModelError, match=r"run `llmd pull hf:ann/Tiny-GGUF/q8/t.gguf`"):
+        resolve.model_path("hf:ann/Tiny-GGUF/q8/t.gguf")
+
+
+def test_a_pulled_model_is_found_without_the_hub_s_client(home: Path) -> None:
+    write(home / "models/hf/ann/Tiny-GGUF/t.gguf")
+    code = (
+        "import sys; from llmd.models.resolve import resolve_model"
+        "; resolve_model('hf:ann/Tiny-GGUF/t.gguf'); print('huggingface_hub' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_of_a_model_in_parts_all_must_be_there(home: Path) -> None:

@@ -44,7 +44,7 @@ ONLY_IN = {
     "httpx2": "engine/http_client.py",
     "leather": "cli/chart.py",
     "rich": "cli/progress.py",
-    "huggingface_hub": "models/pull/hub.py",
+    "huggingface_hub": "models/pull/hub_client.py",
     "msgpack": "transport/nvim/",
     "pathspec": "context/workspace_rules.py",
     "pynvim": "cli/doctor/neovim.py",

@@ -32,7 +32,8 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "none"))
     monkeypatch.setenv("LLMD_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("LLMD_MODELS_DIR", str(tmp_path / "models"))
-    for name in ("HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "XDG_CACHE_HOME"):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    for name in ("LLAMA_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "models").mkdir()
     return tmp_path / "models"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from llmd import paths
 from llmd.errors import BadInput
-from llmd.models.references import HUB_PREFIX, HubFile, parse_ref
 
 if TYPE_CHECKING:
     from llmd.models.catalog_schema import CatalogRow, Entry, Variant
@@ -57,20 +56,6 @@ def find_variant(name: str) -> tuple[Entry, Variant] | None:
             return entry, variant
     known = ", ".join(variant.quantisation for variant in entry.variants)
     raise BadInput(f"Model `{bare}` has no quantisation `{quantisation}`, expected {known}")
-
-
-def hub_file(name: str) -> HubFile | None:
-    """The hub's file that `name` stands for, None where it stands for something else.
-
-    Raises:
-        BadInput: it begins with `hf:` and is malformed, or see `find`.
-    """
-    if name.startswith(HUB_PREFIX):
-        return parse_ref(name)
-    if not (found := find_variant(name)):
-        return None
-    source = found[1].source
-    return source if isinstance(source, HubFile) else None
 
 
 @lru_cache(maxsize=1)

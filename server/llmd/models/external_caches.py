@@ -1,8 +1,8 @@
-"""Models that other programs hold on this machine, to be used where they lie: Ollama's, those of
-llama.cpp's own cache, and those of the hub's client. Only looks; standard library only.
+"""Finds models that other programs keep on this machine, so that llmd can use the files in place:
+those of Ollama, of llama.cpp's cache and of the hub's client. Changes nothing.
 
 Sources: ollama, envconfig/config.go and manifest/; llama.cpp, common/common.cpp and
-common/hf-cache.cpp; huggingface_hub, constants.py.
+common/hf-cache.cpp.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmd.models.pull import hub_client
 from llmd.models.references import HUB_PREFIX, HubFile, part_names
 
 OLLAMA_PREFIX, LLAMA_CPP_PREFIX = "ollama:", "llama.cpp:"
@@ -40,10 +41,10 @@ class ExternalModel:
 
 
 def external_models() -> list[ExternalModel]:
-    """Each once, by its name."""
-    return sorted(
-        {*_ollama_models(), *_llama_cpp_models(), *_hub_cache_models()}, key=lambda f: f.name
-    )
+    """Lists the models by name; of several revisions of one hub file, the newest."""
+    models = [*_ollama_models(), *_llama_cpp_models(), *_hub_cache_models()]
+    by_name = {model.name: model for model in reversed(models)}
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def find_model(name: str) -> ExternalModel | None:
@@ -64,14 +65,8 @@ def find_hub_file(file: HubFile) -> Path | None:
     """Where another program has this very file of the hub."""
     if file.sha256 and (blob := _blob(file.sha256)):
         return blob
-    # A revision that is pinned stands for its content; `main` for what came last.
-    wanted = "*" if file.revision == "main" else file.revision
-    repo = hub_cache() / f"models--{file.repo.replace('/', '--')}" / "snapshots"
-    for commit in sorted(_list_folder(repo), key=_changed_s, reverse=True):
-        if wanted in ("*", commit.name) and _is_whole(path := commit / file.file):
-            return path
     flat = llama_cpp_cache() / f"{file.repo}/{file.file}".replace("/", "_")
-    return flat if _is_whole(flat) else None
+    return next(filter(_is_whole, (*hub_client.cached_copies(file), flat)), None)
 
 
 def ollama_folders() -> list[Path]:
@@ -84,15 +79,6 @@ def llama_cpp_cache() -> Path:
     if set_one := os.environ.get("LLAMA_CACHE"):
         return Path(set_one)
     return _cache_root() / "llama.cpp"
-
-
-def hub_cache() -> Path:
-    if set_one := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(set_one)
-    if home := os.environ.get("HF_HOME"):
-        return Path(home) / "hub"
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else _home() / ".cache") / "huggingface" / "hub"
 
 
 def _home() -> Path:
@@ -157,17 +143,12 @@ def _llama_cpp_models() -> Iterator[ExternalModel]:
 
 
 def _hub_cache_models() -> Iterator[ExternalModel]:
-    for repo in _list_folder(hub_cache()):
-        owner, _, name = repo.name.removeprefix("models--").partition("--")
-        if not repo.name.startswith("models--") or not name:
-            continue
-        for commit in sorted(_list_folder(repo / "snapshots"), key=_changed_s):
-            for path in _walk(commit, 1):
-                ref = f"{HUB_PREFIX}{owner}/{name}/{path.relative_to(commit).as_posix()}"
-                if _is_listable(path):
-                    sha256 = path.resolve().name  # so does the client name a large file's blob
-                    said = sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else ""
-                    yield ExternalModel(ref, path, _n_bytes(path), "the hub's client", said)
+    for repo, file, path in hub_client.cached_files():
+        if "/" in repo and _is_listable(path):
+            blob = path.resolve().name  # the client names the blob of a large file by its SHA-256
+            sha256 = blob if re.fullmatch("[0-9a-f]{64}", blob) else ""
+            name = f"{HUB_PREFIX}{repo}/{file}"
+            yield ExternalModel(name, path, _n_bytes(path), "the hub's client", sha256)
 
 
 def _is_listable(path: Path) -> bool:
@@ -201,10 +182,3 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             yield from _walk(path, depth - 1) if depth else ()
         else:
             yield path
-
-
-def _changed_s(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

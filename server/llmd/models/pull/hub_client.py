@@ -1,0 +1,195 @@
+"""Calls the client of the Hugging Face hub: file metadata, downloads, and the client's own cache.
+
+The only importer of huggingface_hub. Each function imports it when called, since the daemon and the
+editor's bridge import this module and seldom need the client.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial as bind
+from logging import ERROR
+from pathlib import Path
+from typing import Any, cast
+
+from llmd import __version__
+from llmd.errors import BadInput, ModelError
+from llmd.models.references import HubFile, check_endpoint
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """Describes a file on the hub at one commit, so that the content cannot change meanwhile."""
+
+    url: str
+    n_bytes: int
+    sha256: str
+
+
+def fetch_metadata(file: HubFile) -> RemoteFile:
+    """Asks the hub for the address, size and hash of `file`.
+
+    Raises:
+        BadInput: HF_ENDPOINT is not an address.
+        ModelError: the hub refuses, is not reached, or has another hash than the catalog.
+    """
+    _import_constants()
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, logging
+
+    logging.set_verbosity(ERROR)  # The client's warnings hold signed URLs and break the bar.
+    with _errors_as_sentences(file):
+        metadata = get_hf_file_metadata(hf_hub_url(file.repo, file.file, revision=file.revision))
+    sha256 = metadata.etag or ""
+    if not re.fullmatch("[0-9a-f]{64}", sha256) or not metadata.size:
+        raise ModelError(f"File {file} has no SHA-256 on the hub to check it by; name another file")
+    if file.sha256 not in ("", sha256):
+        raise ModelError(
+            f"File {file} has SHA-256 {sha256} on the hub, expected {file.sha256}; if you trust it"
+            f" all the same, run `llmd pull {file.ref}`"
+        )
+    commit = metadata.commit_hash or file.revision
+    return RemoteFile(hf_hub_url(file.repo, file.file, revision=commit), metadata.size, sha256)
+
+
+def download(
+    file: HubFile, remote: RemoteFile, partial: Path, on_progress: Callable[[int], None]
+) -> None:
+    """Appends the missing bytes to `partial`. `on_progress` gets the number of bytes in `partial`.
+
+    A lost connection is resumed up to five times, each time after new bytes.
+
+    Raises:
+        ModelError: the hub refuses or the connection fails.
+        OSError: the disk refuses.
+    """
+    constants = _import_constants()
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES  # With the client's 10 MB a lost line loses more.
+    headers = build_hf_headers(library_name="llmd", library_version=__version__)
+    headers["Accept-Encoding"] = "identity"  # A range of compressed bytes is not one of the file.
+    bar = cast("Any", bind(_ProgressAdapter, on_progress))
+    with _errors_as_sentences(file), partial.open("ab") as out:
+        http_get(
+            remote.url, out, resume_size=out.tell(), expected_size=remote.n_bytes, headers=headers,
+            tqdm_class=bar,
+        )  # fmt: skip
+
+
+class _ProgressAdapter(ExitStack):
+    """Offers the part of tqdm that `http_get` uses: a context that gets the size of each chunk."""
+
+    def __init__(self, on_progress: Callable[[int], None], *, initial: int, **_: Any) -> None:
+        super().__init__()
+        self._on_progress, self._n_done = on_progress, initial
+        self.update(0)
+
+    def update(self, n_bytes: int) -> None:
+        self._n_done += n_bytes
+        self._on_progress(self._n_done)
+
+
+def cached_files() -> Iterator[tuple[str, str, Path]]:
+    """Yields (OWNER/REPO, file in the repository, path) of each model file in the client's cache.
+
+    Files of a repository's newest revision come first. Reads the whole cache.
+    """
+    folder = _cache_folder()
+    if folder is None or not folder.is_dir():
+        return
+    from huggingface_hub import scan_cache_dir
+
+    try:
+        repos = [repo for repo in scan_cache_dir(folder).repos if repo.repo_type == "model"]
+    except OSError:  # a folder that cannot be read
+        return
+    for repo in repos:
+        for revision in sorted(repo.revisions, key=lambda r: r.last_modified, reverse=True):
+            for file in revision.files:
+                name = file.file_path.relative_to(revision.snapshot_path).as_posix()
+                yield repo.repo_id, name, file.file_path
+
+
+def cached_copies(file: HubFile) -> list[Path]:
+    """Lists where `file` may lie in the client's cache, in the newest revision first.
+
+    Looks at one repository only: the daemon calls this, and scanning the whole cache takes long.
+    """
+    folder = _cache_folder() or Path(os.devnull)
+    snapshots = folder / f"models--{file.repo.replace('/', '--')}" / "snapshots"
+    # A pinned revision stands for its content, `main` for what was downloaded last.
+    try:
+        commits = [path for path in snapshots.iterdir() if file.revision in ("main", path.name)]
+        commits.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+    return [commit / file.file for commit in commits]
+
+
+def _cache_folder() -> Path | None:
+    """None where HF_ENDPOINT is wrong: a pull reports that, and a look-up must not fail by it."""
+    try:
+        return Path(_import_constants().HF_HUB_CACHE)
+    except BadInput:
+        return None
+
+
+def _import_constants() -> Any:
+    """Invariant: the first import of huggingface_hub, which reads these variables once."""
+    check_endpoint(os.environ.get("HF_ENDPOINT", ""))
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from huggingface_hub import constants
+
+    return constants
+
+
+@contextmanager
+def _errors_as_sentences(file: HubFile) -> Iterator[None]:
+    """Turns errors of the client into a ModelError; errors of the disk pass."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (errors.HTTPError, OSError, ValueError, ImportError) as error:  # type: ignore[attr-defined]
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ModelError(_describe_error(file, error)) from error
+
+
+def _describe_error(file: HubFile, error: Exception) -> str:
+    """Invariant: a kind of error stands before the kinds that it is derived from."""
+    from huggingface_hub import constants, errors
+
+    repo, again = f"`{file.repo}`", retry_hint(file)
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    table: tuple[tuple[type[Exception], str], ...] = (
+        (errors.OfflineModeIsEnabled,
+         f"Model `{file.name}` is not here and HF_HUB_OFFLINE is set; unset it, and {again}"),
+        (errors.GatedRepoError,
+         f"Repository {repo} is gated; accept its licence on the hub, set HF_TOKEN, and {again}"),
+        (errors.RepositoryNotFoundError,
+         f"Repository {repo} is not on the hub, or is private; check its name, or set HF_TOKEN"),
+        (errors.RevisionNotFoundError,
+         f"Repository {repo} lost {file.revision}; run `llmd pull {file.ref}` for its newest file"),
+        (errors.EntryNotFoundError,
+         f"Repository {repo} has no file `{file.file}`; look on the hub for those it has"),
+        (errors.HfHubHTTPError,
+         f"Hub answered {status} for {file}; {'check HF_TOKEN' if status in (401, 403) else 'wait'}"
+         f", then {again}"),
+        (ImportError, f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set another, and {again}"),
+        (Exception,
+         f"Hub `{constants.ENDPOINT}` was not reached or broke off ({type(error).__name__}); "
+         f"check the network, then {again}, it goes on where this one ended"),
+    )  # fmt: skip
+    return next(text for kind, text in table if isinstance(error, kind))
+
+
+def retry_hint(file: HubFile) -> str:
+    return f"run `llmd pull {file.name}` again"
