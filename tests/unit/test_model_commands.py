@@ -158,3 +158,48 @@ def test_what_cannot_be_used_is_told_in_the_words_of_a_pull(name: str, said: str
     with pytest.raises(BadInput) as error:
         model_commands._config_value(name)
     assert said in str(error.value)
+
+
+FLAGS_LINE = ["llama-cli", "-t", "16", "--wobble"]
+
+
+@pytest.mark.parametrize(
+    ("model", "n_cores", "warnings"),
+    [
+        ("{here}", 16, []),
+        ("{here}", 8, ["`engine.threads` is 16, but this machine has 8 cores; set at most 8"]),
+        ("{here}", 1, ["but this machine has 1 core; "]),
+        ("{none}", 16, ["Model file `{none}` does not exist"]),
+        ("{none}", 8, ["Model file `{none}` does not exist", "`engine.threads` is 16"]),
+    ],
+)
+def test_a_line_of_llama_cpp_that_does_not_suit_the_machine_is_warned_about(
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    n_cores: int,
+    warnings: list[str],
+) -> None:
+    names = {"here": str(models / "here.gguf"), "none": str(models / "none.gguf")}
+    (models / "here.gguf").touch()
+    monkeypatch.setattr("llmd.machine.n_cores", lambda: n_cores)
+    line = [*FLAGS_LINE, "-m", model.format_map(names)]
+    model_commands.config_from_flags(line, is_written=True)
+    out, err = capsys.readouterr()
+    left_out, *lines = err.splitlines()
+    assert left_out.startswith("left out: --wobble: ")
+    assert len(lines) == len(warnings)
+    for shown, expected in zip(lines, warnings, strict=True):
+        assert shown.startswith("warning: ")
+        assert expected.format_map(names) in shown
+    assert "threads = 16" in out
+    assert f'model = "{model.format_map(names)}"' in (models.parent / "config.toml").read_text()
+
+
+def test_a_preset_of_llama_cpp_that_was_not_pulled_is_warned_about(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_commands.config_from_flags(["--fim-qwen-7b-default"], is_written=False)
+    assert "run `llmd pull qwen2.5-coder-7b`" in capsys.readouterr().err
+    assert not (models.parent / "config.toml").exists()

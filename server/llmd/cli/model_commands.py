@@ -6,11 +6,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmd import paths
+from llmd import machine, paths
 from llmd.bridge import daemon_client
 from llmd.config import Config
 from llmd.errors import BadInput, DaemonError, ModelError, printable
@@ -71,26 +71,46 @@ def use(args: argparse.Namespace) -> None:
 
 
 def config_from_flags(line: Sequence[str], is_written: bool) -> None:
-    """Settings on standard output or into the config file; what has none, on standard error."""
+    """Prints the settings, and writes them into the config if `is_written`. Flags that set nothing,
+    and settings that do not suit this machine, go to standard error.
+
+    Raises:
+        BadInput: there is no line.
+    """
     from llmd.cli.llama_flags import as_toml, from_flags
     from llmd.config.load import set_key
 
     if not line:
-        raise BadInput("Command `config from-flags` takes llama.cpp's line after `--`")
-    told = from_flags(line)
-    settings = {**told.settings}
-    if (model := settings.get("model")) and not _is_name(model):
+        raise BadInput("Command `config from-flags` expects llama.cpp's command line after `--`")
+    parsed = from_flags(line)
+    settings = {**parsed.settings}
+    model = settings.get("model", "")
+    if model and not model.startswith(HUB_PREFIX) and model not in catalog():
         settings["model"] = str(Path(model).expanduser().absolute())
     print(as_toml(settings), end="")
-    for note in told.skipped:
-        print(f"left out: {printable(note)}", file=sys.stderr)
+    for reason in parsed.skipped:
+        print(f"left out: {printable(reason)}", file=sys.stderr)
+    for warning in _warnings(settings):
+        print(f"warning: {printable(warning)}", file=sys.stderr)
     if is_written:
         for key, value in settings.items():
             set_key(paths.config_path(), key, value)
 
 
-def _is_name(model: str) -> bool:
-    return model.startswith(HUB_PREFIX) or model in catalog()
+def _warnings(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what in `settings` does not suit this machine."""
+    if model := settings.get("model"):
+        try:
+            resolve.model_path(model)
+        except ModelError as error:
+            yield str(error)
+    n_threads, n_cores = settings.get("engine.threads", 0), machine.n_cores()
+    if n_threads > n_cores:
+        cores = f"{n_cores} core{'s' if n_cores > 1 else ''}"
+        yield (
+            f"Setting `engine.threads` is {n_threads}, but this machine has {cores};"
+            f" set at most {n_cores}, or leave `auto`"
+        )
 
 
 def _config_value(name: str) -> str:
