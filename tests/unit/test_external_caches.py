@@ -203,11 +203,41 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
     to_pull = installed.pullable_rows(ROOM, EngineConfig())
     names = [line.name.partition(":")[0] for line in to_pull]
     assert names == ["builtin", *catalog()]
-    text = overview([*lines.values()], to_pull, "starcoder2-3b:Q4_K_M")
+    text = overview([*lines.values()], to_pull, str(kinds["starcoder2-3b:Q4_K_M"]))
     (marked,) = (line for line in text.splitlines() if line.startswith("*"))
     assert "starcoder2-3b:Q4_K_M" in marked
     assert "42 measured" in marked
-    assert "hf:ann/Bad/b.gguf: Model file" in text
+    assert "\nhf:ann/Bad/b.gguf: Model file" in text
+
+
+def test_each_name_in_the_table_is_what_use_takes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the catalog by the catalog's name, and the home folder as `~`."""
+    monkeypatch.setenv("HOME", str(home))
+    first = catalog()["starcoder2-3b"].variants[0].source
+    assert isinstance(first, HubFile)
+    cached = home / "hf/hub" / f"models--{first.repo.replace('/', '--')}" / "snapshots" / COMMIT
+    places = {
+        **all_kinds(home),
+        "starcoder2-3b:Q8_0": write(cached / first.file),
+        "llama.cpp:a.gguf": write(home / "llama.cpp/a.gguf"),
+        "builtin": write(resolve.builtin_path()),
+    }
+    rows = installed.installed_rows(ROOM, EngineConfig())
+    assert {row.name: row.path for row in rows} == {n: str(p) for n, p in places.items()}
+    table = overview(rows, []).split("\n\n")[0].splitlines()[2:]
+    names = [line.split()[0] for line in table]
+    assert sorted(names) == sorted({*places} - {str(home / "own.gguf")} | {"~/own.gguf"})
+    assert {resolve.model_path(name) for name in names} == {*places.values()}
+
+
+def test_a_model_that_two_programs_have_is_listed_once(home: Path) -> None:
+    hub_cache(home)
+    mine = write(home / "models/hf/ann/Tiny-GGUF/q8/t.gguf")
+    assert [(m.name, m.path) for m in installed.installed_models()] == [
+        ("hf:ann/Tiny-GGUF/q8/t.gguf", mine)
+    ]
 
 
 def test_what_was_pulled_is_verified_by_the_hash_it_had(home: Path) -> None:

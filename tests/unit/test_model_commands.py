@@ -16,6 +16,7 @@ from llmd.models import installed, resolve
 from llmd.models.catalog import catalog
 from llmd.models.memory_plan import DescribedMachine, Gpu
 from llmd.models.recommend import HostResources
+from llmd.models.references import HubFile
 
 GB = 10**9
 SLOW = HostResources(DescribedMachine("cpu", 2, 0, 16 * GB, 12 * GB), 10.0 * GB)
@@ -63,7 +64,7 @@ class TestTable:
     ) -> None:
         rows = {row.split()[0]: row for row in shown(capsys).splitlines() if row.strip()}
         assert "yes, 2048 ctx" in rows["qwen2.5-coder-7b:Q5_K_M"]
-        assert " of 64 layers" in rows["qwen2.5-coder-32b"]
+        assert " of 64 layers" in rows["qwen2.5-coder-32b:Q4_K_M"]
 
     def test_one_model_is_shown_in_each_quantisation(
         self, capsys: pytest.CaptureFixture[str]
@@ -85,6 +86,21 @@ class TestTable:
         assert (own["where"], own["path"]) == ("built in", str(resolve.builtin_path()))
         assert (own["family"], own["licence"]) == ("smollm2-fim", "Apache-2.0")
 
+    def test_a_size_that_is_not_known_is_a_question_mark(
+        self, models: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (models.parent / "catalog.toml").write_text(
+            '[mine]\nfiles = [{ repo = "a/b", file = "m.gguf", quantisations = ["Q4_0"] }]\n'
+        )
+        table = shown(capsys)
+        (row,) = (row for row in table.splitlines() if "mine" in row)
+        assert row.split()[:4] == ["mine:Q4_0", "Q4_0", "?", "?"]
+        assert "~0" not in table + shown(capsys, "mine")
+        source = resolve.pull_source("mine")
+        assert isinstance(source, HubFile)
+        progress._announce("mine", source)
+        assert capsys.readouterr().err == "mine: Q4_0, licence not given\n"
+
     @pytest.mark.parametrize(
         ("name", "said"),
         [
@@ -96,6 +112,17 @@ class TestTable:
         with pytest.raises(BadInput) as error:
             model_commands.models(argparse.Namespace(words=[name], json=False))
         assert str(error.value).startswith(said)
+
+
+@pytest.mark.usefixtures("models", "room")
+@pytest.mark.parametrize("room", [SLOW], indirect=True)
+def test_a_model_slower_than_a_token_a_second_is_not_shown_as_zero(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = shown(capsys)
+    (row,) = (row for row in table.splitlines() if "qwen2.5-coder-14b:" in row)
+    assert "  <1  " in row
+    assert "~0" not in table
 
 
 def test_the_size_of_the_built_in_model_is_its_own(models_dir: Path) -> None:

@@ -192,7 +192,7 @@ def _table(name: str, as_json: bool) -> str:
     local, remote = installed_rows(room, config.engine), pullable_rows(room, config.engine)
     if as_json:
         return json.dumps([models_text.row_as_json(line) for line in (*local, *remote)])
-    return models_text.overview(local, remote, config.model)
+    return models_text.overview(local, remote, str(_path_in_use(config)))
 
 
 def _remove(names: list[str]) -> int:
@@ -200,10 +200,7 @@ def _remove(names: list[str]) -> int:
 
     if not names:
         raise BadInput("Command `models rm` takes the names of models; `llmd models` shows them")
-    try:
-        in_use = resolve.model_path(_config().model)
-    except ModelError:
-        in_use = None
+    in_use = _path_in_use(_config())
     for name in names:
         n_bytes, gone = remove(name, in_use)
         for path in gone:
@@ -212,8 +209,16 @@ def _remove(names: list[str]) -> int:
     return 0
 
 
+def _path_in_use(config: Config) -> Path | None:
+    try:
+        return resolve.model_path(config.model)
+    except ModelError:
+        return None
+
+
 def _verify(names: list[str]) -> int:
     """Fails where one is not what was pulled."""
+    from llmd.cli.models_text import shown_name
     from llmd.models.installed import installed_models
     from llmd.models.maintenance import find_installed, verify
 
@@ -225,7 +230,7 @@ def _verify(names: list[str]) -> int:
         wrong += said not in ("", "unknown")
         words = {"": "is what was pulled", "unknown": "has no known hash"}
         advice = "; run `llmd models rm`, then `llmd pull`, with its name"
-        print(f"{each.name}: {words.get(said) or said + advice}")
+        print(f"{shown_name(each.name)}: {words.get(said) or said + advice}")
     return 1 if wrong else 0
 
 

@@ -1,7 +1,8 @@
-"""What `llmd models` prints: tables that fit a terminal, and JSON. Pure."""
+"""Formats what `llmd models` prints: tables that fit a terminal, and JSON."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,37 +18,47 @@ _RULE = (
 )
 
 
-def overview(here: Sequence[ModelRow], to_pull: Sequence[ModelRow], in_use: str) -> str:
+def overview(
+    installed: Sequence[ModelRow], pullable: Sequence[ModelRow], path_in_use: str = ""
+) -> str:
+    """Formats both tables. A star marks the model in use."""
     blocks = []
-    if here:
-        rows = [_cells(line, in_use) for line in here]
-        blocks.append(f"On this machine\n{columns([_HEAD, *rows])}{_problems(here)}")
-    rows = [_cells(line, "") for line in to_pull]
-    blocks.append(f"To pull, in the quantisation to take here\n{columns([_HEAD, *rows])}")
+    if installed:
+        table = columns([_HEAD, *(_cells(row, row.path == path_in_use) for row in installed)])
+        problems = [f"{shown_name(row.name)}: {row.problem}" for row in installed if row.problem]
+        blocks.append("\n".join(["On this machine", table, *map(printable, problems)]))
+    table = columns([_HEAD, *(_cells(row) for row in pullable)])
+    blocks.append(f"To pull, in the quantisation to take here\n{table}")
     blocks.append(f"{_RULE}\n`llmd models NAME` shows all of one, `llmd pull` proposes one.")
     return "\n\n".join(blocks)
 
 
-def one_model(lines: Sequence[ModelRow], advised: ModelRow) -> str:
-    rows = [_cells(line, advised.name) for line in lines]
-    take = f"Take {advised.quantisation}: {advised.why}."
-    return f"{advised.use}\n\n{columns([_HEAD, *rows])}\n\n{take}"
+def one_model(rows: Sequence[ModelRow], advised: ModelRow) -> str:
+    """Formats a model in each quantisation. A star marks the advised one."""
+    table = columns([_HEAD, *(_cells(row, row.name == advised.name) for row in rows)])
+    return f"{advised.use}\n\n{table}\n\nTake {advised.quantisation}: {advised.why}."
 
 
-def row_as_json(line: ModelRow) -> dict[str, Any]:
-    """docs/PROTOCOL.md has its keys."""
-    found = asdict(line)
-    found["size_bytes"] = found.pop("n_bytes")
-    if line.suit:
-        found["suit"]["memory_bytes"] = found["suit"].pop("n_bytes")
-        found["suit"]["tokens_per_s"] = round(line.suit.tokens_per_s, 1)
-    return found
+def row_as_json(row: ModelRow) -> dict[str, Any]:
+    """Returns the object of a row, with the keys of docs/PROTOCOL.md."""
+    fields = asdict(row)
+    fields["size_bytes"] = fields.pop("n_bytes")
+    if row.suit:
+        fields["suit"]["memory_bytes"] = fields["suit"].pop("n_bytes")
+        fields["suit"]["tokens_per_s"] = round(row.suit.tokens_per_s, 1)
+    return fields
 
 
-def proposal(line: ModelRow) -> str:
-    """One question's worth of facts."""
-    speed = f", about {line.suit.tokens_per_s:.0f} tokens/s" if line.suit else ""
-    return f"{line.name} ({line.quantisation}, {_size(line)}, licence {line.licence}{speed})"
+def proposal(row: ModelRow) -> str:
+    speed = f", about {row.suit.tokens_per_s:.0f} tokens/s" if row.suit else ""
+    size = f"{_size(row.n_bytes, row.is_exact)}, " if row.n_bytes else ""
+    return f"{row.name} ({row.quantisation}, {size}licence {row.licence}{speed})"
+
+
+def shown_name(name: str) -> str:
+    """Shortens the home folder of a path to `~`, which `llmd use` accepts."""
+    home = os.path.expanduser("~/")
+    return f"~/{name.removeprefix(home)}" if name.startswith(home) else name
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -59,35 +70,33 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     )  # fmt: skip
 
 
-def _cells(line: ModelRow, marked: str) -> tuple[str, ...]:
-    name = f"{'*' if line.name == marked else ' '} {line.name}"
-    suit = line.suit
-    if line.problem or suit is None:
-        fits, memory = "no" if line.problem else "?", ""
+def _cells(row: ModelRow, is_marked: bool = False) -> tuple[str, ...]:
+    name = f"{'*' if is_marked else ' '} {shown_name(row.name)}"
+    if row.problem or row.suit is None:
+        fits, memory = "no" if row.problem else "?", ""
     else:
-        fits, memory = _fits(suit), format_bytes(suit.n_bytes)
-    licence = line.licence or line.where
-    return name, line.quantisation, _size(line), fits, memory, _speed(line), line.family, licence
+        fits, memory = _fits(row.suit), _size(row.suit.n_bytes)
+    size = _size(row.n_bytes, row.is_exact)
+    licence = row.licence or row.where
+    return name, row.quantisation, size, fits, memory, _speed(row), row.family, licence
 
 
-def _size(line: ModelRow) -> str:
-    return f"{'' if line.is_exact else '~'}{format_bytes(line.n_bytes)}"
+def _size(n_bytes: int, is_exact: bool = True) -> str:
+    if n_bytes < 1e6:
+        return "<1 MB" if n_bytes else "?"
+    return f"{'' if is_exact else '~'}{format_bytes(n_bytes)}"
 
 
-def _fits(suit: FitEstimate) -> str:
-    if not suit.fits:
+def _fits(fit: FitEstimate) -> str:
+    if not fit.fits:
         return "no"
-    if suit.n_gpu_layers and suit.n_gpu_layers < suit.n_layers:
-        return f"{suit.n_gpu_layers} of {suit.n_layers} layers"
-    return f"yes, {suit.n_ctx} ctx"
+    if fit.n_gpu_layers and fit.n_gpu_layers < fit.n_layers:
+        return f"{fit.n_gpu_layers} of {fit.n_layers} layers"
+    return f"yes, {fit.n_ctx} ctx"
 
 
-def _speed(line: ModelRow) -> str:
-    if line.measured_tokens_per_s:
-        return f"{line.measured_tokens_per_s:.0f} measured"
-    return f"~{line.suit.tokens_per_s:.0f}" if line.suit and line.suit.tokens_per_s else ""
-
-
-def _problems(lines: Sequence[ModelRow]) -> str:
-    said = [f"\n{line.name}: {line.problem}" for line in lines if line.problem]
-    return "".join(map(printable, said))
+def _speed(row: ModelRow) -> str:
+    if row.measured_tokens_per_s:
+        return f"{row.measured_tokens_per_s:.0f} measured"
+    n = row.suit.tokens_per_s if row.suit else 0.0
+    return f"~{n:.0f}" if n >= 1 else "<1" if n else ""

@@ -51,18 +51,18 @@ def pull_with_progress(name: str = resolve.BUILTIN) -> Path:
 
 
 def _announce(name: str, file: HubFile) -> None:
+    """Prints what is about to be downloaded, or that another program has the model already."""
+    line = ""
     if path := resolve.local_path(file):
         if path != resolve.pulled_path(file):
-            _say(f"{name}: is on this machine already, and used where it lies")
-    elif found := None if name.startswith(HUB_PREFIX) else find_variant(name):
+            line = "is on this machine already, and used where it lies"
+    elif not name.startswith(HUB_PREFIX) and (found := find_variant(name)):
         entry, variant = found
         about = "" if variant.is_exact else "about "
-        facts = f"{variant.quantisation}, {about}{variant.n_bytes / 1e9:.1f} GB"
-        _say(f"{name}: {facts}, licence {entry.licence}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        size = f"{about}{variant.n_bytes / 1e9:.1f} GB, " if variant.n_bytes else ""
+        line = f"{variant.quantisation}, {size}licence {entry.licence}"
+    if line:
+        print(f"{name}: {line}", file=sys.stderr, flush=True)
 
 
 def _pull_builtin() -> Path:

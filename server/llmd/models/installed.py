@@ -1,4 +1,4 @@
-"""The models of this machine and those of the catalog, each with how it suits the machine."""
+"""Lists the models of this machine and those of the catalog, each with an estimate of the fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, measured_speed, pulled_files, resolve
 from llmd.models.catalog import catalog, find_variant
 from llmd.models.catalog_schema import Entry, ShapeEntry, Variant
-from llmd.models.gguf.format import Header
 from llmd.models.gguf.header import read_header, whole_shape
 from llmd.models.pull.staging import PARTIAL_PREFIX
 from llmd.models.recommend import (
@@ -30,15 +29,16 @@ _FILE_TYPES = {
     11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
     17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 24: "IQ1_S", 25: "IQ4_NL", 30: "IQ4_XS", 32: "BF16",
 }  # fmt: skip  # llama.h, enum llama_ftype
-
-
-_BUILT_IN_BYTES = 144_810_912
+_BUILTIN_BYTES = 144_810_912
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """A model's file on this machine. `keeper`: whose it is; empty: llmd has pulled it.
-    `problem`: why it can't be used."""
+    """Describes a model file on this machine.
+
+    `name` is accepted by `llmd use`. `owner` is the program or user that owns the file, empty for a
+    model that llmd pulled. `problem` is the reason why the model cannot be used, or empty.
+    """
 
     name: str
     path: Path
@@ -49,16 +49,16 @@ class InstalledModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """What there is to say of one model. `why`: of the quantisation that was chosen."""
+    """Holds what `llmd models` shows of one model. `why` explains the choice of quantisation."""
 
     name: str
     quantisation: str
     family: str
     licence: str
-    n_bytes: int
+    n_bytes: int  # 0: not known
     is_exact: bool
     suit: FitEstimate | None
-    where: str = ""  # empty: to be pulled
+    where: str = ""  # empty: not on this machine
     path: str = ""
     measured_tokens_per_s: float = 0.0
     why: str = ""
@@ -67,29 +67,37 @@ class ModelRow:
 
 
 def installed_models() -> list[InstalledModel]:
-    """Those that llmd pulled first, then the user's own, then those of other programs."""
-    return [*_pulled_models(), *_own_models(), *_external_models()]
+    """Lists the models that llmd pulled, then the user's own files, then those of other programs.
+
+    A name occurs once: of several files the first is the one that `llmd use` loads.
+    """
+    by_name: dict[str, InstalledModel] = {}
+    for model in (*_pulled_models(), *_own_models(), *_external_models()):
+        by_name.setdefault(model.name, model)
+    return [*by_name.values()]
 
 
 def installed_rows(room: HostResources, engine: EngineConfig) -> list[ModelRow]:
-    known = _variants_by_file()
-    return [_installed_row(each, known, room, engine) for each in installed_models()]
+    """Describes each installed model on a machine with the resources `room`."""
+    entries = {_name(entry, variant): entry for entry, variant in _variants_by_ref().values()}
+    entries[resolve.BUILTIN] = _builtin_entry()
+    return [_row(model, entries.get(model.name), room, engine) for model in installed_models()]
 
 
 def pullable_rows(room: HostResources, engine: EngineConfig) -> list[ModelRow]:
-    """The built-in model where it is not here, and each entry of the catalog in the quantisation
-    to take here."""
-    lines, made = [], resolve.builtin_path().is_file()
-    for entry in (*(() if made else (_builtin_entry(),)), *catalog().values()):
-        variant, why = best_quantisation(entry, room, engine)
-        lines.append(build_row(entry, variant, room, engine, why))
-    return lines
+    """Describes each catalog entry in the best quantisation for `room`. The built-in model comes
+    first if it has not been made."""
+    is_made = resolve.builtin_path().is_file()
+    entries = [*([] if is_made else [_builtin_entry()]), *catalog().values()]
+    best = [(entry, *best_quantisation(entry, room, engine)) for entry in entries]
+    return [build_row(entry, variant, room, engine, why) for entry, variant, why in best]
 
 
 def find_entry(name: str) -> Entry:
-    """
+    """Returns the catalog entry of NAME or NAME:QUANTISATION; also that of the built-in model.
+
     Raises:
-        BadInput: neither the catalog's nor the built-in one, or it has no such quantisation.
+        BadInput: there is no such entry, or the entry lacks the quantisation.
     """
     if name == resolve.BUILTIN:
         return _builtin_entry()
@@ -99,8 +107,8 @@ def find_entry(name: str) -> Entry:
 
 
 def _builtin_entry() -> Entry:
-    """It has no file on a hub, so it is none of the catalog's."""
-    file = Variant(resolve.BUILTIN, "Q8_0", resolve.builtin_path(), _BUILT_IN_BYTES, is_exact=True)
+    """Describes the built-in model, which is not in the catalog since no hub has the file."""
+    file = Variant(resolve.BUILTIN, "Q8_0", resolve.builtin_path(), _BUILTIN_BYTES, is_exact=True)
     return Entry(
         resolve.BUILTIN, "smollm2-fim", "spm", "Apache-2.0",
         "a first look, and machines without a hub: made of a package of PyPI", 0, 0.135, 0.135,
@@ -111,91 +119,79 @@ def _builtin_entry() -> Entry:
 def build_row(
     entry: Entry, variant: Variant, room: HostResources, engine: EngineConfig, why: str = ""
 ) -> ModelRow:
-    suits = estimate_variant(entry, variant, room, engine)
+    fit = estimate_variant(entry, variant, room, engine) if variant.n_bytes else None
     return ModelRow(
-        variant.name, variant.quantisation, entry.family, entry.licence, variant.n_bytes,
-        variant.is_exact, suits if variant.n_bytes else None, why=why, use=entry.use,
+        _name(entry, variant), variant.quantisation, entry.family, entry.licence, variant.n_bytes,
+        variant.is_exact, fit, why=why, use=entry.use,
     )  # fmt: skip
+
+
+def _name(entry: Entry, variant: Variant) -> str:
+    """Names the quantisation always, so that all rows of the catalog look alike."""
+    is_builtin = entry.name == resolve.BUILTIN
+    return entry.name if is_builtin else f"{entry.name}:{variant.quantisation}"
 
 
 def _pulled_models() -> Iterator[InstalledModel]:
     builtin = resolve.builtin_path()
     if builtin.is_file():
         yield InstalledModel(resolve.BUILTIN, builtin, builtin.stat().st_size, "built in")
-    names = {file: entry[1].name for file, entry in _variants_by_file().items()}
     root = paths.models_dir() / resolve.HUB_FOLDER
     for path in sorted(root.rglob("*.[gG][gG][uU][fF]")):
         is_first = path.name == part_names(path.name)[0]
-        if path.name.startswith(PARTIAL_PREFIX) or not is_first or not path.is_file():
-            continue
-        owner, repo, *rest = path.relative_to(root).parts
-        file = "/".join(rest)
-        yield _installed_model(
-            names.get((f"{owner}/{repo}", file), f"{HUB_PREFIX}{owner}/{repo}/{file}"), path
-        )
+        if is_first and path.is_file() and not path.name.startswith(PARTIAL_PREFIX):
+            yield _installed(_hub_name(f"{HUB_PREFIX}{path.relative_to(root).as_posix()}"), path)
 
 
 def _own_models() -> Iterator[InstalledModel]:
-    for kept in pulled_files.load_ledger().values():
-        place = Path(kept.path)
-        if place.is_absolute() and place.name == part_names(place.name)[0]:
-            yield _installed_model(kept.path, place, "own file")
+    for record in pulled_files.load_ledger().values():
+        path = Path(record.path)
+        if path.is_absolute() and path.name == part_names(path.name)[0]:
+            yield _installed(record.path, path, "own file")
 
 
 def _external_models() -> Iterator[InstalledModel]:
-    for found in external_caches.external_models():
-        yield InstalledModel(found.name, found.path, found.n_bytes, found.owner)
+    for model in external_caches.external_models():
+        yield InstalledModel(_hub_name(model.name), model.path, model.n_bytes, model.owner)
 
 
-def _installed_model(name: str, path: Path, keeper: str = "") -> InstalledModel:
+def _installed(name: str, path: Path, owner: str = "") -> InstalledModel:
     parts = [path.with_name(part) for part in part_names(path.name)]
     missing = [part.name for part in parts if not part.is_file()]
     n_bytes = sum(part.stat().st_size for part in parts if part.is_file())
-    return InstalledModel(
-        name, path, n_bytes, keeper, f"`{missing[0]}` is missing" if missing else ""
-    )
+    problem = f"`{missing[0]}` is missing" if missing else ""
+    return InstalledModel(name, path, n_bytes, owner, problem)
 
 
-def _variants_by_file() -> dict[tuple[str, str], tuple[Entry, Variant]]:
-    """The catalog by repository and file."""
+def _hub_name(ref: str) -> str:
+    """Returns the catalog's name for `hf:OWNER/REPO/FILE`, or `ref` itself if there is none."""
+    found = _variants_by_ref().get(ref)
+    return _name(*found) if found else ref
+
+
+def _variants_by_ref() -> dict[str, tuple[Entry, Variant]]:
     return {
-        (variant.source.repo, variant.source.file): (entry, variant)
+        variant.source.ref: (entry, variant)
         for entry in catalog().values()
         for variant in entry.variants
         if isinstance(variant.source, HubFile)
     }
 
 
-def _installed_row(
-    each: InstalledModel,
-    known: dict[tuple[str, str], tuple[Entry, Variant]],
-    room: HostResources,
-    engine: EngineConfig,
+def _row(
+    model: InstalledModel, entry: Entry | None, room: HostResources, engine: EngineConfig
 ) -> ModelRow:
-    entries = {variant.name: entry for entry, variant in known.values()}
-    entry = _builtin_entry() if each.name == resolve.BUILTIN else entries.get(each.name)
+    header, fit, problem = None, None, model.problem
     try:
-        header = None if each.problem else read_header(each.path)
-        suits = _estimate(each, header, entry, room, engine) if header else None
-        problem = each.problem
+        header = None if problem else read_header(model.path)
+        if header and header.kind != "adapter":
+            fit = estimate(whole_shape(model.path, header), room, engine, active_share(entry))
     except ModelError as error:
-        header, suits, problem = None, None, str(error)
-    kind = _FILE_TYPES.get(header.file_type or 0, "") if header else ""
+        header, problem = None, str(error)
+    quantisation = _FILE_TYPES.get(header.file_type or 0, "") if header else ""
     family = entry.family if entry else header.architecture if header else ""
     return ModelRow(
-        each.name, kind, family, entry.licence if entry else "", each.n_bytes, True, suits,
-        each.owner or "pulled", str(each.path), measured_speed.lookup(each.path) or 0.0,
+        model.name, quantisation, family, entry.licence if entry else "", model.n_bytes, True, fit,
+        model.owner or "pulled", str(model.path), measured_speed.lookup(model.path) or 0.0,
         problem=problem,
     )  # fmt: skip
-
-
-def _estimate(
-    each: InstalledModel,
-    header: Header,
-    entry: Entry | None,
-    room: HostResources,
-    engine: EngineConfig,
-) -> FitEstimate | None:
-    if header.kind == "adapter":
-        return None
-    return estimate(whole_shape(each.path, header), room, engine, active_share(entry))
