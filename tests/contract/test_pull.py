@@ -174,8 +174,8 @@ def test_a_line_that_breaks_off_is_taken_up_within_one_pull(puller: Puller) -> N
 def test_a_line_that_is_reset_is_told_and_taken_up_by_the_next_pull(puller: Puller) -> None:
     puller.hub.faults = Faults(cut_after_bytes=CHUNK_BYTES + 1000, is_reset=True)
     assert puller.refusal() == (
-        f"Hub `{puller.hub.endpoint}` was not reached or broke off (ReadError); check the network,"
-        f" then {AGAIN}, it goes on where this one ended"
+        f"Hub `{puller.hub.endpoint}` cannot be reached, or the connection failed (ReadError);"
+        f" check the network, then {AGAIN} to resume the download"
     )
     assert not puller.target.exists()
     assert puller.pull()[0] == 0
@@ -226,9 +226,10 @@ def test_content_of_another_hash_is_refused_and_removed(puller: Puller, change: 
     assert callable(change)
     served = change(CONTENT)
     puller.hub.served[f"{REPO}/{FILE}"] = served
+    sha256 = hashlib.sha256(served).hexdigest()
     assert puller.refusal() == (
-        f"File `{FILE}` of `{REPO}` came with SHA-256 {hashlib.sha256(served).hexdigest()}, "
-        f"expected {SHA256}; it was removed, {AGAIN}"
+        f"File `{FILE}` of `{REPO}` was downloaded with SHA-256 {sha256}, "
+        f"expected {SHA256}; the download was removed, {AGAIN}"
     )
     assert puller.left() == set()
 
@@ -238,7 +239,7 @@ def test_what_was_damaged_on_the_disk_is_brought_again(puller: Puller) -> None:
     puller.interrupt(signal.SIGKILL)
     (partial,) = puller.models.rglob(".partial-*")
     partial.write_bytes(bytes(2 * CHUNK_BYTES))
-    assert "came with SHA-256" in puller.refusal()
+    assert "was downloaded with SHA-256" in puller.refusal()
     assert puller.pull()[0] == 0
     assert puller.target.read_bytes() == CONTENT
 
@@ -254,7 +255,7 @@ def test_what_is_longer_than_the_file_is_begun_again(puller: Puller) -> None:
 def test_a_file_that_is_no_model_is_refused_and_removed(puller: Puller) -> None:
     puller.hub.files[f"{REPO}/{FILE}"] = NO_MODEL
     assert puller.refusal().startswith(
-        f"File `{FILE}` of `{REPO}` is no model for llmd, and was removed: "
+        f"File `{FILE}` of `{REPO}` is not a model for llmd, and was removed: "
     )
     assert puller.left() == set()
 
@@ -266,7 +267,7 @@ def test_a_catalog_file_that_the_hub_has_changed_is_not_downloaded(puller: Pulle
     puller.hub.revisions.add(entry.revision)
     assert puller.refusal(entry.name) == (
         f"File `{entry.file}` of `{entry.repo}` has SHA-256 {SHA256} on the hub, expected "
-        f"{entry.sha256}; if you trust it all the same, run `llmd pull {entry.ref}`"
+        f"{entry.sha256}; if you trust the file on the hub, run `llmd pull {entry.ref}`"
     )
     assert puller.hub.downloads() == []
 
@@ -318,42 +319,42 @@ def test_the_hub_learns_only_versions(puller: Puller) -> None:
         (
             "hf:ann/None-GGUF/x.gguf",
             Faults(),
-            "Repository `ann/None-GGUF` is not on the hub, or is private; check its name, or set "
+            "Repository `ann/None-GGUF` is not on the hub, or is private; check the name, or set "
             "HF_TOKEN",
         ),
         (
             f"hf:{REPO}/none.gguf",
             Faults(),
-            f"Repository `{REPO}` has no file `none.gguf`; look on the hub for those it has",
+            f"Repository `{REPO}` has no file `none.gguf`; check the file name on the hub",
         ),
         (
             "hf:ann/Gated-GGUF/x.gguf",
             Faults(),
             "Repository `ann/Gated-GGUF` is gated; accept its licence on the hub, set HF_TOKEN, "
-            "and run `llmd pull hf:ann/Gated-GGUF/x.gguf` again",
+            "then run `llmd pull hf:ann/Gated-GGUF/x.gguf` again",
         ),
         (
             REF,
             Faults(status=503),
-            f"Hub answered 503 for `{FILE}` of `{REPO}`; wait, then {AGAIN}",
+            f"Hub returned status 503 for `{FILE}` of `{REPO}`; wait, then {AGAIN}",
         ),
         (
             REF,
             Faults(status=403),
-            f"Hub answered 403 for `{FILE}` of `{REPO}`; check HF_TOKEN, then {AGAIN}",
+            f"Hub returned status 403 for `{FILE}` of `{REPO}`; check HF_TOKEN, then {AGAIN}",
         ),
         (
             REF,
             Faults(etag="0" * 40),
-            f"File `{FILE}` of `{REPO}` has no SHA-256 on the hub to check it by; name another "
-            "file",
+            f"File `{FILE}` of `{REPO}` has no SHA-256 on the hub, so llmd cannot verify the file; "
+            "choose another",
         ),
         (
             "qwen2.5-coder-3b",
             Faults(),
-            "Repository `ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF` lost "
-            "9c1de162ae417c9c3aacde97c729c4128de047d8; run `llmd pull "
-            "hf:ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF/qwen2.5-coder-3b-q8_0.gguf` for its newest "
+            "Repository `ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF` has no revision "
+            "9c1de162ae417c9c3aacde97c729c4128de047d8 any more; run `llmd pull "
+            "hf:ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF/qwen2.5-coder-3b-q8_0.gguf` for the newest "
             "file",
         ),
     ],
@@ -375,33 +376,38 @@ def test_no_network_is_told(puller: Puller) -> None:
         unused.bind(("127.0.0.1", 0))
         puller.env["HF_ENDPOINT"] = f"http://127.0.0.1:{unused.getsockname()[1]}"
         assert puller.refusal() == (
-            f"Hub `{puller.env['HF_ENDPOINT']}` was not reached or broke off (ConnectError); "
-            f"check the network, then {AGAIN}, it goes on where this one ended"
+            f"Hub `{puller.env['HF_ENDPOINT']}` cannot be reached, or the connection failed "
+            f"(ConnectError); check the network, then {AGAIN} to resume the download"
         )
 
 
 def test_an_endpoint_that_is_none_is_told(puller: Puller) -> None:
     puller.env["HF_ENDPOINT"] = "http://["
-    expected = "llmd: HF_ENDPOINT is `http://[`, expected a hub's https:// address; or unset it"
-    assert puller.pull() == (2, "", expected)
+    expected = (
+        "HF_ENDPOINT is `http://[`, expected the https:// address of a hub; correct or unset it"
+    )
+    assert puller.pull() == (2, "", f"llmd: {expected}")
 
 
 def test_a_host_that_does_not_exist_is_told(puller: Puller) -> None:
     puller.env["HF_ENDPOINT"] = "http://a..b"
-    assert puller.refusal().startswith("Hub `http://a..b` was not reached or broke off (")
+    assert puller.refusal().startswith(
+        "Hub `http://a..b` cannot be reached, or the connection failed ("
+    )
 
 
 def test_a_proxy_that_the_client_cannot_use_is_told(puller: Puller) -> None:
     puller.env |= {"ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
     assert puller.refusal() == (
-        f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set another, and {AGAIN}"
+        f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set an HTTP proxy, then {AGAIN}"
     )
 
 
 def test_offline_mode_is_told_and_asks_nothing(puller: Puller) -> None:
     puller.env["HF_HUB_OFFLINE"] = "1"
     assert puller.refusal() == (
-        f"Model `{REF}` is not here and HF_HUB_OFFLINE is set; unset it, and {AGAIN}"
+        f"Model `{REF}` is not on this machine and HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE, "
+        f"then {AGAIN}"
     )
     assert puller.hub.requests == []
 
@@ -413,8 +419,8 @@ def test_a_disk_with_too_little_room_is_told_before_the_download(puller: Puller)
         "shutil.disk_usage = lambda _: types.SimpleNamespace(free=1_500_000)\n"
     )
     assert puller.refusal(before=before) == (
-        f"Model `{REF}` needs 3 MB in `{puller.target.parent}`, which has 2 MB free; free some, "
-        "or set LLMD_MODELS_DIR to a larger disk"
+        f"Model `{REF}` needs 3 MB, but `{puller.target.parent}` has 2 MB free; free some space, "
+        "or set LLMD_MODELS_DIR to a folder on a larger disk"
     )
     assert puller.hub.downloads() == []
 
@@ -432,8 +438,8 @@ def test_a_disk_that_fills_up_is_told_and_what_it_took_is_continued(puller: Pull
     """Row 34."""
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({CHUNK_BYTES},) * 2)\n"
     assert puller.refusal(before=limit) == (
-        f"Model `{REF}` cannot be kept in `{puller.target.parent}`: File too large; it needs a "
-        f"folder that you may write, with room for it; {AGAIN}"
+        f"Model `{REF}` cannot be saved in `{puller.target.parent}`: File too large; check that "
+        f"the folder is writable and has enough free space, then {AGAIN}"
     )
     assert not puller.target.exists()
     assert puller.pull()[0] == 0
@@ -445,8 +451,8 @@ def test_a_folder_that_refuses_is_told(puller: Puller) -> None:
     """Row 36."""
     puller.models.touch()
     assert puller.refusal() == (
-        f"Model `{REF}` cannot be kept in `{puller.target.parent}`: Not a directory; it needs a "
-        f"folder that you may write, with room for it; {AGAIN}"
+        f"Model `{REF}` cannot be saved in `{puller.target.parent}`: Not a directory; check that "
+        f"the folder is writable and has enough free space, then {AGAIN}"
     )
 
 
@@ -456,8 +462,8 @@ def test_a_folder_that_refuses_is_told(puller: Puller) -> None:
         ("./m.gguf", "Model file `m.gguf` does not exist; name a GGUF file"),
         (
             "qwen2.5-coder-1.5",
-            "Model `qwen2.5-coder-1.5` is not known, expected a name that `llmd models` shows, "
-            "hf:OWNER/REPO/FILE.gguf or a GGUF file; did you mean `qwen2.5-coder-1.5b`",
+            "Model `qwen2.5-coder-1.5` is unknown, expected a name that `llmd models` shows, "
+            "hf:OWNER/REPO/FILE.gguf or a GGUF file; did you mean `qwen2.5-coder-1.5b`?",
         ),
         (
             "qwen2.5-coder-14b:Q9",
@@ -466,8 +472,8 @@ def test_a_folder_that_refuses_is_told(puller: Puller) -> None:
         ),
         (
             "hf:../../x.gguf",
-            "Model reference `hf:../../x.gguf` has `..`, which is no name of an owner or "
-            "repository; expected hf:OWNER/REPO/FILE.gguf",
+            "Model reference `hf:../../x.gguf` has the invalid owner or repository name "
+            "`..`; expected hf:OWNER/REPO/FILE.gguf",
         ),
     ],
 )
@@ -529,7 +535,7 @@ def test_a_part_that_is_missing_is_brought_and_the_others_are_not(split: Puller)
 
 def test_without_all_its_parts_a_model_does_not_appear(split: Puller) -> None:
     split.hub.served[f"{REPO}/{SPLIT[1]}"] = bytes(len(part(1)))
-    assert "came with SHA-256" in split.refusal(SPLIT_REF)
+    assert "was downloaded with SHA-256" in split.refusal(SPLIT_REF)
     assert not places(split)[0].exists()
     split.hub.served.clear()
     assert split.pull(SPLIT_REF)[0] == 0
@@ -539,7 +545,7 @@ def test_without_all_its_parts_a_model_does_not_appear(split: Puller) -> None:
 def test_a_later_part_is_refused_with_the_first(puller: Puller) -> None:
     code, _, last = puller.pull(f"hf:{REPO}/{SPLIT[1]}")
     assert code == 2
-    assert "names part 2 of 3; name `m-00001-of-00003.gguf`" in last
+    assert "names part 2 of 3; name the first part `m-00001-of-00003.gguf`" in last
 
 
 def test_parts_come_at_the_same_time(split: Puller) -> None:
@@ -621,7 +627,7 @@ def test_what_another_program_has_brought_is_used_where_it_lies(
     }[keeper]
     place.parent.mkdir(parents=True)
     place.write_bytes(CONTENT)
-    said = f"{REF}: is on this machine already, and used where it lies"
+    said = f"{REF}: is already on this machine, and is used in place"
     assert puller.pull() == (0, str(place), said)
     assert (puller.left(), puller.hub.requests) == (set(), [])
 

@@ -85,7 +85,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_one_before(own_daemon: Running
     done = own_daemon.llmd("use", str(path))
     assert done.returncode == 1
     assert f"Model file `{path}` cannot be loaded: llama.cpp says" in done.stderr
-    assert done.stderr.endswith("; the config names again what it named before\n")
+    assert done.stderr.endswith("; the config names the previous model again\n")
     assert config.read_text() == GREEDY
     status = wait_until(
         lambda: (s := own_daemon.status())["switch"]["state"] != "loading" and s, "it has settled"

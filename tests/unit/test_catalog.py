@@ -168,10 +168,10 @@ def test_an_entry_is_given_to_the_engine_with_its_adapters(mine: Path) -> None:
         ('[a]\nfiles = [{quantisations = ["Q8_0"]}]', "`a`: expected `repo` and `file`, or `path`"),
         (
             '[a]\nfiles = [{repo = "a/..", file = "x.gguf", quantisations = ["Q8_0"]}]',
-            "`a`: Model reference `hf:a/../x.gguf` has `..`",
+            "`a`: Model reference `hf:a/../x.gguf` has the invalid owner or repository name `..`",
         ),
-        ("[builtin]\nfiles = []", "has `builtin`, which is no model name"),
-        ('["a/b"]\nfiles = []', "has `a/b`, which is no model name"),
+        ("[builtin]\nfiles = []", "has the invalid model name `builtin`"),
+        ('["a/b"]\nfiles = []', "has the invalid model name `a/b`"),
         ('[a]\norder = "sideways"\nfiles = []', "`a`: Invalid enum value 'sideways'"),
         ("a = 1", "`a`: Expected `object`, got `int`"),
     ],
@@ -209,36 +209,39 @@ def test_a_reference_names_a_file_of_the_hub(ref: str, repo: str, file: str) -> 
 @pytest.mark.parametrize(
     ("ref", "what"),
     [
-        ("hf:", "lacks a part"),
-        ("hf:a/b", "lacks a part"),
-        ("hf:c.gguf", "lacks a part"),
-        ("a/b/c.gguf", "lacks a part"),
-        ("hf:/a/b/c.gguf", "has ``, which is no name of an owner"),
-        ("hf:a//c.gguf", "has ``, which is no name of an owner"),
-        ("hf:../b/c.gguf", "has `..`, which is no name of an owner"),
-        ("hf:a/../c.gguf", "has `..`, which is no name of an owner"),
-        ("hf:a..b/c/d.gguf", "has `a..b`, which is no name of an owner"),
-        ("hf:a/b--c/d.gguf", "has `b--c`, which is no name of an owner"),
-        ("hf:a/b.git/c.gguf", "has `b.git`, which is no name of an owner"),
-        ("hf:.a/b/c.gguf", "has `.a`, which is no name of an owner"),
-        ("hf:a/b?x/c.gguf", "has `b?x`, which is no name of an owner"),
-        ("hf:a/bé/c.gguf", "has `bé`, which is no name of an owner"),
-        (f"hf:{'a' * 97}/b/c.gguf", f"has `{'a' * 97}`, which is no name of an owner"),
-        ("hf:a/b/../c.gguf", "has `..`, which is no name of a file"),
-        ("hf:a/b/../../../../c.gguf", "has `..`, which is no name of a file"),
-        ("hf:a/b/..", "has `..`, which is no name of a file"),
-        ("hf:a/b/./c.gguf", "has `.`, which is no name of a file"),
-        ("hf:a/b//etc/c.gguf", "has ``, which is no name of a file"),
-        ("hf:a/b/", "has ``, which is no name of a file"),
-        ("hf:a/b/.partial-c.gguf", "has `.partial-c.gguf`, which is no name of a file"),
-        ("hf:a/b/..\\c.gguf", "has `..\\c.gguf`, which is no name of a file"),
-        ("hf:a/b/c\\d.gguf", "has `c\\d.gguf`, which is no name of a file"),
-        (f"hf:a/b/{'é' * 98}.gguf", f"has `{'é' * 98}.gguf`, which is no name of a file"),
-        ("hf:a/b/c.safetensors", "names `c.safetensors`, which is no GGUF file"),
-        ("hf:a/b/gguf", "names `gguf`, which is no GGUF file"),
-        ("hf:a/b/x-00002-of-00003.gguf", "names part 2 of 3; name `x-00001-of-00003.gguf`"),
-        ("hf:a/b/x-00001-of-99999.gguf", "names one of 99999 parts, and llmd takes at most 256"),
-        ("hf:a/b/x-00001-of-00000.gguf", "names one of 0 parts, and llmd takes at most 256"),
+        ("hf:", "is incomplete"),
+        ("hf:a/b", "is incomplete"),
+        ("hf:c.gguf", "is incomplete"),
+        ("a/b/c.gguf", "is incomplete"),
+        ("hf:/a/b/c.gguf", "has the invalid owner or repository name ``"),
+        ("hf:a//c.gguf", "has the invalid owner or repository name ``"),
+        ("hf:../b/c.gguf", "has the invalid owner or repository name `..`"),
+        ("hf:a/../c.gguf", "has the invalid owner or repository name `..`"),
+        ("hf:a..b/c/d.gguf", "has the invalid owner or repository name `a..b`"),
+        ("hf:a/b--c/d.gguf", "has the invalid owner or repository name `b--c`"),
+        ("hf:a/b.git/c.gguf", "has the invalid owner or repository name `b.git`"),
+        ("hf:.a/b/c.gguf", "has the invalid owner or repository name `.a`"),
+        ("hf:a/b?x/c.gguf", "has the invalid owner or repository name `b?x`"),
+        ("hf:a/bé/c.gguf", "has the invalid owner or repository name `bé`"),
+        (f"hf:{'a' * 97}/b/c.gguf", f"has the invalid owner or repository name `{'a' * 97}`"),
+        ("hf:a/b/../c.gguf", "has the invalid file or folder name `..`"),
+        ("hf:a/b/../../../../c.gguf", "has the invalid file or folder name `..`"),
+        ("hf:a/b/..", "has the invalid file or folder name `..`"),
+        ("hf:a/b/./c.gguf", "has the invalid file or folder name `.`"),
+        ("hf:a/b//etc/c.gguf", "has the invalid file or folder name ``"),
+        ("hf:a/b/", "has the invalid file or folder name ``"),
+        ("hf:a/b/.partial-c.gguf", "has the invalid file or folder name `.partial-c.gguf`"),
+        ("hf:a/b/..\\c.gguf", "has the invalid file or folder name `..\\c.gguf`"),
+        ("hf:a/b/c\\d.gguf", "has the invalid file or folder name `c\\d.gguf`"),
+        (f"hf:a/b/{'é' * 98}.gguf", f"has the invalid file or folder name `{'é' * 98}.gguf`"),
+        ("hf:a/b/c.safetensors", "names `c.safetensors`, which is not a GGUF file"),
+        ("hf:a/b/gguf", "names `gguf`, which is not a GGUF file"),
+        (
+            "hf:a/b/x-00002-of-00003.gguf",
+            "names part 2 of 3; name the first part `x-00001-of-00003.gguf`",
+        ),
+        ("hf:a/b/x-00001-of-99999.gguf", "names one of 99999 parts, and llmd supports 1 to 256"),
+        ("hf:a/b/x-00001-of-00000.gguf", "names one of 0 parts, and llmd supports 1 to 256"),
     ],
 )
 def test_a_malformed_reference_is_refused(ref: str, what: str) -> None:
@@ -251,7 +254,7 @@ def test_a_malformed_reference_is_refused(ref: str, what: str) -> None:
 
 @pytest.mark.parametrize("char", ["\n", "\0", "\x1b", "\x7f", "\u202e", "\u2028", "\ud800"])
 def test_a_character_that_would_change_the_terminal_is_refused_and_not_repeated(char: str) -> None:
-    with pytest.raises(BadInput, match="has characters that cannot be printed") as error:
+    with pytest.raises(BadInput, match="contains unprintable characters") as error:
         parse_ref(f"hf:a/b/c{char}.gguf")
     assert char not in str(error.value)
 
@@ -284,7 +287,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(BadInput) as error:
         check_endpoint(url)
     assert str(error.value) == (
-        f"HF_ENDPOINT is `{url}`, expected a hub's https:// address; or unset it"
+        f"HF_ENDPOINT is `{url}`, expected the https:// address of a hub; correct or unset it"
     )
 
 
@@ -314,7 +317,7 @@ def test_a_pulled_model_has_its_place(models: Path, name: str, place: str) -> No
 
 def test_a_malformed_reference_in_the_config_is_a_model_that_is_missing() -> None:
     """The engine waits for a model that is missing; any other error would end it."""
-    with pytest.raises(ModelError, match=r"^Model reference `hf:a` lacks a part; expected hf:"):
+    with pytest.raises(ModelError, match=r"^Model reference `hf:a` is incomplete; expected hf:"):
         resolve.model_path("hf:a")
 
 
@@ -358,7 +361,10 @@ def test_what_can_be_pulled(models: Path) -> None:
     [
         ("./m.gguf", "`m.gguf` does not exist; name a GGUF file"),
         ("models/m", "`models/m` does not exist; name a GGUF file"),
-        ("a/b/c.gguf", "`a/b/c.gguf` does not exist; for the hub's, run `llmd pull hf:a/b/c.gguf`"),
+        (
+            "a/b/c.gguf",
+            "`a/b/c.gguf` does not exist; for a file on the hub, run `llmd pull hf:a/b/c.gguf`",
+        ),
     ],
 )
 def test_a_path_to_nothing_is_told(name: str, expected: str) -> None:
@@ -386,9 +392,9 @@ def test_a_model_in_parts_has_all_their_names() -> None:
 def test_an_unknown_name_is_told_with_its_neighbour(name: str, near: str) -> None:
     with pytest.raises(BadInput) as error:
         resolve.pull_source(name)
-    hint = f"; did you mean `{near}`" if near else ""
+    hint = f"; did you mean `{near}`?" if near else ""
     assert str(error.value) == (
-        f"Model `{name}` is not known, expected a name that `llmd models` shows, "
+        f"Model `{name}` is unknown, expected a name that `llmd models` shows, "
         f"hf:OWNER/REPO/FILE.gguf or a GGUF file{hint}"
     )
 

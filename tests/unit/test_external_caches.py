@@ -101,7 +101,7 @@ def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
     ]
     assert resolve.model_path("llama.cpp:ann_Tiny-GGUF_t.gguf") == path
     assert resolve.model_path("hf:ann/Tiny-GGUF/t.gguf") == path
-    with pytest.raises(ModelError, match="`llmd models` shows those that are"):
+    with pytest.raises(ModelError, match="`llmd models` lists the models that are"):
         resolve.model_path("llama.cpp:none.gguf")
 
 
@@ -280,9 +280,9 @@ def test_a_file_of_the_users_own_is_only_forgotten(home: Path) -> None:
 def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
     kinds = all_kinds(home)
     name = "hf:ann/Tiny-GGUF/t.gguf"
-    with pytest.raises(BadInput, match="is in use; `llmd use` another first"):
+    with pytest.raises(BadInput, match="is in use; run `llmd use` with another model first"):
         maintenance.remove(name, kinds[name])
-    with pytest.raises(BadInput, match=r"is Ollama's; `ollama rm m:latest` removes it"):
+    with pytest.raises(BadInput, match=r"belongs to Ollama; run `ollama rm m:latest`"):
         maintenance.remove("ollama:m:latest", None)
     with pytest.raises(BadInput, match="is not on this machine"):
         maintenance.remove("qwen2.5-coder-7b", None)

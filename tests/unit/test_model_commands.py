@@ -54,8 +54,8 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str, as_json: bool = False
 @pytest.mark.parametrize("room", [CARD], indirect=True)
 class TestTable:
     def test_all_that_can_be_pulled_is_there(self, capsys: pytest.CaptureFixture[str]) -> None:
-        head, _, *rows = shown(capsys).partition("\n\nQ4_K_M or")[0].splitlines()
-        assert head == "To pull, in the quantisation to take here"
+        head, _, *rows = shown(capsys).partition("\n\nUse Q4_K_M or")[0].splitlines()
+        assert head == "To pull, in the best quantisation for this machine"
         names = [row.split()[0].partition(":")[0] for row in rows]
         assert names == ["builtin", *catalog()]
 
@@ -104,7 +104,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("name", "said"),
         [
-            ("nope", "Model `nope` is not in the catalog; `llmd models` shows all of it"),
+            ("nope", "Model `nope` is not in the catalog; `llmd models` lists the catalog"),
             ("codellama-7b:Q9", "Model `codellama-7b` has no quantisation `Q9`, expected"),
         ],
     )
@@ -176,7 +176,7 @@ def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("qwen2.5-coder-7", "is not known, expected a name that `llmd models` shows, "),
+        ("qwen2.5-coder-7", "is unknown, expected a name that `llmd models` shows, "),
         ("./x.gguf", "Model file `x.gguf` does not exist; name a GGUF file"),
         ("codellama-7b", "is not on this machine; run `llmd pull codellama-7b`"),
     ],

@@ -83,21 +83,21 @@ def _parser() -> argparse.ArgumentParser:
     complete.add_argument("--json", action="store_true", help="text and trace")
     add_options(command("eval", "measure completions at places whose text is known"))
     bench_options.add_options(command("bench", "measure keys of an editing trace, or the model"))
-    pull = command("pull", "bring a model to this machine")
-    pull.add_argument("model", nargs="?", help="NAME[:QUANTISATION] as `models` shows them, hf:"
-                      "OWNER/REPO/FILE, or a GGUF file; none: the best here")  # fmt: skip
+    pull = command("pull", "download a model")
+    pull.add_argument("model", nargs="?", help="NAME[:QUANTISATION] from `models`, hf:OWNER/REPO/"
+                      "FILE, or a GGUF file; default: the best for this machine")  # fmt: skip
     pull.add_argument("--yes", action="store_true", help="do not ask")
-    models = command("models", "show the models here and to be pulled, and what fits")
+    models = command("models", "list installed and available models, and which fit")
     models.add_argument("words", nargs="*", metavar="[rm|verify] NAME",
-                        help="all of one; remove some, or check files")  # fmt: skip
+                        help="show one model; remove or verify models")  # fmt: skip
     models.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
-    use = command("use", "set the model, and load it")
-    use.add_argument("model", help="a GGUF file, or a name that `pull` knows")
+    use = command("use", "set the model and load it")
+    use.add_argument("model", help="a GGUF file, or a name that `pull` accepts")
     config = command("config", "show the settings in force, and where each came from")
     config.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
-    config.add_argument("--write", action="store_true", help="from-flags: into the config file")
+    config.add_argument("--write", action="store_true", help="from-flags: write into the config")
     config.add_argument("action", nargs="?", choices=["from-flags"],
-                        help="say a llama-cli's or llama-server's line as settings")  # fmt: skip
+                        help="convert a line of llama-cli or llama-server to settings")  # fmt: skip
     config.add_argument("line", nargs="*", metavar="-- LINE", help="llama.cpp's line, after `--`")
     path = command("path", "print where llmd keeps something")
     places = ["socket", "models", "config", "log", "state", "plugin-nvim", "plugin-vim"]

@@ -1,4 +1,4 @@
-"""`llmd pull`, `models`, `use` and `config from-flags`: what each does."""
+"""Runs `llmd pull`, `models`, `use` and `config from-flags`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,20 @@ def models(args: argparse.Namespace) -> int:
     if action == "verify":
         return _verify(names)
     if names:
-        raise BadInput(f"Command `models` takes one name, or one of {', '.join(_ACTIONS)} first")
+        raise BadInput(
+            f"Command `models` expects one name, or {' or '.join(_ACTIONS)} before several names"
+        )
     print(_table(action, args.json))
     return 0
 
 
 def use(args: argparse.Namespace) -> None:
-    """Switches while editors stay connected. Where the model can't be loaded, the one before goes
-    on, and the config says so again."""
+    """Sets the model in the config and switches to the model while editors stay connected.
+
+    Raises:
+        BadInput: the model is not on this machine, or the daemon does not use the config file.
+        DaemonError: the model cannot be loaded; the config is restored.
+    """
     from llmd.config.load import set_key, take_back, text_of
 
     value, config = _config_value(args.model), paths.config_path()
@@ -57,22 +63,23 @@ def use(args: argparse.Namespace) -> None:
     changed = text_of(config)
     daemon = daemon_client.DaemonClient(daemon_client.ensure_daemon())
     daemon.request("llmd/use", {})
-    found = wait_until_loaded(daemon)
-    if problem := found["config"]["problem"]:
+    status = wait_until_loaded(daemon)
+    if problem := status["config"]["problem"]:
         raise BadInput(problem)
-    if "failed" in (found["state"], found["switch"]["state"]):
+    if "failed" in (status["state"], status["switch"]["state"]):
         take_back(config, changed, before)
-        reason = found["switch"]["reason"] or found["reason"]
-        raise DaemonError(f"{reason}; the config names again what it named before")
+        reason = status["switch"]["reason"] or status["reason"]
+        raise DaemonError(f"{reason}; the config names the previous model again")
     _check_effective(daemon, value)
-    model, notice = found["model"], found["notice"]
-    loaded = f"{model['name']} ({model['quantisation']}) is loaded"
-    print(f"{loaded}\n{notice}" if notice else loaded)
+    model = status["model"]
+    lines = [f"{model['name']} ({model['quantisation']}) is loaded", status["notice"]]
+    print("\n".join(filter(None, lines)))
 
 
 def config_from_flags(line: Sequence[str], is_written: bool) -> None:
-    """Prints the settings, and writes them into the config if `is_written`. Flags that set nothing,
-    and settings that do not suit this machine, go to standard error.
+    """Prints the settings of a llama.cpp command line, and if `is_written` saves the settings.
+
+    Skipped flags and warnings go to standard error.
 
     Raises:
         BadInput: there is no line.
@@ -98,7 +105,7 @@ def config_from_flags(line: Sequence[str], is_written: bool) -> None:
 
 
 def _warnings(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what in `settings` does not suit this machine."""
+    """Yields a warning for each setting that does not suit this machine."""
     if model := settings.get("model"):
         try:
             resolve.model_path(model)
@@ -114,64 +121,65 @@ def _warnings(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _config_value(name: str) -> str:
-    """What the config is to say.
+    """Returns the value of `model` in the config: the name itself, or an absolute path.
 
     Raises:
-        BadInput: it is no model that is here.
+        BadInput: the model is not on this machine, or the file is not a model.
     """
     from llmd.models.gguf.header import check_model
 
-    resolve.pull_source(name)  # of a name that stands for nothing it says more
+    resolve.pull_source(name)  # explains an unknown name better than `resolve_model`
     try:
         path = resolve.resolve_model(name).path
         check_model(path)
-    except ModelError as error:  # here it is what the user typed
+    except ModelError as error:  # in this command the name is input of the user
         raise BadInput(str(error)) from None
     is_name = Path(name) != path and not Path(name).exists()
     return name if is_name else str(path.absolute())
 
 
 def wait_until_loaded(daemon: daemon_client.DaemonClient) -> dict[str, Any]:
-    """The status once nothing is being loaded any more."""
+    """Returns the status when no model is being loaded any more."""
     while True:
-        found: dict[str, Any] = daemon.request("llmd/status", {})
-        if "loading" not in (found["state"], found["switch"]["state"]):
-            return found
+        status: dict[str, Any] = daemon.request("llmd/status", {})
+        if "loading" not in (status["state"], status["switch"]["state"]):
+            return status
         time.sleep(WAIT_S)
 
 
 def _check_effective(daemon: daemon_client.DaemonClient, value: str) -> None:
-    """
+    """Checks that the daemon uses the value in the config file.
+
     Raises:
-        BadInput: the daemon takes its model from elsewhere than the file.
+        BadInput: the environment or a flag of the daemon overrides the file.
     """
     rows = daemon.request("llmd/config", {})["rows"]
     (row,) = (row for row in rows if row["key"] == "model")
     if row["source"] != "file" or row["value"] != value:
         raise BadInput(
             f"The model is set in `{paths.config_path()}`, but the running daemon takes"
-            f" `{row['value']}` from its {row['source']}; `llmd restart --daemon` from this shell"
+            f" `{row['value']}` from its {row['source']}; run `llmd restart --daemon` in this shell"
         )
 
 
 def _propose_model(is_agreed: bool) -> str:
-    """What is best for this machine, once the user agrees."""
+    """Returns the best model for this machine once the user agrees, else an empty text."""
     from llmd.cli.models_text import proposal
     from llmd.models.installed import build_row
     from llmd.models.recommend import best_model
 
     room, config = _host_resources(), _config()
     best = best_model([*catalog().values()], room, config.engine)
-    if best is None:
-        name, said = resolve.BUILTIN, "the built-in model, since no larger one is fast enough here"
-    else:
-        line = build_row(*best[:2], room, config.engine)
-        name, said = line.name, f"{proposal(line)}: {best[2]}"
-    print(f"For this machine: {said}", file=sys.stderr)
+    name = resolve.BUILTIN
+    text = "the built-in model, since no larger model is fast enough on this machine"
+    if best:
+        row = build_row(*best[:2], room, config.engine)
+        name, text = row.name, f"{proposal(row)}: {best[2]}"
+    print(f"For this machine: {text}", file=sys.stderr)
     if is_agreed:
         return name
     print("Pull it? [Y/n] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()  # empty: nobody is there to ask
+    answer = sys.stdin.readline()  # empty at the end of the input: nobody can answer
     return name if answer and answer.strip().lower() in ("", "y", "yes") else ""
 
 
@@ -183,29 +191,30 @@ def _table(name: str, as_json: bool) -> str:
     entry = find_entry(name) if name else None
     room, config = _host_resources(), _config()
     if entry:
-        best, why = best_quantisation(entry, room, config.engine)
-        lines = [build_row(entry, variant, room, config.engine) for variant in entry.variants]
-        taken = build_row(entry, best, room, config.engine, why)
-        if as_json:
-            return json.dumps([models_text.row_as_json(line) for line in lines])
-        return models_text.one_model(lines, taken)
-    local, remote = installed_rows(room, config.engine), pullable_rows(room, config.engine)
-    if as_json:
-        return json.dumps([models_text.row_as_json(line) for line in (*local, *remote)])
-    return models_text.overview(local, remote, str(_path_in_use(config)))
+        rows = [build_row(entry, variant, room, config.engine) for variant in entry.variants]
+        if not as_json:
+            best, why = best_quantisation(entry, room, config.engine)
+            return models_text.one_model(rows, build_row(entry, best, room, config.engine, why))
+    else:
+        installed = installed_rows(room, config.engine)
+        pullable = pullable_rows(room, config.engine)
+        if not as_json:
+            return models_text.overview(installed, pullable, str(_path_in_use(config)))
+        rows = [*installed, *pullable]
+    return json.dumps([models_text.row_as_json(row) for row in rows])
 
 
 def _remove(names: list[str]) -> int:
     from llmd.models.maintenance import remove
 
     if not names:
-        raise BadInput("Command `models rm` takes the names of models; `llmd models` shows them")
+        raise BadInput("Command `models rm` expects names of models; `llmd models` lists them")
     in_use = _path_in_use(_config())
     for name in names:
-        n_bytes, gone = remove(name, in_use)
-        for path in gone:
+        n_bytes, removed = remove(name, in_use)
+        for path in removed:
             print(path)
-        print(f"{name}: {n_bytes / 1e6:,.0f} MB are free again", file=sys.stderr)
+        print(f"{name}: {n_bytes / 1e6:,.0f} MB freed", file=sys.stderr)
     return 0
 
 
@@ -217,26 +226,26 @@ def _path_in_use(config: Config) -> Path | None:
 
 
 def _verify(names: list[str]) -> int:
-    """Fails where one is not what was pulled."""
+    """Returns 1 if a model has other content than when the model was pulled."""
     from llmd.cli.models_text import shown_name
     from llmd.models.installed import installed_models
     from llmd.models.maintenance import find_installed, verify
 
-    wrong, found = 0, [find_installed(name) for name in names] or installed_models()
-    if not found:
+    n_wrong, installed = 0, [find_installed(name) for name in names] or installed_models()
+    if not installed:
         print("There is no model on this machine", file=sys.stderr)
-    for each in found:
-        said = each.problem or verify(each)
-        wrong += said not in ("", "unknown")
-        words = {"": "is what was pulled", "unknown": "has no known hash"}
-        advice = "; run `llmd models rm`, then `llmd pull`, with its name"
-        print(f"{shown_name(each.name)}: {words.get(said) or said + advice}")
-    return 1 if wrong else 0
+    for model in installed:
+        problem = model.problem or verify(model)
+        n_wrong += problem not in ("", "unknown")
+        texts = {"": "is unchanged since the pull", "unknown": "has no known hash"}
+        advice = "; run `llmd models rm` and then `llmd pull` with this name"
+        print(f"{shown_name(model.name)}: {texts.get(problem) or problem + advice}")
+    return 1 if n_wrong else 0
 
 
 def _host_resources() -> HostResources:
     from llmd.models.bandwidth import host_resources
-    from llmd.worker.loader import describe_machine  # takes as long to import as all else here
+    from llmd.worker.loader import describe_machine  # takes as long to import as all the rest
 
     return host_resources(describe_machine())
 

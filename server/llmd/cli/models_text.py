@@ -12,10 +12,9 @@ from llmd.models.installed import ModelRow
 from llmd.models.recommend import FitEstimate
 
 _HEAD = ("name", "quant", "size", "fits", "memory", "tokens/s", "family", "licence")
-_RULE = (
-    "Q4_K_M or Q5_K_M in general, Q3_K_M to squeeze a model in, Q4_0 on a CPU, Q8_0 where a model"
-    " is small."
-)
+_FOOTER = """\
+Use Q4_K_M or Q5_K_M in general, Q3_K_M if nothing else fits, Q4_0 on a CPU, Q8_0 for small models.
+`llmd models NAME` shows one model in each quantisation, `llmd pull` proposes a model."""
 
 
 def overview(
@@ -28,9 +27,8 @@ def overview(
         problems = [f"{shown_name(row.name)}: {row.problem}" for row in installed if row.problem]
         blocks.append("\n".join(["On this machine", table, *map(printable, problems)]))
     table = columns([_HEAD, *(_cells(row) for row in pullable)])
-    blocks.append(f"To pull, in the quantisation to take here\n{table}")
-    blocks.append(f"{_RULE}\n`llmd models NAME` shows all of one, `llmd pull` proposes one.")
-    return "\n\n".join(blocks)
+    blocks.append(f"To pull, in the best quantisation for this machine\n{table}")
+    return "\n\n".join([*blocks, _FOOTER])
 
 
 def one_model(rows: Sequence[ModelRow], advised: ModelRow) -> str:

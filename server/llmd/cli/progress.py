@@ -1,4 +1,4 @@
-"""What is shown in a terminal with colour or progress. The only importer of rich."""
+"""Shows progress and coloured code in a terminal. The only importer of rich."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from llmd.models.references import HUB_PREFIX, HubFile
 
 
 def pull_with_progress(name: str = resolve.BUILTIN) -> Path:
-    """Brings the model with its progress on standard error: a bar, or lines if it is no terminal.
-    What its entry puts upon it comes too.
+    """Pulls a model with the adapters of the catalog entry, and returns the path of the model.
+
+    Shows progress on standard error: a bar in a terminal, else lines.
 
     Raises:
-        BadInput: `name` is nothing that can be pulled.
-        ModelError: it cannot be had.
+        BadInput: `name` is unknown or invalid.
+        ModelError: the download fails, or the file is not a model.
     """
     source = resolve.pull_source(name)
     if source is None:
@@ -55,7 +56,7 @@ def _announce(name: str, file: HubFile) -> None:
     line = ""
     if path := resolve.local_path(file):
         if path != resolve.pulled_path(file):
-            line = "is on this machine already, and used where it lies"
+            line = "is already on this machine, and is used in place"
     elif not name.startswith(HUB_PREFIX) and (found := find_variant(name)):
         entry, variant = found
         about = "" if variant.is_exact else "about "
@@ -91,7 +92,7 @@ def _pull_hub(file: HubFile) -> Path:
 
         def report(stage: str, n_done: int, n_total: int) -> None:
             nonlocal shown
-            if stage != shown:  # What an earlier pull has brought already is no speed of this one.
+            if stage != shown:  # Bytes of an earlier pull must not count for the speed.
                 shown = stage
                 total = n_total or None
                 progress.reset(task, description=stage, completed=n_done, total=total)
@@ -102,7 +103,8 @@ def _pull_hub(file: HubFile) -> Path:
 
 @contextmanager
 def steps(n_steps: int, command: str = "eval") -> Iterator[Callable[[str], None]]:
-    """Yields what is called, with a name, for each step done. A bar, or lines in no terminal."""
+    """Yields a function to call with the name of each finished step. Shows a bar, or lines if
+    standard error is not a terminal."""
     console, n_done = Console(stderr=True), 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     line = _lines(command)
@@ -122,22 +124,22 @@ def steps(n_steps: int, command: str = "eval") -> Iterator[Callable[[str], None]
 
 
 def _lines(name: str) -> Callable[[str, float], None]:
-    """A report that prints a line where a stage begins, and at each tenth of it."""
-    said = ("", 0)
+    """Returns a report function that prints a line for each stage, and at each tenth of a stage."""
+    printed = ("", 0)
 
     def report(stage: str, share: float) -> None:
-        nonlocal said
-        now = (stage, int(share * 10))
-        if now != said:
-            said = now
-            percent = f" {now[1] * 10} %" if now[1] else ""
+        nonlocal printed
+        tenth = int(share * 10)
+        if (stage, tenth) != printed:
+            printed = (stage, tenth)
+            percent = f" {tenth * 10} %" if tenth else ""
             print(f"{name}: {stage}{percent}", file=sys.stderr, flush=True)
 
     return report
 
 
 def show_completion(before: str, ghost: str, after: str, n_lines: int = 6) -> None:
-    """Code around the cursor, the ghost text in colour, a bar where the cursor is."""
+    """Prints the code around the cursor, with the ghost text in colour and a bar at the cursor."""
     console = Console(file=sys.stdout, force_terminal=True, highlight=False)
     code = Syntax("", "python", theme="ansi_dark", background_color="default")
     shown = code.highlight("\n".join(before.split("\n")[-n_lines:]))

@@ -1,6 +1,7 @@
-"""All that llmd keeps on a machine: what it is, how much, and its removal.
+"""Lists and removes the files that llmd keeps on a machine.
 
-Only what has a name of ours: a folder that an environment variable names may hold anything.
+Touches only files with a name that llmd chose: a folder that an environment variable names may hold
+other files too.
 """
 
 from __future__ import annotations
@@ -23,51 +24,54 @@ MODELS_FILES = (PULL_LOCK_FILE, LEDGER_FILE)
 
 @dataclass(frozen=True, slots=True)
 class OwnedPath:
+    """Holds a file or a folder, and the size of the content."""
+
     path: Path
     n_bytes: int
 
 
 def owned_paths() -> list[OwnedPath]:
-    """What is there of our own files, and of the folders that are ours alone."""
+    """Lists the existing files and folders that belong to llmd alone."""
     models, log = paths.models_dir(), paths.log_path()
-    places = [models / name for name in (resolve.BUILTIN_FILE, resolve.HUB_FOLDER, *MODELS_FILES)]
-    places += [log, *(log.with_name(f"{log.name}.{no + 1}") for no in range(N_KEPT))]
-    places += [paths.lock_path(), paths.config_path()]
-    places.append(paths.speeds_path())
+    candidates = [
+        models / name for name in (resolve.BUILTIN_FILE, resolve.HUB_FOLDER, *MODELS_FILES)
+    ]
+    candidates += [log, *(log.with_name(f"{log.name}.{no + 1}") for no in range(N_KEPT))]
+    candidates += [paths.lock_path(), paths.config_path(), paths.speeds_path()]
     counts = paths.outcomes_path()
-    places += [counts, *counts.parent.glob(f"{counts.name}.*")]  # and what was set aside
-    with suppress(LlmdError):  # too long a path: nothing can be there
-        places.append(paths.socket_path())
-    found = (place for place in places if place.exists() or place.is_symlink())
-    return [OwnedPath(place, _n_bytes(place)) for place in found]
+    candidates += [counts, *counts.parent.glob(f"{counts.name}.*")]  # also the broken ones
+    with suppress(LlmdError):  # a socket path that is too long cannot exist
+        candidates.append(paths.socket_path())
+    existing = (path for path in candidates if path.exists() or path.is_symlink())
+    return [OwnedPath(path, _n_bytes(path)) for path in existing]
 
 
-def remove(found: list[OwnedPath]) -> None:
-    """A link is removed and not followed; a folder that is left empty goes too.
+def remove(owned: list[OwnedPath]) -> None:
+    """Removes files and folders, then the empty folders of llmd. Does not follow links.
 
     Raises:
-        DaemonError: something could not be removed; the rest was.
+        DaemonError: some paths could not be removed; the others were.
     """
     failed: list[str] = []
-    for place in found:
+    for path in (each.path for each in owned):
         try:
-            if stat.S_ISDIR(place.path.lstat().st_mode):
-                shutil.rmtree(place.path)
+            if stat.S_ISDIR(path.lstat().st_mode):
+                shutil.rmtree(path)
             else:
-                place.path.unlink()
+                path.unlink()
         except FileNotFoundError:
-            pass  # the daemon removed its socket as it ended
+            pass  # the daemon removes the socket at exit
         except OSError as error:
-            failed.append(f"`{place.path}`: {error.strerror}")
+            failed.append(f"`{path}`: {error.strerror}")
     for folder in (
         paths.models_dir(), paths.runtime_dir(), paths.state_dir(), paths.config_path().parent,
     ):  # fmt: skip
-        with suppress(OSError):  # the user's own files are in it, or it never was
+        with suppress(OSError):  # the folder has other files, or does not exist
             folder.rmdir()
     if failed:
-        raise DaemonError(f"Not all could be removed: {', '.join(failed)}; remove it by hand")
+        raise DaemonError(f"Some files cannot be removed: {', '.join(failed)}; delete them by hand")
 
 
-def _n_bytes(place: Path) -> int:
-    files = place.rglob("*") if place.is_dir() else [place]
+def _n_bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())

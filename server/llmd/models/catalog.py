@@ -1,6 +1,6 @@
-"""Models by name: the catalog that llmd carries, and the user's own entries beside the config.
+"""Looks up models by name in the catalog of this package and in the user's own catalog file.
 
-Read when a name has to be looked up, since many import this: msgspec comes with the first look.
+Reads the files at the first look-up: many modules import this one, and msgspec imports slowly.
 """
 
 from __future__ import annotations
@@ -15,35 +15,31 @@ from llmd import paths
 from llmd.errors import BadInput
 
 if TYPE_CHECKING:
-    from llmd.models.catalog_schema import CatalogRow, Entry, Variant
+    from llmd.models.catalog_schema import Entry, Variant
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 USER_FILE = "catalog.toml"
 
 
-def user_file() -> Path:
-    return paths.config_path().with_name(USER_FILE)
-
-
 def catalog() -> Mapping[str, Entry]:
-    """By name, the user's own last. They replace what has their name.
+    """Returns the entries by name. An entry of the user's file replaces one of the same name.
 
     Raises:
-        BadInput: the user's file is no catalog.
+        BadInput: the user's file is not a valid catalog.
     """
-    path = user_file()
+    path = paths.config_path().with_name(USER_FILE)
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return _built_in()
-    return _with_user_file(path, found.st_mtime_ns, found.st_size)
+    return _with_user_file(path, stat.st_mtime_ns, stat.st_size)
 
 
 def find_variant(name: str) -> tuple[Entry, Variant] | None:
-    """What `NAME` or `NAME:QUANTISATION` stands for.
+    """Returns the entry and the variant of `NAME` or `NAME:QUANTISATION`.
 
     Raises:
-        BadInput: the entry has no such quantisation, or the user's file is no catalog.
+        BadInput: the entry lacks the quantisation, or the user's file is not a valid catalog.
     """
     bare, colon, quantisation = name.partition(":")
     entry = catalog().get(bare)
@@ -74,7 +70,7 @@ def _read(path: Path) -> Mapping[str, Entry]:
     try:
         data = tomllib.loads(path.read_bytes().decode())
     except (OSError, ValueError, RecursionError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise BadInput(f"Catalog `{path}` cannot be read: {said}; correct it") from None
-    rows: Mapping[str, CatalogRow] = parse_rows(data, str(path))
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"Catalog `{path}` cannot be read: {reason}; correct the file") from None
+    rows = parse_rows(data, str(path))
     return {name: build_entry(name, row, str(path)) for name, row in rows.items()}

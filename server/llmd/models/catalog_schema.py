@@ -1,4 +1,4 @@
-"""What a catalog knows of a model, and how it is read from the rows of its TOML. Pure."""
+"""Defines the entries of a catalog, and builds entries from the rows of a TOML file. Pure."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ from msgspec import Meta
 from llmd.errors import BadInput
 from llmd.models.references import HUB_PREFIX, HubFile, parse_ref
 
-# Bits of a weight, with what a block carries beside it: llama.cpp, tools/quantize/README.md.
+# Bits per weight, with the scales of each block: llama.cpp, tools/quantize/README.md.
 BITS = {
     "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.7, "Q5_K_S": 5.57,
     "Q5_0": 5.5, "Q4_K_M": 4.89, "Q4_K_S": 4.67, "Q4_0": 4.67, "IQ4_XS": 4.46, "Q3_K_L": 4.3,
     "Q3_K_M": 4.0, "Q3_K_S": 3.64, "Q2_K": 3.16,
 }  # fmt: skip
-_BITS_ELSE = 5.0
+_OTHER_BITS = 5.0  # chosen: near the middle of the table
 _NAME = re.compile(r"[\w][\w.+-]*", re.ASCII)
-# What the names of other sources begin with.
-_TAKEN = ("builtin", "hf", "ollama", "llama.cpp")
+# Names, and prefixes of names, that stand for other sources of models.
+_RESERVED = ("builtin", "hf", "ollama", "llama.cpp")
 
 PositiveCount = Annotated[int, Meta(ge=1, le=1 << 40)]
-OptionalCount = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: not
+OptionalCount = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: not known
 Billions = Annotated[float, Meta(ge=0, le=10_000)]
-
-
-EntryOrder = Literal["", "psm", "spm", "spm2"]  # empty: the family's
+EntryOrder = Literal["", "psm", "spm", "spm2"]  # empty: the order of the family
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeEntry:
-    """What the KV cache and the batches take. 0: not known."""
+    """Holds what determines the size of the KV cache and of the batches. 0: not known."""
 
     n_layers: int = 0
     n_head_kv: int = 0
@@ -43,13 +41,13 @@ class ShapeEntry:
     n_ctx_train: int = 0
     n_embd: int = 0
     n_head: int = 0
-    n_ff: int = 0  # of the experts at work, all together
+    n_ff: int = 0  # of all active experts together
     n_vocab: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA that is put upon the model."""
+    """Describes a LoRA that is applied to the model."""
 
     source: HubFile | Path
     scale: float
@@ -57,13 +55,13 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """An entry in one quantisation."""
+    """Describes an entry in one quantisation."""
 
-    name: str  # NAME, or NAME:QUANTISATION where it is not the entry's first
+    name: str  # NAME for the first variant of the entry, else NAME:QUANTISATION
     quantisation: str
     source: HubFile | Path  # a path: the user's own file
-    n_bytes: int  # reckoned where nobody says
-    is_exact: bool
+    n_bytes: int  # 0: not known
+    is_exact: bool  # False: `n_bytes` is computed from the number of weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FilesRow(_Row, frozen=True):
-    """`file` of `repo` on the hub, or `path` on this machine. `{quantisation}` in either."""
+    """Names `file` of `repo` on the hub or a local `path`. Both may contain `{quantisation}`."""
 
     quantisations: Annotated[tuple[str, ...], Meta(min_length=1)]
     repo: str = ""
@@ -131,34 +129,36 @@ class CatalogRow(_Row, frozen=True):
 
 
 def parse_rows(data: dict[str, Any], subject: str) -> Mapping[str, CatalogRow]:
-    """
+    """Validates the names and values of a catalog. `subject` is the path of the file.
+
     Raises:
-        BadInput: a name or a value that cannot be.
+        BadInput: a name or a value is invalid.
     """
     rows = {}
     for name, value in data.items():
-        if not _NAME.fullmatch(name) or name in _TAKEN or name.lower().endswith(".gguf"):
-            raise BadInput(f"Catalog `{subject}` has `{ascii(name)[1:-1]}`, which is no model name")
+        if not _NAME.fullmatch(name) or name in _RESERVED or name.lower().endswith(".gguf"):
+            raise BadInput(f"Catalog `{subject}` has the invalid model name `{ascii(name)[1:-1]}`")
         try:
             rows[name] = msgspec.convert(value, CatalogRow, strict=False)
         except msgspec.ValidationError as error:
-            raise BadInput(f"Catalog `{subject}`, `{name}`: {error}; correct it") from None
+            raise BadInput(f"Catalog `{subject}`, `{name}`: {error}; correct the entry") from None
     return rows
 
 
 def build_entry(name: str, row: CatalogRow, subject: str) -> Entry:
-    """
+    """Builds the entry of a row, with a variant for each quantisation.
+
     Raises:
-        BadInput: a file or adapter that cannot be named so.
+        BadInput: the reference to a file or adapter is invalid.
     """
-    wanted = [(files, kind) for files in row.files for kind in files.quantisations]
-    named = [name, *(f"{name}:{kind}" for _, kind in wanted[1:])]
+    files_by_kind = [(files, kind) for files in row.files for kind in files.quantisations]
+    labels = [name, *(f"{name}:{kind}" for _, kind in files_by_kind[1:])]
     try:
         variants = tuple(
             _variant(label, row, files, kind)
-            for label, (files, kind) in zip(named, wanted, strict=True)
+            for label, (files, kind) in zip(labels, files_by_kind, strict=True)
         )
-        adapters = tuple(Adapter(_adapter_source(lora.file), lora.scale) for lora in row.adapters)
+        adapters = tuple(Adapter(_adapter_source(a.file), a.scale) for a in row.adapters)
     except BadInput as error:
         raise BadInput(f"Catalog `{subject}`, `{name}`: {error}") from None
     active = row.n_active_params_b or row.n_params_b
@@ -170,9 +170,9 @@ def build_entry(name: str, row: CatalogRow, subject: str) -> Entry:
 
 
 def _variant(label: str, row: CatalogRow, files: FilesRow, kind: str) -> Variant:
-    said = files.bytes.get(kind, 0)
-    n_bytes = said or round(row.n_params_b * 1e9 * BITS.get(kind, _BITS_ELSE) / 8)
-    return Variant(label, kind, _source(label, files, kind), n_bytes, bool(said))
+    n_exact = files.bytes.get(kind, 0)
+    n_bytes = n_exact or round(row.n_params_b * 1e9 * BITS.get(kind, _OTHER_BITS) / 8)
+    return Variant(label, kind, _source(label, files, kind), n_bytes, bool(n_exact))
 
 
 def _source(label: str, files: FilesRow, kind: str) -> HubFile | Path:
@@ -193,4 +193,4 @@ def _expand_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise BadInput(f"there is no home folder for `{text}`") from None
+        raise BadInput(f"`{text}` has no home folder; write the whole path") from None

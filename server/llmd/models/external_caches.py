@@ -20,7 +20,7 @@ from llmd.models.pull import hub_client
 from llmd.models.references import HUB_PREFIX, HubFile, part_names
 
 OLLAMA_PREFIX, LLAMA_CPP_PREFIX = "ollama:", "llama.cpp:"
-_SYSTEM_OLLAMA = Path("/usr/share/ollama/.ollama/models")  # of its service on Linux
+_SYSTEM_OLLAMA = Path("/usr/share/ollama/.ollama/models")  # of the system service on Linux
 _MANIFEST_MAX_BYTES = 1 << 20
 _MODEL_LAYER = "application/vnd.ollama.image.model"
 _ADAPTER_LAYER = "application/vnd.ollama.image.adapter"
@@ -30,7 +30,7 @@ _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 
 @dataclass(frozen=True, slots=True)
 class ExternalModel:
-    """`sha256`: what its keeper says that it is; empty where it does not."""
+    """Describes a model of another program, `owner`. `sha256` is empty if the owner has no hash."""
 
     name: str
     path: Path
@@ -48,13 +48,13 @@ def external_models() -> list[ExternalModel]:
 
 
 def find_model(name: str) -> ExternalModel | None:
-    """Of `ollama:NAME[:TAG]` or `llama.cpp:FILE`."""
+    """Returns the model `ollama:NAME[:TAG]` or `llama.cpp:FILE`, or None."""
+    models: Iterator[ExternalModel] = iter(())
     if name.startswith(OLLAMA_PREFIX):
-        wanted = {name, f"{name}:latest"}
-        return next((found for found in _ollama_models() if found.name in wanted), None)
-    if name.startswith(LLAMA_CPP_PREFIX):
-        return next((found for found in _llama_cpp_models() if found.name == name), None)
-    return None
+        models = _ollama_models()
+    elif name.startswith(LLAMA_CPP_PREFIX):
+        models = _llama_cpp_models()
+    return next((model for model in models if model.name in (name, f"{name}:latest")), None)
 
 
 def is_external_name(name: str) -> bool:
@@ -62,7 +62,7 @@ def is_external_name(name: str) -> bool:
 
 
 def find_hub_file(file: HubFile) -> Path | None:
-    """Where another program has this very file of the hub."""
+    """Returns the path at which another program has this file of the hub, or None."""
     if file.sha256 and (blob := _blob(file.sha256)):
         return blob
     flat = llama_cpp_cache() / f"{file.repo}/{file.file}".replace("/", "_")
@@ -70,26 +70,22 @@ def find_hub_file(file: HubFile) -> Path | None:
 
 
 def ollama_folders() -> list[Path]:
-    if set_one := os.environ.get("OLLAMA_MODELS"):
-        return [Path(set_one)]
+    if folder := os.environ.get("OLLAMA_MODELS"):
+        return [Path(folder)]
     return [_home() / ".ollama" / "models", *([_SYSTEM_OLLAMA] if sys.platform == "linux" else [])]
 
 
 def llama_cpp_cache() -> Path:
-    if set_one := os.environ.get("LLAMA_CACHE"):
-        return Path(set_one)
-    return _cache_root() / "llama.cpp"
+    if folder := os.environ.get("LLAMA_CACHE"):
+        return Path(folder)
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Caches" / "llama.cpp"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else _home() / ".cache") / "llama.cpp"
 
 
 def _home() -> Path:
     return Path(os.path.expanduser("~"))
-
-
-def _cache_root() -> Path:
-    if sys.platform == "darwin":
-        return _home() / "Library" / "Caches"
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return Path(cache) if cache else _home() / ".cache"
 
 
 def _ollama_models() -> Iterator[ExternalModel]:
@@ -97,18 +93,19 @@ def _ollama_models() -> Iterator[ExternalModel]:
         root = folder / "manifests"
         for manifest in _walk(root, 4):
             host, *parts = manifest.relative_to(root).parts
-            if len(parts) == 3 and (found := _read_manifest(folder, manifest, host, parts)):
-                yield found
+            if len(parts) == 3 and (model := _read_manifest(folder, manifest, host, parts)):
+                yield model
 
 
 def _read_manifest(
     folder: Path, manifest: Path, host: str, parts: list[str]
 ) -> ExternalModel | None:
-    """Ollama's own models have neither their host nor `library` in their names."""
+    """Returns None unless the manifest has exactly one model. As in Ollama, the name omits the host
+    and the owner of Ollama's own registry."""
     owner, model, tag = parts
-    place = [] if host == "registry.ollama.ai" else [host]
-    place += [] if owner == "library" else [owner]
-    name = f"{OLLAMA_PREFIX}{'/'.join([*place, model])}:{tag}"
+    prefix = [] if host == "registry.ollama.ai" else [host]
+    prefix += [] if owner == "library" else [owner]
+    name = f"{OLLAMA_PREFIX}{'/'.join([*prefix, model])}:{tag}"
     digests = _layers(manifest)
     models = [digest for kind, digest in digests if kind == _MODEL_LAYER]
     blobs = [folder / "blobs" / f"sha256-{digest}" for digest in models]
@@ -119,7 +116,7 @@ def _read_manifest(
 
 
 def _layers(manifest: Path) -> list[tuple[str, str]]:
-    """Kind and SHA-256 of each."""
+    """Returns the media type and SHA-256 of each layer; none if the manifest is invalid."""
     try:
         if manifest.stat().st_size > _MANIFEST_MAX_BYTES:
             return []
@@ -131,12 +128,11 @@ def _layers(manifest: Path) -> list[tuple[str, str]]:
 
 
 def _blob(sha256: str) -> Path | None:
-    places = (folder / "blobs" / f"sha256-{sha256}" for folder in ollama_folders())
-    return next(filter(_is_whole, places), None)
+    paths = (folder / "blobs" / f"sha256-{sha256}" for folder in ollama_folders())
+    return next(filter(_is_whole, paths), None)
 
 
 def _llama_cpp_models() -> Iterator[ExternalModel]:
-    """What is on its way ends in `.downloadInProgress`."""
     for path in _list_folder(llama_cpp_cache()):
         if _is_listable(path):
             yield ExternalModel(f"{LLAMA_CPP_PREFIX}{path.name}", path, _n_bytes(path), "llama.cpp")
@@ -152,6 +148,7 @@ def _hub_cache_models() -> Iterator[ExternalModel]:
 
 
 def _is_listable(path: Path) -> bool:
+    """Returns True for the first file of a model whose files are all present."""
     name = path.name
     is_model = name.endswith(".gguf") and "mmproj" not in name and not _LATER_PART.search(name)
     return is_model and name.isprintable() and _is_whole(path)
@@ -176,7 +173,7 @@ def _list_folder(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Files at most so many folders deep."""
+    """Yields the files that are at most `depth` folders below `folder`."""
     for path in _list_folder(folder):
         if path.is_dir():
             yield from _walk(path, depth - 1) if depth else ()

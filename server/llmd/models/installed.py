@@ -103,7 +103,7 @@ def find_entry(name: str) -> Entry:
         return _builtin_entry()
     if found := find_variant(name):
         return found[0]
-    raise BadInput(f"Model `{name}` is not in the catalog; `llmd models` shows all of it")
+    raise BadInput(f"Model `{name}` is not in the catalog; `llmd models` lists the catalog")
 
 
 def _builtin_entry() -> Entry:
@@ -111,7 +111,7 @@ def _builtin_entry() -> Entry:
     file = Variant(resolve.BUILTIN, "Q8_0", resolve.builtin_path(), _BUILTIN_BYTES, is_exact=True)
     return Entry(
         resolve.BUILTIN, "smollm2-fim", "spm", "Apache-2.0",
-        "a first look, and machines without a hub: made of a package of PyPI", 0, 0.135, 0.135,
+        "a first look, and machines without a hub: built from a package on PyPI", 0, 0.135, 0.135,
         ShapeEntry(30, 3, 64, 8192, 576, 9, 1536, 49152), (), (file,),
     )  # fmt: skip
 

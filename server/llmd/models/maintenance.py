@@ -1,9 +1,9 @@
-"""Removing pulled models, and looking whether they are still what was pulled."""
+"""Removes pulled models, and verifies that model files have the hash that they were pulled with."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from llmd import paths
@@ -20,87 +20,89 @@ _BLOB = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 
 
 def remove(name: str, in_use: Path | None) -> tuple[int, list[Path]]:
-    """Bytes freed, and what was removed. Of the user's own file only the knowledge goes.
+    """Returns the bytes freed and the files removed. A user's own file is only unregistered.
 
     Raises:
-        BadInput: no such model is here, it is in use, or another program's.
+        BadInput: the model is not on this machine, is in use, or belongs to another program.
         ModelError: the disk refuses.
     """
-    each = find_installed(name)
-    _check_removable(each)
-    if in_use is not None and in_use.exists() and in_use.samefile(each.path):
-        raise BadInput(f"Model `{name}` is in use; `llmd use` another first")
+    model = find_installed(name)
+    _check_removable(model)
+    if in_use is not None and in_use.exists() and in_use.samefile(model.path):
+        raise BadInput(f"Model `{name}` is in use; run `llmd use` with another model first")
     try:
         with only_pull(paths.models_dir() / PULL_LOCK_FILE, lambda _: None):
-            return _remove(each)
+            return _remove(model)
     except OSError as error:
         raise ModelError(f"Model `{name}` cannot be removed: {error.strerror or error}") from error
 
 
-def verify(each: InstalledModel, tell: Callable[[int], None] = lambda _: None) -> str:
-    """What is wrong with its files; empty where they are what was pulled; `unknown` where nobody
-    wrote down what that was."""
-    for path in _files(each):
-        expected = _expected_sha256(each, path)
+def verify(model: InstalledModel) -> str:
+    """Returns what is wrong with the files of a model: empty if the files have the expected hash,
+    `unknown` if no hash is known."""
+    for path in _files(model):
+        expected = _expected_sha256(model, path)
         try:
             if not expected:
                 return "unknown"
-            if (got := sha256_of(path, tell)) != expected:
-                return f"`{path.name}` has SHA-256 {got}, expected {expected}"
+            if (sha256 := sha256_of(path, lambda _: None)) != expected:
+                return f"`{path.name}` has SHA-256 {sha256}, expected {expected}"
         except OSError as error:
             return f"`{path.name}` cannot be read: {error.strerror}"
     return ""
 
 
 def find_installed(name: str) -> InstalledModel:
-    """
+    """Returns the installed model of any name that `llmd use` accepts.
+
     Raises:
-        BadInput: it is not on this machine.
+        BadInput: the model is not on this machine.
     """
     path = _path_of(name)
-    for each in installed_models():
-        if each.name == name or (path is not None and each.path == path):
-            return each
-    raise BadInput(f"Model `{name}` is not on this machine; `llmd models` shows those that are")
+    for model in installed_models():
+        if model.name == name or (path is not None and model.path == path):
+            return model
+    raise BadInput(
+        f"Model `{name}` is not on this machine; `llmd models` lists the models that are"
+    )
 
 
 def _path_of(name: str) -> Path | None:
-    """Also a name that stands for a file by another name of it."""
     try:
         source = resolve.pull_source(name)
-    except BadInput:
-        return Path(name).absolute()
+    except BadInput:  # a file that was deleted can still be registered
+        return Path(os.path.expanduser(name)).absolute()
     if isinstance(source, HubFile):
         return resolve.local_path(source)
     return source.absolute() if source else resolve.builtin_path()
 
 
-def _files(each: InstalledModel) -> list[Path]:
-    return [each.path.with_name(name) for name in part_names(each.path.name)]
+def _files(model: InstalledModel) -> list[Path]:
+    return [model.path.with_name(name) for name in part_names(model.path.name)]
 
 
-def _check_removable(each: InstalledModel) -> None:
-    if each.owner == "Ollama":
-        known = each.name.removeprefix(external_caches.OLLAMA_PREFIX)
-        raise BadInput(f"Model `{each.name}` is Ollama's; `ollama rm {known}` removes it")
-    if each.owner in ("llama.cpp", "the hub's client"):
-        raise BadInput(f"Model `{each.name}` is of {each.owner}; remove `{each.path}` by hand")
+def _check_removable(model: InstalledModel) -> None:
+    if model.owner == "Ollama":
+        name = model.name.removeprefix(external_caches.OLLAMA_PREFIX)
+        raise BadInput(f"Model `{model.name}` belongs to Ollama; run `ollama rm {name}`")
+    if model.owner in ("llama.cpp", "the hub's client"):
+        raise BadInput(f"Model `{model.name}` belongs to {model.owner}; delete `{model.path}`")
 
 
-def _remove(each: InstalledModel) -> tuple[int, list[Path]]:
-    """The first part goes first, so that a broken rest is no model."""
-    n_bytes, gone = 0, []
-    for path in _files(each):
-        pulled_files.forget(path)
-        if each.owner == "own file":
+def _remove(model: InstalledModel) -> tuple[int, list[Path]]:
+    """Removes the first part first, so that an interrupted removal leaves no model."""
+    n_bytes, removed = 0, []
+    for part in _files(model):
+        pulled_files.forget(part)
+        if model.owner == "own file":
             continue
-        for place in (path, *path.parent.glob(f"{PARTIAL_PREFIX}*-{path.name}")):
-            if place.exists():
-                n_bytes += place.stat().st_size
-                place.unlink()
-                gone.append(place)
-    _remove_empty_folders(each.path.parent)
-    return n_bytes, gone
+        for path in (part, *part.parent.glob(f"{PARTIAL_PREFIX}*-{part.name}")):
+            if path.exists():
+                n_bytes += path.stat().st_size
+                path.unlink()
+                removed.append(path)
+    _remove_empty_folders(model.path.parent)
+    return n_bytes, removed
 
 
 def _remove_empty_folders(folder: Path) -> None:
@@ -108,22 +110,18 @@ def _remove_empty_folders(folder: Path) -> None:
     while folder != root and folder.is_relative_to(root):
         try:
             folder.rmdir()
-        except OSError:  # something is left in it
+        except OSError:  # the folder is not empty
             return
         folder = folder.parent
 
 
-def _expected_sha256(each: InstalledModel, path: Path) -> str:
-    """By the pull's own record, by its keeper's name of it, or by the catalog's."""
-    if kept := pulled_files.find_record(path):
-        return kept.sha256
-    if each.owner in ("Ollama", "the hub's client") and (
-        found := _BLOB.fullmatch(path.resolve().name)
-    ):
-        return found[1]
-    for entry in catalog().values():
-        for variant in entry.variants:
-            source = variant.source
-            if isinstance(source, HubFile) and resolve.pulled_path(source) == path:
-                return source.sha256
-    return ""
+def _expected_sha256(model: InstalledModel, path: Path) -> str:
+    """Returns the hash of the ledger, of the owner's name for the file, or of the catalog."""
+    if record := pulled_files.find_record(path):
+        return record.sha256
+    blob = _BLOB.fullmatch(path.resolve().name)
+    if blob and model.owner in ("Ollama", "the hub's client"):
+        return blob[1]
+    sources = (variant.source for entry in catalog().values() for variant in entry.variants)
+    hub_files = (source for source in sources if isinstance(source, HubFile))
+    return next((file.sha256 for file in hub_files if resolve.pulled_path(file) == path), "")

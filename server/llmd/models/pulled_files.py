@@ -1,5 +1,7 @@
-"""What was pulled, with the hash that it had: `.pulled.json` in the models folder. It may be lost;
-then nothing can be said of files without a known hash."""
+"""Records the hash of each pulled file in a ledger: `.pulled.json` in the models folder.
+
+Without the ledger `llmd models verify` cannot check files whose hash is not known elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -15,48 +17,42 @@ LEDGER_FILE = ".pulled.json"
 
 @dataclass(frozen=True, slots=True)
 class PulledFile:
-    """`path`: relative to the models folder, absolute where the user's own file was pulled."""
+    """Holds a record. `path` is relative to the models folder; absolute for a user's own file."""
 
     path: str
     sha256: str
     n_bytes: int
 
-    @property
-    def absolute_path(self) -> Path:
-        return paths.models_dir() / self.path
-
 
 def load_ledger() -> dict[str, PulledFile]:
-    """By path. Empty where the file is missing or no good."""
+    """Returns the records by path; none if the ledger is missing or invalid."""
     try:
         rows = json.loads((paths.models_dir() / LEDGER_FILE).read_bytes())
-        found = [
-            PulledFile(str(row["path"]), str(row["sha256"]), int(row["n_bytes"])) for row in rows
-        ]
+        records = [PulledFile(str(r["path"]), str(r["sha256"]), int(r["n_bytes"])) for r in rows]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}
-    return {one.path: one for one in found}
+    return {record.path: record for record in records}
 
 
-def find_record(place: Path) -> PulledFile | None:
-    return load_ledger().get(_key(place))
+def find_record(path: Path) -> PulledFile | None:
+    return load_ledger().get(_key(path))
 
 
-def add(place: Path, sha256: str, n_bytes: int) -> None:
-    """Invariant: the caller holds the lock of the models folder.
+def add(path: Path, sha256: str, n_bytes: int) -> None:
+    """Adds or replaces a record. Invariant: the caller holds the lock of the models folder.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the ledger cannot be written.
     """
-    one = PulledFile(_key(place), sha256, n_bytes)
-    _write({**load_ledger(), one.path: one})
+    record = PulledFile(_key(path), sha256, n_bytes)
+    _write({**load_ledger(), record.path: record})
 
 
-def forget(place: Path) -> None:
-    """As `add`."""
-    left = load_ledger()
-    if left.pop(_key(place), None):
-        _write(left)
+def forget(path: Path) -> None:
+    """Removes a record, if there is one. Invariant and errors are those of `add`."""
+    records = load_ledger()
+    if records.pop(_key(path), None):
+        _write(records)
 
 
 def _write(rows: dict[str, PulledFile]) -> None:
@@ -66,6 +62,6 @@ def _write(rows: dict[str, PulledFile]) -> None:
     os.replace(new, path)
 
 
-def _key(place: Path) -> str:
+def _key(path: Path) -> str:
     folder = paths.models_dir()
-    return str(place.relative_to(folder) if place.is_relative_to(folder) else place.absolute())
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path.absolute())

@@ -68,8 +68,8 @@ def pull_hub(file: HubFile, report: ReportBytes) -> Path:
 
     Raises:
         BadInput: HF_ENDPOINT is not an address.
-        ModelError: the hub has no such file, does not give it, or gives another than it or the
-            catalog says; the file is not a model; the network or the disk refuses.
+        ModelError: the hub does not have or does not send the file, or the hash is not the one that
+            the hub or the catalog announces; the file is not a model; the network or disk fails.
     """
     target = resolve.pulled_path(file)
     lock = paths.models_dir() / PULL_LOCK_FILE
@@ -82,14 +82,14 @@ def pull_hub(file: HubFile, report: ReportBytes) -> Path:
                 _download_missing(file, report)
     except OSError as error:
         raise ModelError(
-            f"Model `{file.name}` cannot be kept in `{target.parent}`: {error.strerror or error}; "
-            f"it needs a folder that you may write, with room for it; {retry_hint(file)}"
+            f"Model `{file.name}` cannot be saved in `{target.parent}`: {error.strerror or error}; "
+            f"check that the folder is writable and has enough free space, then {retry_hint(file)}"
         ) from error
     return target
 
 
 def _whole_local_path(file: HubFile) -> Path | None:
-    """Returns None too if a part of a pulled model is missing."""
+    """Returns the path of the model; None if the model or a part of a pulled model is missing."""
     path = resolve.local_path(file)
     targets = [resolve.pulled_path(part) for part in file.parts]
     return None if path == targets[0] and not all(map(Path.is_file, targets)) else path
@@ -132,8 +132,9 @@ def _check_space(file: HubFile, folder: Path, n_bytes: int) -> None:
     n_free = shutil.disk_usage(folder).free
     if n_free < n_bytes:
         raise ModelError(
-            f"Model `{file.name}` needs {n_bytes / 1e6:,.0f} MB in `{folder}`, which has "
-            f"{n_free / 1e6:,.0f} MB free; free some, or set LLMD_MODELS_DIR to a larger disk"
+            f"Model `{file.name}` needs {n_bytes / 1e6:,.0f} MB, but `{folder}` has "
+            f"{n_free / 1e6:,.0f} MB free; free some space, or set LLMD_MODELS_DIR to a folder on "
+            "a larger disk"
         )
 
 
@@ -142,8 +143,8 @@ def _check_sha256(part: _Part, progress: _TotalProgress) -> None:
     if sha256 != part.remote.sha256:
         part.partial.unlink()
         raise ModelError(
-            f"File {part.file} came with SHA-256 {sha256}, expected {part.remote.sha256}; it was "
-            f"removed, {retry_hint(part.file)}"
+            f"File {part.file} was downloaded with SHA-256 {sha256}, expected {part.remote.sha256};"
+            f" the download was removed, {retry_hint(part.file)}"
         )
 
 
@@ -163,7 +164,7 @@ def sha256_of(path: Path, on_progress: Callable[[int], None]) -> str:
 
 
 def _check_model(part: _Part, *, is_first: bool) -> None:
-    """Checks the header: the first part says what the model is. Adapters pass as adapters."""
+    """Checks the header of a part. The first part holds the metadata; adapters are accepted."""
     from llmd.models.gguf.header import check_part
 
     try:
@@ -171,5 +172,5 @@ def _check_model(part: _Part, *, is_first: bool) -> None:
     except ModelError as error:
         part.partial.unlink()
         raise ModelError(
-            f"File {part.file} is no model for llmd, and was removed: {error}"
+            f"File {part.file} is not a model for llmd, and was removed: {error}"
         ) from error

@@ -25,7 +25,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """Describes a file on the hub at one commit, so that the content cannot change meanwhile."""
+    """Describes a file on the hub at one commit, so that the content stays the same."""
 
     url: str
     n_bytes: int
@@ -37,7 +37,7 @@ def fetch_metadata(file: HubFile) -> RemoteFile:
 
     Raises:
         BadInput: HF_ENDPOINT is not an address.
-        ModelError: the hub refuses, is not reached, or has another hash than the catalog.
+        ModelError: the hub refuses or cannot be reached, or has another hash than the catalog.
     """
     _import_constants()
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, logging
@@ -47,11 +47,13 @@ def fetch_metadata(file: HubFile) -> RemoteFile:
         metadata = get_hf_file_metadata(hf_hub_url(file.repo, file.file, revision=file.revision))
     sha256 = metadata.etag or ""
     if not re.fullmatch("[0-9a-f]{64}", sha256) or not metadata.size:
-        raise ModelError(f"File {file} has no SHA-256 on the hub to check it by; name another file")
+        raise ModelError(
+            f"File {file} has no SHA-256 on the hub, so llmd cannot verify the file; choose another"
+        )
     if file.sha256 not in ("", sha256):
         raise ModelError(
-            f"File {file} has SHA-256 {sha256} on the hub, expected {file.sha256}; if you trust it"
-            f" all the same, run `llmd pull {file.ref}`"
+            f"File {file} has SHA-256 {sha256} on the hub, expected {file.sha256}; if you"
+            f" trust the file on the hub, run `llmd pull {file.ref}`"
         )
     commit = metadata.commit_hash or file.revision
     return RemoteFile(hf_hub_url(file.repo, file.file, revision=commit), metadata.size, sha256)
@@ -72,7 +74,9 @@ def download(
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES  # With the client's 10 MB a lost line loses more.
+    constants.DOWNLOAD_CHUNK_SIZE = (
+        CHUNK_BYTES  # A lost connection loses a chunk; the client's is 10 MB.
+    )
     headers = build_hf_headers(library_name="llmd", library_version=__version__)
     headers["Accept-Encoding"] = "identity"  # A range of compressed bytes is not one of the file.
     bar = cast("Any", bind(_ProgressAdapter, on_progress))
@@ -120,7 +124,7 @@ def cached_files() -> Iterator[tuple[str, str, Path]]:
 def cached_copies(file: HubFile) -> list[Path]:
     """Lists where `file` may lie in the client's cache, in the newest revision first.
 
-    Looks at one repository only: the daemon calls this, and scanning the whole cache takes long.
+    Reads one repository only: the daemon calls this function, and a scan of the cache takes long.
     """
     folder = _cache_folder() or Path(os.devnull)
     snapshots = folder / f"models--{file.repo.replace('/', '--')}" / "snapshots"
@@ -134,7 +138,7 @@ def cached_copies(file: HubFile) -> list[Path]:
 
 
 def _cache_folder() -> Path | None:
-    """None where HF_ENDPOINT is wrong: a pull reports that, and a look-up must not fail by it."""
+    """Returns None if HF_ENDPOINT is invalid: a pull reports the value, a look-up must not fail."""
     try:
         return Path(_import_constants().HF_HUB_CACHE)
     except BadInput:
@@ -142,7 +146,8 @@ def _cache_folder() -> Path | None:
 
 
 def _import_constants() -> Any:
-    """Invariant: the first import of huggingface_hub, which reads these variables once."""
+    """Imports the settings of the client. Invariant: this is the first import of huggingface_hub,
+    which reads the environment once."""
     check_endpoint(os.environ.get("HF_ENDPOINT", ""))
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import constants
@@ -169,24 +174,27 @@ def _describe_error(file: HubFile, error: Exception) -> str:
 
     repo, again = f"`{file.repo}`", retry_hint(file)
     status = getattr(getattr(error, "response", None), "status_code", 0)
+    advice = "check HF_TOKEN" if status in (401, 403) else "wait"
     table: tuple[tuple[type[Exception], str], ...] = (
         (errors.OfflineModeIsEnabled,
-         f"Model `{file.name}` is not here and HF_HUB_OFFLINE is set; unset it, and {again}"),
+         f"Model `{file.name}` is not on this machine and HF_HUB_OFFLINE is set; unset"
+         f" HF_HUB_OFFLINE, then {again}"),
         (errors.GatedRepoError,
-         f"Repository {repo} is gated; accept its licence on the hub, set HF_TOKEN, and {again}"),
+         f"Repository {repo} is gated; accept its licence on the hub, set HF_TOKEN, then {again}"),
         (errors.RepositoryNotFoundError,
-         f"Repository {repo} is not on the hub, or is private; check its name, or set HF_TOKEN"),
+         f"Repository {repo} is not on the hub, or is private; check the name, or set HF_TOKEN"),
         (errors.RevisionNotFoundError,
-         f"Repository {repo} lost {file.revision}; run `llmd pull {file.ref}` for its newest file"),
+         f"Repository {repo} has no revision {file.revision} any more; run `llmd pull {file.ref}`"
+         " for the newest file"),
         (errors.EntryNotFoundError,
-         f"Repository {repo} has no file `{file.file}`; look on the hub for those it has"),
+         f"Repository {repo} has no file `{file.file}`; check the file name on the hub"),
         (errors.HfHubHTTPError,
-         f"Hub answered {status} for {file}; {'check HF_TOKEN' if status in (401, 403) else 'wait'}"
-         f", then {again}"),
-        (ImportError, f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set another, and {again}"),
+         f"Hub returned status {status} for {file}; {advice}, then {again}"),
+        (ImportError,
+         f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set an HTTP proxy, then {again}"),
         (Exception,
-         f"Hub `{constants.ENDPOINT}` was not reached or broke off ({type(error).__name__}); "
-         f"check the network, then {again}, it goes on where this one ended"),
+         f"Hub `{constants.ENDPOINT}` cannot be reached, or the connection failed"
+         f" ({type(error).__name__}); check the network, then {again} to resume the download"),
     )  # fmt: skip
     return next(text for kind, text in table if isinstance(error, kind))
 

@@ -1,5 +1,7 @@
-"""`llmd pull ./file.gguf`: a file of the user's own is looked at, kept where it is, and remembered
-with its hash, so that `llmd models` shows it and `llmd models verify` can tell a change."""
+"""Registers a user's own file for `llmd pull ./file.gguf`: checks the header and records the hash.
+
+The file stays in place. `llmd models` lists the file, and `llmd models verify` detects changes.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,10 @@ from llmd.models.references import part_names
 
 
 def pull_local_file(path: Path) -> Path:
-    """
+    """Returns the absolute path of the registered file.
+
     Raises:
-        ModelError: it is no model, or what is known of it cannot be kept.
+        ModelError: the file is not a model, or the ledger cannot be written.
     """
     from llmd.models.gguf.header import check_model
 
@@ -32,6 +35,7 @@ def pull_local_file(path: Path) -> Path:
                     pulled_files.add(part, sha256_of(part, lambda _: None), part.stat().st_size)
     except OSError as error:
         raise ModelError(
-            f"Model file `{path}` cannot be remembered in `{folder}`: {error.strerror or error}"
+            f"Model file `{path}` cannot be registered in `{folder}`: {error.strerror or error};"
+            " check that the folder is writable"
         ) from error
     return path

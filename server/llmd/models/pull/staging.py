@@ -1,5 +1,5 @@
-"""How a model's file appears whole or not at all: one pull at a time makes it beside its place,
-and moves it there at the end."""
+"""Makes a model file appear complete or not at all: one pull at a time writes a partial file in the
+models folder, and moves the file into place at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def only_pull(lock_file: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def move_durably(made: Path, target: Path) -> None:
-    """After a power cut there is the whole file or none."""
+    """Moves a file so that after a power failure the target is complete or absent."""
     with made.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(made, target)
@@ -39,8 +39,10 @@ def move_durably(made: Path, target: Path) -> None:
 
 
 def run_concurrently(jobs: Sequence[Callable[[], None]], n_at_once: int) -> None:
-    """Does all of them, some at the same time; raises the first error that comes. The threads are
-    nobody's to wait for: an error, Ctrl-C or SIGTERM leaves them to the end of the process."""
+    """Runs all jobs in up to `n_at_once` threads, and raises the first error.
+
+    Does not wait for the other threads after an error, Ctrl-C or SIGTERM: the process ends them.
+    """
     if len(jobs) == 1:
         jobs[0]()
         return
