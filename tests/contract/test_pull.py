@@ -1,5 +1,4 @@
-"""`llmd pull` of the hub's files: the real client, in a process of its own, against a hub on this
-machine."""
+"""`llmd pull` of files on a hub: the real client, in its own process, and a local hub."""
 
 from __future__ import annotations
 
@@ -42,8 +41,8 @@ MAIN = "import sys; from llmd.cli.main import main; sys.exit(main(['pull', *sys.
 class Puller:
     def __init__(self, hub: Hub, folder: Path) -> None:
         self.hub, self.models, self.hf_home = hub, folder / "models", folder / "hf_home"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-        self.env = kept | {
+        env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        self.env = env | {
             "LLMD_MODELS_DIR": str(self.models),
             "HF_HOME": str(self.hf_home),
             "OLLAMA_MODELS": str(folder / "ollama"),
@@ -71,7 +70,7 @@ class Puller:
         )
 
     def pull(self, name: str = REF, before: str = "") -> tuple[int, str, str]:
-        """Exit code, standard output, last line of standard error."""
+        """Returns the exit code, standard output, and the last line of standard error."""
         pull = self.start(name, before)
         out, err = pull.communicate(timeout=60)
         assert "Traceback" not in err
@@ -84,7 +83,7 @@ class Puller:
         return last.removeprefix("llmd: ")
 
     def left(self) -> set[str]:
-        """Files in the models folder, without their folders, the lock and the ledger."""
+        """Returns the names of the files in the models folder, except the lock and the ledger."""
         ours = {PULL_LOCK_FILE, LEDGER_FILE}
         return {path.name for path in self.models.rglob("*") if path.is_file()} - ours
 
@@ -92,7 +91,7 @@ class Puller:
         return sum(path.stat().st_size for path in self.models.rglob(".partial-*"))
 
     def interrupt(self, with_signal: signal.Signals) -> int:
-        """Ends a pull after two thirds. The exit code."""
+        """Ends a pull after two thirds of the download, and returns the exit code."""
         self.hub.faults = Faults(stall_after_bytes=2 * CHUNK_BYTES + 1000)
         with self.start() as pull:
             wait_until(self.hub.has_stalled.is_set, "the download stalls")
@@ -117,7 +116,7 @@ def puller(tmp_path: Path) -> Iterator[Puller]:
         yield Puller(hub, tmp_path)
 
 
-def test_a_file_is_brought_whole_and_nothing_else(puller: Puller) -> None:
+def test_a_pull_downloads_the_complete_file_and_nothing_else(puller: Puller) -> None:
     code, out, last = puller.pull()
     assert (code, out, last) == (0, str(puller.target), f"{REF}: checking 100 %")
     assert puller.target.read_bytes() == CONTENT
@@ -126,7 +125,7 @@ def test_a_file_is_brought_whole_and_nothing_else(puller: Puller) -> None:
     assert puller.hub.downloads() == [""]
 
 
-def test_without_a_terminal_each_tenth_is_a_line(puller: Puller) -> None:
+def test_without_a_terminal_each_tenth_prints_a_line(puller: Puller) -> None:
     with puller.start() as pull:
         _, err = pull.communicate(timeout=60)
     lines = err.splitlines()
@@ -152,7 +151,7 @@ def test_a_terminal_shows_a_bar_and_bytes(puller: Puller) -> None:
     assert "%" not in text
 
 
-def test_what_is_there_is_not_asked_for_again(puller: Puller) -> None:
+def test_an_installed_file_is_not_requested_again(puller: Puller) -> None:
     for place in (puller.target, starcoder := puller.place(entry_file("starcoder2-3b"))):
         place.parent.mkdir(parents=True)
         place.write_bytes(b"what an earlier pull has checked")
@@ -161,7 +160,7 @@ def test_what_is_there_is_not_asked_for_again(puller: Puller) -> None:
     assert puller.hub.requests == []
 
 
-def test_a_line_that_breaks_off_is_taken_up_within_one_pull(puller: Puller) -> None:
+def test_a_lost_connection_is_resumed_within_one_pull(puller: Puller) -> None:
     puller.hub.faults = Faults(cut_after_bytes=CHUNK_BYTES + 1000)
     with puller.start() as pull:
         _, err = pull.communicate(timeout=60)
@@ -171,7 +170,7 @@ def test_a_line_that_breaks_off_is_taken_up_within_one_pull(puller: Puller) -> N
     assert puller.hub.downloads() == ["", f"bytes={CHUNK_BYTES}-"]
 
 
-def test_a_line_that_is_reset_is_told_and_taken_up_by_the_next_pull(puller: Puller) -> None:
+def test_a_reset_connection_is_reported_and_resumed_by_the_next_pull(puller: Puller) -> None:
     puller.hub.faults = Faults(cut_after_bytes=CHUNK_BYTES + 1000, is_reset=True)
     assert puller.refusal() == (
         f"Hub `{puller.hub.endpoint}` cannot be reached, or the connection failed (ReadError);"
@@ -188,10 +187,10 @@ def test_a_line_that_is_reset_is_told_and_taken_up_by_the_next_pull(puller: Pull
     [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
     ids=["ctrl-c", "terminated", "killed"],
 )
-def test_the_next_pull_goes_on_where_one_was_ended(
+def test_the_next_pull_resumes_an_interrupted_one(
     puller: Puller, with_signal: signal.Signals, code: int
 ) -> None:
-    """As row 35 asks of a save: the old or the new, never a mixture."""
+    """Row 35, for a pull: the old file or the new file, never a mixture."""
     assert puller.interrupt(with_signal) == code
     assert not puller.target.exists()
     assert puller.pull()[0] == 0
@@ -200,14 +199,14 @@ def test_the_next_pull_goes_on_where_one_was_ended(
     assert puller.hub.downloads() == ["", f"bytes={2 * CHUNK_BYTES}-"]
 
 
-def test_a_hub_that_gives_no_ranges_is_read_from_the_start(puller: Puller) -> None:
+def test_a_hub_without_ranges_is_read_from_the_start(puller: Puller) -> None:
     puller.interrupt(signal.SIGKILL)
     puller.hub.faults = Faults(ignores_range=True)
     assert puller.pull()[0] == 0
     assert puller.target.read_bytes() == CONTENT
 
 
-def test_another_file_of_the_same_name_is_not_continued(puller: Puller) -> None:
+def test_another_file_of_the_same_name_is_not_resumed(puller: Puller) -> None:
     puller.interrupt(signal.SIGKILL)
     other = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
     puller.hub.files[f"{REPO}/{FILE}"] = other
@@ -222,7 +221,7 @@ def test_another_file_of_the_same_name_is_not_continued(puller: Puller) -> None:
     [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: bytes(len(b))],
     ids=["row 30, one bit", "row 30, all of it"],
 )
-def test_content_of_another_hash_is_refused_and_removed(puller: Puller, change: object) -> None:
+def test_content_with_another_hash_is_rejected_and_removed(puller: Puller, change: object) -> None:
     assert callable(change)
     served = change(CONTENT)
     puller.hub.served[f"{REPO}/{FILE}"] = served
@@ -234,7 +233,7 @@ def test_content_of_another_hash_is_refused_and_removed(puller: Puller, change: 
     assert puller.left() == set()
 
 
-def test_what_was_damaged_on_the_disk_is_brought_again(puller: Puller) -> None:
+def test_a_damaged_partial_file_is_downloaded_again(puller: Puller) -> None:
     """Row 30."""
     puller.interrupt(signal.SIGKILL)
     (partial,) = puller.models.rglob(".partial-*")
@@ -244,7 +243,7 @@ def test_what_was_damaged_on_the_disk_is_brought_again(puller: Puller) -> None:
     assert puller.target.read_bytes() == CONTENT
 
 
-def test_what_is_longer_than_the_file_is_begun_again(puller: Puller) -> None:
+def test_a_partial_file_that_is_too_long_is_downloaded_again(puller: Puller) -> None:
     puller.interrupt(signal.SIGKILL)
     (partial,) = puller.models.rglob(".partial-*")
     partial.write_bytes(CONTENT + b"more")
@@ -252,7 +251,7 @@ def test_what_is_longer_than_the_file_is_begun_again(puller: Puller) -> None:
     assert puller.target.read_bytes() == CONTENT
 
 
-def test_a_file_that_is_no_model_is_refused_and_removed(puller: Puller) -> None:
+def test_a_file_that_is_not_a_model_is_rejected_and_removed(puller: Puller) -> None:
     puller.hub.files[f"{REPO}/{FILE}"] = NO_MODEL
     assert puller.refusal().startswith(
         f"File `{FILE}` of `{REPO}` is not a model for llmd, and was removed: "
@@ -272,7 +271,7 @@ def test_a_catalog_file_that_the_hub_has_changed_is_not_downloaded(puller: Pulle
     assert puller.hub.downloads() == []
 
 
-def test_a_name_of_the_catalog_is_brought_with_its_licence_told(puller: Puller) -> None:
+def test_a_pull_by_name_prints_the_licence(puller: Puller) -> None:
     entry = entry_file("starcoder2-3b")
     puller.hub.files[f"{entry.repo}/{entry.file}"] = CONTENT
     with puller.start(entry.name) as pull:
@@ -283,16 +282,16 @@ def test_a_name_of_the_catalog_is_brought_with_its_licence_told(puller: Puller) 
     assert place.read_bytes() == CONTENT
 
 
-def test_two_pulls_at_once_make_one(puller: Puller) -> None:
+def test_two_pulls_at_once_download_once(puller: Puller) -> None:
     puller.hub.faults = Faults(stall_after_bytes=CHUNK_BYTES)
-    with puller.start() as one:
+    with puller.start() as first:
         wait_until(puller.hub.has_stalled.is_set, "the download stalls")
         with puller.start() as other:
             assert other.stderr is not None
             assert other.stderr.readline() == f"{REF}: waiting for another pull\n"
             puller.hub.release.set()
-            outputs = one.communicate(timeout=60)[0], other.communicate(timeout=60)[0]
-    assert (one.returncode, other.returncode) == (0, 0)
+            outputs = first.communicate(timeout=60)[0], other.communicate(timeout=60)[0]
+    assert (first.returncode, other.returncode) == (0, 0)
     assert outputs == (f"{puller.target}\n",) * 2
     assert puller.hub.downloads() == [""]
 
@@ -305,12 +304,12 @@ def test_the_token_goes_to_the_hub_and_not_to_its_store(puller: Puller) -> None:
     assert seen == {(False, "Bearer hf_secret"), (True, "")}
 
 
-def test_the_hub_learns_only_versions(puller: Puller) -> None:
-    """Else it is told of torch, and of a tool that left its name in the environment."""
+def test_the_hub_gets_only_versions(puller: Puller) -> None:
+    """By default the client also sends the version of torch, and the name of a tool."""
     puller.env["AI_AGENT"] = "sometool"
     puller.pull()
-    told = {re.sub(r"/[^;]*", "", request.user_agent) for request in puller.hub.requests}
-    assert told == {"unknown; hf_hub; python", "llmd; hf_hub; python"}
+    agents = {re.sub(r"/[^;]*", "", request.user_agent) for request in puller.hub.requests}
+    assert agents == {"unknown; hf_hub; python", "llmd; hf_hub; python"}
 
 
 @pytest.mark.parametrize(
@@ -360,7 +359,7 @@ def test_the_hub_learns_only_versions(puller: Puller) -> None:
     ],
     ids=["no repository", "no file", "gated", "down", "forbidden", "no hash", "no revision"],
 )
-def test_what_the_hub_refuses_is_one_sentence(
+def test_a_refusal_of_the_hub_is_one_sentence(
     puller: Puller, name: str, faults: Faults, expected: str
 ) -> None:
     puller.hub.gated.add("ann/Gated-GGUF")
@@ -371,7 +370,7 @@ def test_what_the_hub_refuses_is_one_sentence(
     assert puller.left() == set()
 
 
-def test_no_network_is_told(puller: Puller) -> None:
+def test_a_missing_network_is_reported(puller: Puller) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         puller.env["HF_ENDPOINT"] = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -381,7 +380,7 @@ def test_no_network_is_told(puller: Puller) -> None:
         )
 
 
-def test_an_endpoint_that_is_none_is_told(puller: Puller) -> None:
+def test_an_invalid_endpoint_is_reported(puller: Puller) -> None:
     puller.env["HF_ENDPOINT"] = "http://["
     expected = (
         "HF_ENDPOINT is `http://[`, expected the https:// address of a hub; correct or unset it"
@@ -389,21 +388,21 @@ def test_an_endpoint_that_is_none_is_told(puller: Puller) -> None:
     assert puller.pull() == (2, "", f"llmd: {expected}")
 
 
-def test_a_host_that_does_not_exist_is_told(puller: Puller) -> None:
+def test_a_host_that_does_not_exist_is_reported(puller: Puller) -> None:
     puller.env["HF_ENDPOINT"] = "http://a..b"
     assert puller.refusal().startswith(
         "Hub `http://a..b` cannot be reached, or the connection failed ("
     )
 
 
-def test_a_proxy_that_the_client_cannot_use_is_told(puller: Puller) -> None:
+def test_a_proxy_that_the_client_cannot_use_is_reported(puller: Puller) -> None:
     puller.env |= {"ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
     assert puller.refusal() == (
         f"Proxy in ALL_PROXY is SOCKS, expected HTTP; set an HTTP proxy, then {AGAIN}"
     )
 
 
-def test_offline_mode_is_told_and_asks_nothing(puller: Puller) -> None:
+def test_offline_mode_is_reported_without_requests(puller: Puller) -> None:
     puller.env["HF_HUB_OFFLINE"] = "1"
     assert puller.refusal() == (
         f"Model `{REF}` is not on this machine and HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE, "
@@ -412,7 +411,7 @@ def test_offline_mode_is_told_and_asks_nothing(puller: Puller) -> None:
     assert puller.hub.requests == []
 
 
-def test_a_disk_with_too_little_room_is_told_before_the_download(puller: Puller) -> None:
+def test_a_disk_with_too_little_space_is_reported_before_the_download(puller: Puller) -> None:
     """Row 34."""
     before = (
         "import shutil, types\n"
@@ -425,7 +424,7 @@ def test_a_disk_with_too_little_room_is_told_before_the_download(puller: Puller)
     assert puller.hub.downloads() == []
 
 
-def test_room_for_what_is_still_missing_is_enough(puller: Puller) -> None:
+def test_space_for_the_missing_bytes_is_enough(puller: Puller) -> None:
     puller.interrupt(signal.SIGKILL)
     before = (
         "import shutil, types\n"
@@ -434,7 +433,7 @@ def test_room_for_what_is_still_missing_is_enough(puller: Puller) -> None:
     assert puller.pull(before=before)[0] == 0
 
 
-def test_a_disk_that_fills_up_is_told_and_what_it_took_is_continued(puller: Puller) -> None:
+def test_a_disk_that_fills_up_is_reported_and_the_download_resumed(puller: Puller) -> None:
     """Row 34."""
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({CHUNK_BYTES},) * 2)\n"
     assert puller.refusal(before=limit) == (
@@ -447,7 +446,7 @@ def test_a_disk_that_fills_up_is_told_and_what_it_took_is_continued(puller: Pull
     assert puller.hub.downloads() == ["", f"bytes={CHUNK_BYTES}-"]
 
 
-def test_a_folder_that_refuses_is_told(puller: Puller) -> None:
+def test_a_folder_that_is_not_writable_is_reported(puller: Puller) -> None:
     """Row 36."""
     puller.models.touch()
     assert puller.refusal() == (
@@ -477,12 +476,12 @@ def test_a_folder_that_refuses_is_told(puller: Puller) -> None:
         ),
     ],
 )
-def test_what_is_no_name_is_the_users_mistake(puller: Puller, name: str, expected: str) -> None:
+def test_an_invalid_name_is_bad_input(puller: Puller, name: str, expected: str) -> None:
     assert puller.pull(name) == (2, "", f"llmd: {expected}")
     assert puller.hub.requests == []
 
 
-def test_the_commit_is_fixed_while_a_file_is_brought(puller: Puller) -> None:
+def test_the_commit_is_fixed_during_a_download(puller: Puller) -> None:
     puller.pull()
     paths = [r.path for r in puller.hub.requests if not r.is_of_store]
     assert paths == [f"/{REPO}/resolve/{revision}/{FILE}" for revision in ("main", COMMIT)]
@@ -492,7 +491,7 @@ def test_the_commit_is_fixed_while_a_file_is_brought(puller: Puller) -> None:
 
 
 def part(no: int, n_parts: int = 3) -> bytes:
-    """A GGUF of a model that is split; the first holds its fields."""
+    """Returns one part of a split model; the first part holds the metadata."""
     changes = {
         "split.no": gguf_bytes.number(gguf_bytes.U16, no),
         "split.count": gguf_bytes.number(gguf_bytes.U16, n_parts),
@@ -517,7 +516,7 @@ def places(puller: Puller) -> list[Path]:
     return [puller.models / "hf" / REPO / file for file in SPLIT]
 
 
-def test_a_model_in_parts_comes_whole(split: Puller) -> None:
+def test_all_parts_of_a_model_are_downloaded(split: Puller) -> None:
     code, out, _ = split.pull(SPLIT_REF)
     assert (code, out) == (0, str(places(split)[0]))
     assert [place.read_bytes() for place in places(split)] == [part(no) for no in range(3)]
@@ -525,7 +524,7 @@ def test_a_model_in_parts_comes_whole(split: Puller) -> None:
     assert split.hub.downloads() == ["", "", ""]
 
 
-def test_a_part_that_is_missing_is_brought_and_the_others_are_not(split: Puller) -> None:
+def test_only_the_missing_part_is_downloaded(split: Puller) -> None:
     assert split.pull(SPLIT_REF)[0] == 0
     places(split)[1].unlink()
     assert split.pull(SPLIT_REF)[0] == 0
@@ -542,14 +541,14 @@ def test_without_all_its_parts_a_model_does_not_appear(split: Puller) -> None:
     assert places(split)[1].read_bytes() == part(1)
 
 
-def test_a_later_part_is_refused_with_the_first(puller: Puller) -> None:
+def test_a_later_part_is_rejected_with_the_name_of_the_first(puller: Puller) -> None:
     code, _, last = puller.pull(f"hf:{REPO}/{SPLIT[1]}")
     assert code == 2
     assert "names part 2 of 3; name the first part `m-00001-of-00003.gguf`" in last
 
 
-def test_parts_come_at_the_same_time(split: Puller) -> None:
-    """One that stalls does not hold up the others."""
+def test_parts_are_downloaded_at_the_same_time(split: Puller) -> None:
+    """A part that stalls does not delay the others."""
     split.hub.faults = Faults(stall_after_bytes=1000)
     with split.start(SPLIT_REF) as pull:
         wait_until(split.hub.has_stalled.is_set, "one part stalls")
@@ -560,7 +559,7 @@ def test_parts_come_at_the_same_time(split: Puller) -> None:
     assert pull.returncode == 0
 
 
-def test_ctrl_c_waits_for_no_part(split: Puller) -> None:
+def test_ctrl_c_does_not_wait_for_parts(split: Puller) -> None:
     split.hub.faults = Faults(stall_after_bytes=1000)
     with split.start(SPLIT_REF) as pull:
         wait_until(lambda: split.n_partial_bytes() >= 2 * CHUNK_BYTES, "two parts are written")
@@ -577,7 +576,7 @@ def has_written(puller: Puller, n_bytes: int) -> bool:
 
 
 def test_a_pull_that_is_killed_ten_times_ends_with_the_right_hash(puller: Puller) -> None:
-    """The bar: at random points, among them inside the first chunk."""
+    """Kills at random points, some of them inside the first chunk."""
     rng = random.Random(3407)
     content = gguf_bytes.tiny().encode() + rng.randbytes(24 * CHUNK_BYTES)
     puller.hub.files[f"{REPO}/{FILE}"] = content
@@ -603,36 +602,38 @@ def test_a_pull_that_is_killed_ten_times_ends_with_the_right_hash(puller: Puller
     assert puller.hub.downloads() == [f"bytes={n}-" if n else "" for n in (*starts, n_here)]
 
 
-# -- what is here already
+# -- models that are already on this machine
 
 
-def test_a_file_of_the_users_own_stays_where_it_is(puller: Puller, tmp_path: Path) -> None:
+def test_a_user_s_own_file_stays_in_place(puller: Puller, tmp_path: Path) -> None:
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(CONTENT)
     assert puller.pull(str(mine))[:2] == (0, str(mine))
     assert (puller.left(), puller.hub.requests) == (set(), [])
-    kept = json.loads((puller.models / LEDGER_FILE).read_text())
-    assert kept == [{"path": str(mine), "sha256": SHA256, "n_bytes": len(CONTENT)}]
+    records = json.loads((puller.models / LEDGER_FILE).read_text())
+    assert records == [{"path": str(mine), "sha256": SHA256, "n_bytes": len(CONTENT)}]
     mine.write_bytes(NO_MODEL)
     assert "is not GGUF" in puller.refusal(str(mine))
 
 
-@pytest.mark.parametrize("keeper", ["hub", "llama.cpp"])
-def test_what_another_program_has_brought_is_used_where_it_lies(
-    puller: Puller, tmp_path: Path, keeper: str
+@pytest.mark.parametrize("owner", ["hub", "llama.cpp"])
+def test_a_file_of_another_program_is_used_in_place(
+    puller: Puller, tmp_path: Path, owner: str
 ) -> None:
     place = {
         "hub": puller.hf_home / "hub" / "models--ann--Tiny-GGUF" / "snapshots" / COMMIT / FILE,
         "llama.cpp": tmp_path / "llama.cpp" / f"{REPO}/{FILE}".replace("/", "_"),
-    }[keeper]
+    }[owner]
     place.parent.mkdir(parents=True)
     place.write_bytes(CONTENT)
-    said = f"{REF}: is already on this machine, and is used in place"
-    assert puller.pull() == (0, str(place), said)
+    message = f"{REF}: is already on this machine, and is used in place"
+    assert puller.pull() == (0, str(place), message)
     assert (puller.left(), puller.hub.requests) == (set(), [])
 
 
-def test_a_blob_of_ollama_is_used_for_a_file_of_its_hash(puller: Puller, tmp_path: Path) -> None:
+def test_a_blob_of_ollama_is_used_for_a_file_with_the_same_hash(
+    puller: Puller, tmp_path: Path
+) -> None:
     entry = entry_file("qwen2.5-coder-0.5b")
     blob = tmp_path / "ollama" / "blobs" / f"sha256-{entry.sha256}"
     blob.parent.mkdir(parents=True)
@@ -641,7 +642,7 @@ def test_a_blob_of_ollama_is_used_for_a_file_of_its_hash(puller: Puller, tmp_pat
     assert puller.hub.requests == []
 
 
-def test_adapters_come_with_their_model(puller: Puller, tmp_path: Path) -> None:
+def test_adapters_are_pulled_with_the_model(puller: Puller, tmp_path: Path) -> None:
     lora = gguf_bytes.tiny({"general.type": gguf_bytes.string("adapter")}).encode()
     puller.hub.files["bob/Lora/l.gguf"] = lora
     (tmp_path / "catalog.toml").write_text(

@@ -1,5 +1,5 @@
-"""`llmd use` under a typing editor, with the real worker: nothing is dropped, nothing is answered
-twice, and a model that cannot be loaded leaves the one before."""
+"""`llmd use` while an editor types, with the real worker: no request is dropped or answered twice,
+and if a model cannot be loaded the previous model stays in use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tiny(folder: Path, name: str = "tiny.gguf") -> Path:
 
 
 def broken(folder: Path) -> Path:
-    """Its header is good; a tensor that llama.cpp needs is missing."""
+    """Writes a model with a valid header that lacks a tensor that llama.cpp needs."""
     whole = gguf_bytes.tiny()
     fewer = [tensor for tensor in whole.tensors if tensor.name != "blk.0.ffn_down.weight"]
     path = folder / "broken.gguf"
@@ -30,7 +30,7 @@ def broken(folder: Path) -> Path:
 
 
 class Typing:
-    """An editor whose user types on, and asks at each key."""
+    """Represents an editor whose user types, with a request at each key."""
 
     def __init__(self, daemon: RunningDaemon) -> None:
         self.editor = Editor(daemon)
@@ -47,7 +47,7 @@ class Typing:
             self._stop.wait(0.03)
 
     def end(self) -> list[str]:
-        """What each request was answered, once."""
+        """Stops typing, and returns the answer of each request."""
         self._stop.set()
         self._thread.join()
         texts = [text_of(self.editor.answer(id_)) for id_ in self.ids]
@@ -79,7 +79,7 @@ def test_a_switch_under_a_typing_editor_drops_and_repeats_nothing(
     typing.editor.close()
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_one_before(own_daemon: RunningDaemon) -> None:
+def test_if_a_model_cannot_be_loaded_the_previous_one_stays(own_daemon: RunningDaemon) -> None:
     config = own_daemon.folder / "config.toml"
     pid, path = own_daemon.status()["worker_pid"], broken(own_daemon.folder)
     done = own_daemon.llmd("use", str(path))
@@ -103,7 +103,7 @@ def test_the_same_model_again_changes_nothing(own_daemon: RunningDaemon) -> None
     assert own_daemon.status()["worker_pid"] == pid
 
 
-def test_a_file_that_was_replaced_is_loaded_anew(own_daemon: RunningDaemon) -> None:
+def test_a_replaced_file_is_loaded_again(own_daemon: RunningDaemon) -> None:
     path = tiny(own_daemon.folder)
     assert own_daemon.llmd("use", str(path)).returncode == 0
     pid = own_daemon.status()["worker_pid"]
@@ -117,10 +117,10 @@ def test_an_entry_of_the_user_s_own_is_used_with_its_order(
     own_daemon: RunningDaemon, order: str
 ) -> None:
     path = tiny(own_daemon.folder)
-    said = f'order = "{order}"\n' if order else ""
+    order_line = f'order = "{order}"\n' if order else ""
     (own_daemon.folder / "catalog.toml").write_text(
-        f'[mine]\n{said}files = [{{ path = "{path}", quantisations = ["F32"] }}]\n'
+        f'[mine]\n{order_line}files = [{{ path = "{path}", quantisations = ["F32"] }}]\n'
     )
     assert own_daemon.llmd("use", "mine").returncode == 0
-    found = own_daemon.status()["model"]
-    assert (found["path"], found["order"]) == (str(path), order or "psm")
+    model = own_daemon.status()["model"]
+    assert (model["path"], model["order"]) == (str(path), order or "psm")

@@ -1,4 +1,4 @@
-"""The pull of the built-in model, with the real package and the real adapter."""
+"""`llmd pull builtin`, with the real package and the real adapter."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def first_line(model: RawModel, tokens: list[int]) -> str:
 
 
 @pytest.mark.parametrize("name", ["BASE_SHA256", "ADAPTER_SHA256"])
-def test_unknown_file_is_refused(models: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_unknown_file_is_rejected(models: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     got = getattr(builtin, name)
     monkeypatch.setattr(builtin, name, "0" * 64)
     with pytest.raises(ModelError, match=f"has SHA-256 {got}, expected {'0' * 64}; "):
@@ -119,7 +119,7 @@ ERROR: No matching distribution found for x
         ("", "no message"),
     ],
 )
-def test_the_reason_is_what_pip_said_last(output: str, reason: str) -> None:
+def test_the_reason_is_pip_s_last_error(output: str, reason: str) -> None:
     assert builtin.pip_failure(output) == reason
 
 
@@ -136,7 +136,9 @@ def test_the_download_has_progress_and_shows_nothing_of_pip(
     assert capfd.readouterr() == ("", "")
 
 
-def test_folder_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_not_writable_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLMD_MODELS_DIR", str(tmp_path / "file" / "models"))
     with pytest.raises(ModelError, match=r"cannot be made in .*: Not a directory; check that the"):

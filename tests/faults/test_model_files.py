@@ -1,4 +1,4 @@
-"""Model files that are wrong, or go wrong while in use: the sentence, and a daemon that lives."""
+"""Invalid model files, and files that change while in use: messages, and a daemon that runs on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _part(path: Path) -> None:
 
 
 def _larger_than_any_machine(path: Path) -> None:
-    """A file with a hole in it: 4 TiB by its header, some kilobytes on the disk."""
+    """Writes a sparse file: 4 TiB by the header, some kilobytes on the disk."""
     small = tiny()
     huge = Tensor("blk.0.extra.weight", (32, 1 << 35), len(small.data))
     path.write_bytes(replace(small, tensors=[*small.tensors, huge]).encode())
@@ -91,34 +91,37 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.fixture(scope="module")
 def patient(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A daemon that gets one wrong model after the other."""
+    """Yields a daemon that gets one invalid model after the other."""
     folder = tmp_path_factory.mktemp("wrong")
     (folder / "builtin.gguf").symlink_to(models_dir / "smollm2-135m-fim-3-Q8_0.gguf")
     with RunningDaemon(models_dir, folder) as running:
         yield running
 
 
-@pytest.mark.parametrize(("make", "said"), WRONG.values(), ids=WRONG)
-def test_a_wrong_model_is_told_and_the_right_one_loads_after(
-    patient: RunningDaemon, make: Callable[[Path], None], said: str, request: pytest.FixtureRequest
+@pytest.mark.parametrize(("make", "message"), WRONG.values(), ids=WRONG)
+def test_an_invalid_model_is_reported_and_a_valid_one_loads_afterwards(
+    patient: RunningDaemon,
+    make: Callable[[Path], None],
+    message: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     path = patient.folder / f"{request.node.callspec.id[-7:].strip()}.gguf"
     make(path)
-    sentence = said.format(path=path, name=path.name, config=patient.folder / "config.toml")
+    sentence = message.format(path=path, name=path.name, config=patient.folder / "config.toml")
     editor = Editor(patient)
     patient.edit_config(f'model = "{path}"\n{GREEDY}')
     done = patient.llmd("restart")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"llmd: {sentence}")
     assert done.stderr.count("\n") == 1
-    found = patient.status()
-    assert (found["state"], found["switch"]["state"]) == ("ready", "failed")
-    assert found["notice"].startswith(sentence)
-    assert found["notice"].endswith("; `builtin` stays in use")
+    status = patient.status()
+    assert (status["state"], status["switch"]["state"]) == ("ready", "failed")
+    assert status["notice"].startswith(sentence)
+    assert status["notice"].endswith("; `builtin` stays in use")
     assert patient.complete(CODE)["text"]
     editor.call("llmd/status")
     shown = [n["params"]["message"] for n in editor.notifications if "Message" in n["method"]]
-    assert shown == [f"llmd: {found['notice']}"]
+    assert shown == [f"llmd: {status['notice']}"]
     patient.edit_config(GREEDY)
     assert patient.llmd("restart").returncode == 0
     assert patient.complete(CODE)["text"]
@@ -127,7 +130,7 @@ def test_a_wrong_model_is_told_and_the_right_one_loads_after(
 
 @pytest.fixture
 def on_copy(models_dir: Path, tmp_path: Path) -> Iterator[tuple[RunningDaemon, Path]]:
-    """A daemon on a copy of the built-in model that the test may spoil."""
+    """Yields a daemon with a copy of the built-in model that the test may damage."""
     path = tmp_path / "copy.gguf"
     shutil.copy(models_dir / "smollm2-135m-fim-3-Q8_0.gguf", path)
     with RunningDaemon(models_dir, tmp_path, f'model = "{path}"\n{GREEDY}') as running:
@@ -157,10 +160,10 @@ def test_a_deleted_model_serves_until_restart(on_copy: tuple[RunningDaemon, Path
     assert f"Model file `{path}` does not exist" in daemon.llmd("restart").stderr
 
 
-def test_row_28_a_model_cut_in_place_ends_in_a_sentence(
+def test_row_28_a_model_truncated_in_place_is_reported(
     on_copy: tuple[RunningDaemon, Path],
 ) -> None:
-    """The kernel kills the worker at the first page that is gone; the gate refuses the rest."""
+    """The kernel kills the worker at a missing page; the check of the header prevents a reload."""
     daemon, path = on_copy
     os.truncate(path, 1 << 20)
     daemon.complete("import os\n" * 50 + CODE)
@@ -173,7 +176,7 @@ def test_row_28_a_model_cut_in_place_ends_in_a_sentence(
 
 
 def test_a_worker_that_cannot_be_started_is_tried_again(own_daemon: RunningDaemon) -> None:
-    """No descriptor is left for a process; later there are."""
+    """First there is no free file descriptor for a process; later there is."""
     pid = own_daemon.status()["pid"]
     worker_pid = own_daemon.status()["worker_pid"]
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)

@@ -1,5 +1,5 @@
-"""A hub on this machine, as far as the real client looks: the resolve route answers with a file's
-facts and sends the reader on to another host, as the hub does to its store. Faults are knobs."""
+"""Imitates a hub as far as the real client uses one: the resolve route answers with the metadata of
+a file and redirects to another host, as the hub does to its store. Tests can inject faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Request:
 
 @dataclass(slots=True)
 class Faults:
-    status: int = 0  # answers everything with it
+    status: int = 0  # the status of every answer
     cut_after_bytes: int = -1  # ends the next answer of the store there, once
     is_reset: bool = False  # with RST, as a router does, in place of FIN
     stall_after_bytes: int = -1  # waits there for `Hub.release`
@@ -47,7 +47,7 @@ class Faults:
 
 @dataclass(slots=True)
 class Hub:
-    """`files` by OWNER/REPO/FILE. `served` has what comes in place of what was announced."""
+    """Holds `files` by OWNER/REPO/FILE. `served` replaces the content that was announced."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     served: dict[str, bytes] = field(default_factory=dict)
@@ -77,11 +77,11 @@ class Hub:
 
     @property
     def store(self) -> str:
-        """Another host to a client, so that tokens must not follow there."""
+        """Returns another host for the client, to which the client must not send tokens."""
         return f"http://localhost:{self._server.server_port}/store"
 
     def downloads(self) -> list[str]:
-        """The Range of each request for content, oldest first; empty for the whole."""
+        """Returns the Range of each request for content, oldest first; empty for the whole file."""
         return [r.range for r in self.requests if r.is_of_store and r.method == "GET"]
 
 
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         if place in self.hub.gated and not self.headers.get("Authorization"):
             self._send(401, {"X-Error-Code": "GatedRepo"})
         elif not any(name.startswith(f"{place}/") for name in self.hub.files):
-            self._send(401, {"X-Error-Code": "RepoNotFound"})  # as the hub tells strangers
+            self._send(401, {"X-Error-Code": "RepoNotFound"})  # as the hub answers without a token
         elif revision not in self.hub.revisions:
             self._send(404, {"X-Error-Code": "RevisionNotFound"})
         elif (content := self.hub.files.get(f"{place}/{file}")) is None:
@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self._send(206 if start else 200, headers)
-        faults, self.hub.faults = self.hub.faults, Faults()  # they befall one answer
+        faults, self.hub.faults = self.hub.faults, Faults()  # a fault applies to one answer
         with suppress(ConnectionError):  # a reader that is killed
             self._write(part, faults)
 
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
 
     def _reset(self) -> None:
-        """After all was acknowledged, since a reset drops what was not sent."""
+        """Resets after all bytes were acknowledged, since a reset drops unsent bytes."""
         wait_until(lambda: not _n_unsent_bytes(self.connection), "the reader has it")
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())

@@ -1,4 +1,4 @@
-"""A model of a KV cache: each cell knows what it was computed after. And a model of an editor."""
+"""Simulates a KV cache whose cells record the tokens before them, and an editor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from llmd.worker.kv_cache import SavedState
 
-PRE, SUF, MID = 1, 2, 3  # no character of a text
+PRE, SUF, MID = 1, 2, 3  # not the code of a character in the texts
 N_PREFIX, N_SUFFIX, STEP = 12, 6, 4  # characters, one token each
 
 
@@ -22,8 +22,8 @@ class Cell:
 
 
 class Memory:
-    """In llama.cpp's place. `codes` are what its next decodes return; an aborted one leaves some
-    of its cells behind. `can_restore`: whether a state is taken back."""
+    """Replaces llama.cpp. `codes` are the results of the next decodes; an aborted decode leaves
+    some of the cells. `can_restore` is False if restoring a state fails."""
 
     n_ctx, n_batch = 64, 4
 
@@ -49,7 +49,7 @@ class Memory:
         return code
 
     def seq_rm(self, start: int) -> bool:
-        """A whole sequence can always be removed."""
+        """Removes the cells from `start`. A whole sequence can always be removed."""
         if start and not self.can_cut:
             return False
         del self.held[start:]
@@ -68,7 +68,7 @@ class Memory:
         return self.can_restore
 
     def check(self) -> None:
-        """Positions without a gap, and each cell computed from what stands before it now."""
+        """Asserts that positions have no gap, and that each cell follows the tokens before."""
         tokens = self.tokens
         for position, cell in enumerate(self.held):
             assert cell.position == position
@@ -77,8 +77,8 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Of a document: `n_deleted` characters before the cursor give way to `text`, after which the
-    cursor stands `n_back` characters back from its end. First the cursor goes to `jump`."""
+    """Describes an edit: the cursor moves to `jump`, `text` replaces `n_deleted` characters before
+    the cursor, and the cursor ends `n_back` characters before the end of `text`."""
 
     text: str = ""
     n_deleted: int = 0
@@ -88,7 +88,7 @@ class Edit:
 
 
 class Buffer:
-    """A document and its cursor. Its prompt has an anchor, and windows that stand still."""
+    """Holds a document and a cursor. The prompt has an anchor, and windows that move in steps."""
 
     def __init__(self) -> None:
         self._text, self._cursor, self._anchor, self._first = "", 0, 0, 0

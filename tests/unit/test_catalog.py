@@ -1,4 +1,4 @@
-"""Names of models: what they stand for, and that none leads out of the models folder."""
+"""Names of models: resolved as documented, and never to a path outside the models folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_catalog_has_the_families_that_infill() -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_an_entry_is_whole(name: str) -> None:
+def test_an_entry_is_complete(name: str) -> None:
     entry = BUILT_IN[name]
     assert entry.order == by_name(entry.family).order
     assert all((entry.licence, entry.use, entry.n_params_b))
@@ -68,27 +68,29 @@ def test_an_entry_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_a_size_agrees_with_the_number_of_weights(variant: catalog_module.Variant) -> None:
-    """A number copied wrongly stands out: the known sizes lie within 11 % of what is reckoned.
-    DeepSeek-V2's rows are of odd lengths, so that some of them are kept in a larger type; so are
-    embeddings, a fifth of CodeGemma 2B."""
+    """Detects a mistyped number: the known sizes differ from the estimate by at most 11 %.
+
+    Rows of DeepSeek-V2 have odd lengths, so some tensors have a larger type; so have embeddings,
+    a fifth of CodeGemma 2B.
+    """
     entry = BUILT_IN[variant.name.partition(":")[0]]
-    reckoned = entry.n_params_b * 1e9 * BITS[variant.quantisation] / 8
-    assert variant.n_bytes == pytest.approx(reckoned, rel=0.11)
+    estimate = entry.n_params_b * 1e9 * BITS[variant.quantisation] / 8
+    assert variant.n_bytes == pytest.approx(estimate, rel=0.11)
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN.keys() - EXPERTS - {"mellum-4b"}))
-def test_a_shape_makes_the_number_of_weights(name: str) -> None:
-    """Two or three matrices a feed-forward; embeddings that are the output too, or not."""
+def test_a_shape_gives_the_number_of_weights(name: str) -> None:
+    """Tries two or three matrices per feed-forward layer, and tied or separate embeddings."""
     entry = BUILT_IN[name]
     shape = entry.shape
     attention = 2 * shape.n_embd * (shape.n_head + shape.n_head_kv) * shape.head_dim
-    made = [
+    candidates = [
         n_embeddings * shape.n_embd * shape.n_vocab
         + shape.n_layers * (attention + n_matrices * shape.n_embd * shape.n_ff)
         for n_embeddings in (1, 2)
         for n_matrices in (2, 3)
     ]
-    assert min(abs(n / 1e9 / entry.n_params_b - 1) for n in made) < 0.01
+    assert min(abs(n / 1e9 / entry.n_params_b - 1) for n in candidates) < 0.01
 
 
 def test_no_two_variants_share_a_file_or_a_hash() -> None:
@@ -98,13 +100,13 @@ def test_no_two_variants_share_a_file_or_a_hash() -> None:
     assert len(set(hashes)) == len(hashes) == 4
 
 
-def test_the_catalog_names_base_models_where_there_are_any() -> None:
+def test_the_catalog_prefers_base_models() -> None:
     chat = {v.name.partition(":")[0] for v in VARIANTS if "instruct" in str(v.source).lower()}
     assert chat == {"qwen3-coder-30b-a3b"}
 
 
-def test_a_name_without_a_quantisation_means_what_it_meant() -> None:
-    """A config that was written before there were several goes on with its file."""
+def test_a_name_without_a_quantisation_keeps_its_meaning() -> None:
+    """A config from before the catalog had several quantisations must still mean the same file."""
     for name in ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "qwen2.5-coder-7b", "starcoder2-3b"):
         assert BUILT_IN[name].variants[0].quantisation == "Q8_0"
 
@@ -155,12 +157,12 @@ def test_an_entry_is_given_to_the_engine_with_its_adapters(mine: Path) -> None:
         resolve.resolve_model("qwen-mine")
     lora.parent.mkdir(parents=True)
     lora.touch()
-    laid = resolve.resolve_model("qwen-mine")
-    assert laid == resolve.ResolvedModel(model, "spm", ((mine / "lora.gguf", 0.5), (lora, 1.0)))
+    resolved = resolve.resolve_model("qwen-mine")
+    assert resolved == resolve.ResolvedModel(model, "spm", ((mine / "lora.gguf", 0.5), (lora, 1.0)))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ("[a", "cannot be read: "),
         ('[a]\nfile = "x"', "`a`: Object contains unknown field `file`"),
@@ -176,14 +178,15 @@ def test_an_entry_is_given_to_the_engine_with_its_adapters(mine: Path) -> None:
         ("a = 1", "`a`: Expected `object`, got `int`"),
     ],
 )
-def test_a_catalog_that_is_wrong_is_told(mine: Path, text: str, said: str) -> None:
+def test_an_invalid_catalog_is_reported(mine: Path, text: str, problem: str) -> None:
     (mine / "catalog.toml").write_text(text)
     for look_up in (catalog, lambda: find_variant("qwen2.5-coder-7b")):
         with pytest.raises(BadInput) as error:
             look_up()
         assert str(error.value).startswith(f"Catalog `{mine}/catalog.toml`")
-        assert said in str(error.value)
-    with pytest.raises(ModelError, match=r"^Catalog `"):  # the engine waits until it is right
+        assert problem in str(error.value)
+    # The engine waits after a ModelError, until the catalog is valid.
+    with pytest.raises(ModelError, match=r"^Catalog `"):
         resolve.model_path("qwen2.5-coder-7b")
     assert resolve.pull_source("builtin") is None
 
@@ -244,7 +247,7 @@ def test_a_reference_names_a_file_of_the_hub(ref: str, repo: str, file: str) -> 
         ("hf:a/b/x-00001-of-00000.gguf", "names one of 0 parts, and llmd supports 1 to 256"),
     ],
 )
-def test_a_malformed_reference_is_refused(ref: str, what: str) -> None:
+def test_an_invalid_reference_is_rejected(ref: str, what: str) -> None:
     with pytest.raises(BadInput) as error:
         parse_ref(ref)
     text = str(error.value)
@@ -253,7 +256,7 @@ def test_a_malformed_reference_is_refused(ref: str, what: str) -> None:
 
 
 @pytest.mark.parametrize("char", ["\n", "\0", "\x1b", "\x7f", "\u202e", "\u2028", "\ud800"])
-def test_a_character_that_would_change_the_terminal_is_refused_and_not_repeated(char: str) -> None:
+def test_a_character_that_would_change_the_terminal_is_rejected_and_not_repeated(char: str) -> None:
     with pytest.raises(BadInput, match="contains unprintable characters") as error:
         parse_ref(f"hf:a/b/c{char}.gguf")
     assert char not in str(error.value)
@@ -265,7 +268,7 @@ PARTS = st.sampled_from(["a", "b.gguf", "..", ".", "", "/", "\\", "\0", "é", "~
 @given(st.lists(PARTS | st.text(max_size=3), min_size=1, max_size=6).map("/".join))
 @example("a/b/c.gguf")
 def test_no_reference_leads_out_of_its_folder(rest: str) -> None:
-    """CVE-2024-37032's class: what is accepted lies where it is said to lie."""
+    """An accepted reference is below the repository's folder (class of CVE-2024-37032)."""
     try:
         file = parse_ref(f"hf:{rest}")
     except BadInput:
@@ -278,12 +281,12 @@ def test_no_reference_leads_out_of_its_folder(rest: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "http://h", "https://h.org/", "http://127.0.0.1:80/a"])
-def test_an_address_of_a_hub_is_taken(url: str) -> None:
+def test_the_address_of_a_hub_is_accepted(url: str) -> None:
     check_endpoint(url)
 
 
 @pytest.mark.parametrize("url", ["hub", "file:///x", "http://", "http://[", "http://h:99999"])
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_other_values_of_the_endpoint_are_rejected(url: str) -> None:
     with pytest.raises(BadInput) as error:
         check_endpoint(url)
     assert str(error.value) == (
@@ -306,7 +309,7 @@ def test_a_name_that_the_catalog_lacks_has_no_variant(name: str) -> None:
         ("hf:a/b/q8/c.gguf", "hf/a/b/q8/c.gguf"),
     ],
 )
-def test_a_pulled_model_has_its_place(models: Path, name: str, place: str) -> None:
+def test_a_pulled_model_has_a_fixed_path(models: Path, name: str, place: str) -> None:
     with pytest.raises(ModelError) as error:
         resolve.model_path(name)
     assert str(error.value) == f"Model `{name}` is not on this machine; run `llmd pull {name}`"
@@ -315,8 +318,8 @@ def test_a_pulled_model_has_its_place(models: Path, name: str, place: str) -> No
     assert resolve.model_path(name) == models / place
 
 
-def test_a_malformed_reference_in_the_config_is_a_model_that_is_missing() -> None:
-    """The engine waits for a model that is missing; any other error would end it."""
+def test_an_invalid_reference_in_the_config_counts_as_a_missing_model() -> None:
+    """The engine waits for a missing model; any other error would end the engine."""
     with pytest.raises(ModelError, match=r"^Model reference `hf:a` is incomplete; expected hf:"):
         resolve.model_path("hf:a")
 
@@ -334,7 +337,7 @@ def test_a_malformed_reference_in_the_config_is_a_model_that_is_missing() -> Non
     ],
     ids=["none", "none-in-file", "folder", "row 29 fifo", "row 29 loop", "long", "nul"],
 )
-def test_a_path_that_is_no_file_is_told(models: Path, name: str, state: str) -> None:
+def test_a_path_that_is_not_a_file_is_reported(models: Path, name: str, state: str) -> None:
     (models / "file").touch()
     (models / "folder").mkdir()
     os.mkfifo(models / "fifo")
@@ -367,13 +370,13 @@ def test_what_can_be_pulled(models: Path) -> None:
         ),
     ],
 )
-def test_a_path_to_nothing_is_told(name: str, expected: str) -> None:
+def test_a_path_to_nothing_is_reported(name: str, expected: str) -> None:
     with pytest.raises(BadInput) as error:
         resolve.pull_source(name)
     assert str(error.value) == f"Model file {expected}"
 
 
-def test_a_model_in_parts_has_all_their_names() -> None:
+def test_a_model_in_parts_lists_all_parts() -> None:
     parts = parse_ref("hf:a/b/c/x-00001-of-00003.GGUF").parts
     assert [part.file for part in parts] == [f"c/x-0000{no}-of-00003.GGUF" for no in (1, 2, 3)]
     assert [part.file for part in parse_ref("hf:a/b/x.gguf").parts] == ["x.gguf"]
@@ -389,7 +392,7 @@ def test_a_model_in_parts_has_all_their_names() -> None:
         ("gpt-9", ""),
     ],
 )
-def test_an_unknown_name_is_told_with_its_neighbour(name: str, near: str) -> None:
+def test_an_unknown_name_is_reported_with_a_similar_name(name: str, near: str) -> None:
     with pytest.raises(BadInput) as error:
         resolve.pull_source(name)
     hint = f"; did you mean `{near}`?" if near else ""
@@ -402,7 +405,7 @@ def test_an_unknown_name_is_told_with_its_neighbour(name: str, near: str) -> Non
 @pytest.mark.parametrize(
     "module", ["resolve", "catalog", "pull.hub", "pull.hub_client", "external_caches"]
 )
-def test_a_module_that_many_import_brings_the_standard_library_alone(module: str) -> None:
+def test_a_module_that_many_import_imports_the_standard_library_alone(module: str) -> None:
     code = (
         f"import sys; before = set(sys.modules); import llmd.models.{module}"
         "; new = {m.split('.')[0] for m in set(sys.modules) - before} - {'llmd'}"

@@ -1,5 +1,5 @@
-"""Models of Ollama, of llama.cpp's cache and of the hub's client: found, named, used in place; and
-what is done with models that are here."""
+"""Models of Ollama, of llama.cpp's cache and of the hub's client: found, named and used in place;
+and the listing, verification and removal of installed models."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def ollama(home: Path, place: str, sha256: str = SHA256, content: bytes = MODEL)
         ("hf.co/ann/Tiny-GGUF/Q8_0", "ollama:hf.co/ann/Tiny-GGUF:Q8_0"),
     ],
 )
-def test_a_model_of_ollama_has_its_name_there(home: Path, place: str, name: str) -> None:
+def test_a_model_of_ollama_has_ollama_s_name(home: Path, place: str, name: str) -> None:
     blob = ollama(home, place)
-    (found,) = external_caches.external_models()
-    assert (found.name, found.path, found.owner, found.sha256) == (name, blob, "Ollama", SHA256)
+    (model,) = external_caches.external_models()
+    assert (model.name, model.path, model.owner, model.sha256) == (name, blob, "Ollama", SHA256)
     assert resolve.model_path(name) == blob
     assert resolve.pull_source(name) == blob
     if name.endswith(":latest"):
@@ -86,17 +86,17 @@ OUTSIDE = b"""{"layers": [{"mediaType": "application/vnd.ollama.image.model",
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"layers": [{}]}', OUTSIDE])
-def test_a_manifest_that_is_none_is_passed_over(home: Path, text: bytes) -> None:
+def test_an_invalid_manifest_is_ignored(home: Path, text: bytes) -> None:
     write(home / "ollama/manifests/registry.ollama.ai/library/m/latest", text)
     assert external_caches.external_models() == []
 
 
-def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
+def test_a_model_of_llama_cpp_s_cache_has_the_name_of_the_file(home: Path) -> None:
     path = write(home / "llama.cpp/ann_Tiny-GGUF_t.gguf")
     write(home / "llama.cpp/ann_Tiny-GGUF_u.gguf.downloadInProgress")
     write(home / "llama.cpp/ann_Tiny-GGUF_mmproj-f16.gguf")
     write(home / "llama.cpp/big-00002-of-00002.gguf")
-    assert [found.name for found in external_caches.external_models()] == [
+    assert [model.name for model in external_caches.external_models()] == [
         "llama.cpp:ann_Tiny-GGUF_t.gguf"
     ]
     assert resolve.model_path("llama.cpp:ann_Tiny-GGUF_t.gguf") == path
@@ -106,7 +106,7 @@ def test_a_model_of_llama_cpp_s_cache_has_its_file_s_name(home: Path) -> None:
 
 
 def hub_cache(home: Path, commit: str = COMMIT, name: str = "models--ann--Tiny-GGUF") -> Path:
-    """A file as the hub's client keeps one: a link to a blob with the hash as its name."""
+    """Writes a file as the hub's client does: a link to a blob that is named by the hash."""
     repo = home / "hf/hub" / name
     path = repo / "snapshots" / commit / "q8/t.gguf"
     path.parent.mkdir(parents=True)
@@ -114,11 +114,11 @@ def hub_cache(home: Path, commit: str = COMMIT, name: str = "models--ann--Tiny-G
     return path
 
 
-def test_a_file_of_the_hub_s_client_is_a_reference(home: Path) -> None:
+def test_a_file_of_the_hub_s_client_is_named_by_its_reference(home: Path) -> None:
     path = hub_cache(home)
-    (found,) = external_caches.external_models()
-    assert (found.name, found.sha256) == ("hf:ann/Tiny-GGUF/q8/t.gguf", SHA256)
-    assert resolve.model_path(found.name) == path
+    (model,) = external_caches.external_models()
+    assert (model.name, model.sha256) == ("hf:ann/Tiny-GGUF/q8/t.gguf", SHA256)
+    assert resolve.model_path(model.name) == path
     pinned = HubFile("x", "ann/Tiny-GGUF", "q8/t.gguf", "0" * 40)
     assert external_caches.find_hub_file(pinned) is None, "another commit may have another content"
 
@@ -134,7 +134,7 @@ def test_of_two_revisions_in_the_client_s_cache_the_newest_is_taken(home: Path) 
 
 
 @pytest.mark.parametrize("name", ["datasets--ann--Tiny", "models--tiny", ".locks", "x"])
-def test_a_repository_that_no_reference_names_is_passed_over(home: Path, name: str) -> None:
+def test_a_repository_without_a_valid_reference_is_ignored(home: Path, name: str) -> None:
     hub_cache(home, name=name)
     assert external_caches.external_models() == []
 
@@ -159,7 +159,7 @@ def test_a_pulled_model_is_found_without_the_hub_s_client(home: Path) -> None:
     assert done.stdout == "False\n"
 
 
-def test_of_a_model_in_parts_all_must_be_there(home: Path) -> None:
+def test_a_model_in_parts_needs_all_parts(home: Path) -> None:
     file = parse_ref("hf:a/b/m-00001-of-00002.gguf")
     first = write(home / "llama.cpp/a_b_m-00001-of-00002.gguf")
     assert external_caches.find_hub_file(file) is None
@@ -167,7 +167,7 @@ def test_of_a_model_in_parts_all_must_be_there(home: Path) -> None:
     assert external_caches.find_hub_file(file) == first
 
 
-def test_what_llmd_pulled_itself_comes_first(home: Path) -> None:
+def test_a_pulled_file_comes_before_that_of_another_program(home: Path) -> None:
     write(home / "llama.cpp/ann_Tiny-GGUF_t.gguf")
     mine = write(home / "models/hf/ann/Tiny-GGUF/t.gguf")
     assert resolve.model_path("hf:ann/Tiny-GGUF/t.gguf") == mine
@@ -186,7 +186,7 @@ def all_kinds(home: Path) -> dict[str, Path]:
     }
 
 
-def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
+def test_the_table_has_installed_and_available_models(home: Path) -> None:
     kinds = all_kinds(home)
     write(home / "models/hf/ann/Tiny-GGUF/.partial-0123456789ab-x.gguf")
     bad = write(home / "models/hf/ann/Bad/b.gguf", b"no model")
@@ -213,7 +213,7 @@ def test_the_table_has_what_is_here_and_what_can_be_pulled(home: Path) -> None:
 def test_each_name_in_the_table_is_what_use_takes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of the catalog by the catalog's name, and the home folder as `~`."""
+    """Files of the catalog have the catalog's name, and the home folder is `~`."""
     monkeypatch.setenv("HOME", str(home))
     first = catalog()["starcoder2-3b"].variants[0].source
     assert isinstance(first, HubFile)
@@ -240,10 +240,10 @@ def test_a_model_that_two_programs_have_is_listed_once(home: Path) -> None:
     ]
 
 
-def test_what_was_pulled_is_verified_by_the_hash_it_had(home: Path) -> None:
+def test_a_model_is_verified_by_the_hash_of_the_pull(home: Path) -> None:
     kinds = all_kinds(home)
-    said = {each.name: maintenance.verify(each) for each in installed.installed_models()}
-    assert said == dict.fromkeys(kinds, "") | {
+    problems = {model.name: maintenance.verify(model) for model in installed.installed_models()}
+    assert problems == dict.fromkeys(kinds, "") | {
         "hf:ann/Tiny-GGUF/t.gguf": "unknown", "starcoder2-3b:Q4_K_M": "unknown",
     }  # fmt: skip
     pulled_files.add(kinds["hf:ann/Tiny-GGUF/t.gguf"], SHA256, len(MODEL))
@@ -269,7 +269,7 @@ def test_a_pulled_model_is_removed_with_its_folders_and_its_hash(home: Path) -> 
     assert kinds["starcoder2-3b:Q4_K_M"].exists()
 
 
-def test_a_file_of_the_users_own_is_only_forgotten(home: Path) -> None:
+def test_a_user_s_own_file_is_only_unregistered(home: Path) -> None:
     own = all_kinds(home)[str(home / "own.gguf")]
     assert maintenance.remove(str(own), None) == (0, [])
     assert own.exists()
@@ -277,7 +277,7 @@ def test_a_file_of_the_users_own_is_only_forgotten(home: Path) -> None:
         maintenance.find_installed(str(own))
 
 
-def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
+def test_a_model_in_use_or_of_another_program_is_not_removed(home: Path) -> None:
     kinds = all_kinds(home)
     name = "hf:ann/Tiny-GGUF/t.gguf"
     with pytest.raises(BadInput, match="is in use; run `llmd use` with another model first"):
@@ -290,7 +290,7 @@ def test_what_is_in_use_or_of_others_is_not_removed(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"path": 1}]', "null"])
-def test_a_ledger_that_is_broken_is_an_empty_one(home: Path, text: str) -> None:
+def test_a_broken_ledger_counts_as_empty(home: Path, text: str) -> None:
     write(home / "models" / pulled_files.LEDGER_FILE, text.encode())
     assert pulled_files.load_ledger() == {}
     pulled_files.add(home / "models/x.gguf", SHA256, 1)

@@ -1,4 +1,4 @@
-"""What `llmd models` shows and `llmd pull` proposes, on a machine that is described here."""
+"""Tables of `llmd models`, proposals of `llmd pull`, and `llmd config from-flags`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CARD = HostResources(
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty models folder, of a user who has no other program's models."""
+    """Returns an empty models folder of a user without models of other programs."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "none"))
     monkeypatch.setenv("LLMD_CONFIG", str(tmp_path / "config.toml"))
@@ -53,13 +53,13 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str, as_json: bool = False
 @pytest.mark.usefixtures("models", "room")
 @pytest.mark.parametrize("room", [CARD], indirect=True)
 class TestTable:
-    def test_all_that_can_be_pulled_is_there(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_all_available_models_are_listed(self, capsys: pytest.CaptureFixture[str]) -> None:
         head, _, *rows = shown(capsys).partition("\n\nUse Q4_K_M or")[0].splitlines()
         assert head == "To pull, in the best quantisation for this machine"
         names = [row.split()[0].partition(":")[0] for row in rows]
         assert names == ["builtin", *catalog()]
 
-    def test_what_does_not_fit_whole_says_how_far_it_goes(
+    def test_a_model_that_fits_in_part_shows_the_layers(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         rows = {row.split()[0]: row for row in shown(capsys).splitlines() if row.strip()}
@@ -69,14 +69,14 @@ class TestTable:
     def test_one_model_is_shown_in_each_quantisation(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        said = shown(capsys, "qwen2.5-coder-7b").splitlines()
-        kinds = [row.split()[-7] for row in said[3:-2]]
+        lines = shown(capsys, "qwen2.5-coder-7b").splitlines()
+        kinds = [row.split()[-7] for row in lines[3:-2]]
         assert len(kinds) == len(catalog()["qwen2.5-coder-7b"].variants)
-        assert said[-1] == "Take Q5_K_M: fits easily, with the least loss of quality."
-        (marked,) = (row for row in said if row.startswith("* "))
+        assert lines[-1] == "Take Q5_K_M: fits easily, with the least loss of quality."
+        (marked,) = (row for row in lines if row.startswith("* "))
         assert "Q5_K_M" in marked
 
-    def test_the_built_in_model_is_one_of_them(
+    def test_the_built_in_model_is_listed(
         self, models: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert "Take Q8_0" in shown(capsys, "builtin")
@@ -102,16 +102,16 @@ class TestTable:
         assert capsys.readouterr().err == "mine: Q4_0, licence not given\n"
 
     @pytest.mark.parametrize(
-        ("name", "said"),
+        ("name", "message"),
         [
             ("nope", "Model `nope` is not in the catalog; `llmd models` lists the catalog"),
             ("codellama-7b:Q9", "Model `codellama-7b` has no quantisation `Q9`, expected"),
         ],
     )
-    def test_a_name_that_is_none_is_told(self, name: str, said: str) -> None:
+    def test_an_unknown_name_is_reported(self, name: str, message: str) -> None:
         with pytest.raises(BadInput) as error:
             model_commands.models(argparse.Namespace(words=[name], json=False))
-        assert str(error.value).startswith(said)
+        assert str(error.value).startswith(message)
 
 
 @pytest.mark.usefixtures("models", "room")
@@ -137,7 +137,7 @@ def test_the_size_of_the_built_in_model_is_its_own(models_dir: Path) -> None:
         (CARD, "\n", ["qwen2.5-coder-7b:Q5_K_M"]),
         (CARD, "Y\n", ["qwen2.5-coder-7b:Q5_K_M"]),
         (CARD, "n\n", []),
-        (CARD, "", []),  # nobody is there to ask
+        (CARD, "", []),  # the end of the input: nobody can answer
         (SLOW, "yes\n", ["builtin"]),
     ],
     indirect=["room"],
@@ -148,23 +148,23 @@ def test_a_pull_without_a_name_proposes_and_asks(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked: list[str] = []
+    names: list[str] = []
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     monkeypatch.setattr(
-        progress, "pull_with_progress", lambda name: asked.append(name) or Path(name)
+        progress, "pull_with_progress", lambda name: names.append(name) or Path(name)
     )
     done = model_commands.pull(argparse.Namespace(model=None, yes=False))
-    said = capsys.readouterr().err
-    assert asked == pulled
+    err = capsys.readouterr().err
+    assert names == pulled
     assert done == (0 if pulled else 1)
-    assert said.startswith("For this machine: ")
-    assert "Pull it? [Y/n] " in said
-    assert said.endswith("Nothing was pulled\n") is not bool(pulled)
+    assert err.startswith("For this machine: ")
+    assert "Pull it? [Y/n] " in err
+    assert err.endswith("Nothing was pulled\n") is not bool(pulled)
 
 
 @pytest.mark.usefixtures("models", "room")
 @pytest.mark.parametrize("room", [CARD], indirect=True)
-def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_proposal_describes_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert model_commands._propose_model(is_agreed=True) == "qwen2.5-coder-7b:Q5_K_M"
     assert capsys.readouterr().err == (
         "For this machine: qwen2.5-coder-7b:Q5_K_M (Q5_K_M, ~5.4 GB, licence Apache-2.0, about 53"
@@ -174,17 +174,17 @@ def test_the_proposal_says_what_comes(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.usefixtures("models")
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("qwen2.5-coder-7", "is unknown, expected a name that `llmd models` shows, "),
         ("./x.gguf", "Model file `x.gguf` does not exist; name a GGUF file"),
         ("codellama-7b", "is not on this machine; run `llmd pull codellama-7b`"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_the_words_of_a_pull(name: str, said: str) -> None:
+def test_a_model_that_cannot_be_used_is_reported_as_by_a_pull(name: str, message: str) -> None:
     with pytest.raises(BadInput) as error:
         model_commands._config_value(name)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 FLAGS_LINE = ["llama-cli", "-t", "16", "--wobble"]
