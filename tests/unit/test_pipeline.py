@@ -44,7 +44,9 @@ class FakeRequest(EngineRequest):
 
     def __init__(self, pieces: Any, stop: Any, slot: int, background: bool) -> None:
         self.flags = Flags()
-        super().__init__(1, cast(CancelFlags, self.flags), cast(Any, None), slot, background)
+        build_message, on_cancel = cast(Any, None), int
+        flags = cast(CancelFlags, self.flags)
+        super().__init__(1, flags, build_message, on_cancel, slot, background)
         self.flags.request = self
         self.state = "running"
         self.pieces, self.stop = pieces, stop

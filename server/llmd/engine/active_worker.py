@@ -35,7 +35,9 @@ class ActiveWorker:
         self.requests = RequestTable()
         self.worker: WorkerProcess | None = None
         self.stop_intent: StopIntent = ""
-        self.activity = asyncio.Event()  # wakes the watchdog
+        self.activity = (
+            asyncio.Event()
+        )  # wakes the watchdog: a new state, a new worker, a cancelled request
         self.silent_s = 0  # seconds in which the worker should have sent something and did not
         self.used_s = time.monotonic()
         self._on_change = on_change
@@ -96,9 +98,8 @@ class ActiveWorker:
             self.worker.end()
 
     def touch(self) -> None:
-        """Records that somebody uses the model, so that it is not unloaded as idle."""
+        """Records that the model is in use, so that it is not unloaded as idle."""
         self.used_s = time.monotonic()
-        self.activity.set()
 
     def _set_state(self, state: EngineState, reason: str = "") -> None:
         self.state, self.reason = state, reason

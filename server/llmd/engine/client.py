@@ -139,7 +139,8 @@ class EngineClient:
             options = slot, background, is_prefill, alternative, wants_tokens
             return messages.Generate(id_, pieces(model), stop, sampling, *options)
 
-        request = EngineRequest(id_, self._flags, build_message, slot, background)
+        on_cancel = self._active.activity.set
+        request = EngineRequest(id_, self._flags, build_message, on_cancel, slot, background)
         if background and not (self.state == "ready" and self._requests.is_idle()):
             request.cancel()
             return request
@@ -150,7 +151,7 @@ class EngineClient:
         self._active.send_or_queue(request)
         if not background:  # after sending, so that the worker does not wait for it
             _cancel_after(request, stop.deadline_ms + GRACE_MS)
-            self.wake()
+            self._active.touch()
         return request
 
     def forget(self, slot: int) -> None:

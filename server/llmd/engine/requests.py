@@ -28,6 +28,7 @@ class EngineRequest:
         id_: int,
         flags: CancelFlags,
         build_message: Callable[[Loaded], messages.Generate],
+        on_cancel: Callable[[], None],
         slot: int = 0,
         background: bool = False,
     ) -> None:
@@ -40,6 +41,7 @@ class EngineRequest:
         self.tokens: tuple[TokenLogprob, ...] = ()  # of `text` and what follows, where asked for
         self.finished: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._flags = flags
+        self._on_cancel = on_cancel
         self._listeners: list[Callable[[str], None]] = []
         flags.clear(id_)
 
@@ -58,6 +60,7 @@ class EngineRequest:
             self.finish(messages.empty_done(self.id, "cancelled"))
         else:
             self.state = "cancelled"
+            self._on_cancel()
 
     def receive(self, partial: Partial) -> None:
         """Takes the text so far from the worker; a cancelled request ignores it."""
