@@ -218,6 +218,7 @@ class EngineClient:
 
     def _changed(self) -> None:
         if self.state == "ready":
+            self._supervisor.on_loaded()
             self._switch.on_loaded()
         self._on_change()
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmd.config import Config
-from llmd.engine import messages
 from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.candidate import CandidateWorker
@@ -98,6 +97,10 @@ class Supervisor:
         """Returns whether `config` is being loaded in the place of another."""
         return self._rollback is not None and self.config == config
 
+    def on_loaded(self) -> None:
+        """Handles that a model has been loaded: there is no way back from it."""
+        self._rollback = None
+
     def drop_candidate(self) -> None:
         if candidate := self._candidate:
             self._candidate = None
@@ -160,10 +163,10 @@ class Supervisor:
         active.attach(worker)
         try:
             if candidate:
-                how = await candidate.adopt(self._on_message)
+                how = await candidate.adopt(active.on_message)
             else:
                 load = load_message(self.config, model, self._n_shrunk)
-                how = await worker.run(load, self._on_message)
+                how = await worker.run(load, active.on_message)
                 if active.state == "loading" and KILLED in how and not active.stop_intent:
                     self._n_shrunk += 1
         finally:
@@ -171,11 +174,6 @@ class Supervisor:
         if active.stop_intent == "stuck":
             return f"The engine worker sent nothing for {active.silent_s} s and was ended"
         return how
-
-    def _on_message(self, message: messages.FromWorker) -> None:
-        if isinstance(message, messages.Loaded) and not self._active.stop_intent:
-            self._rollback = None
-        self._active.on_message(message)
 
     def _roll_back(self, reason: str) -> bool:
         """Returns to the previous model if another was to be loaded in its place and could not be.
