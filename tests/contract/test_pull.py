@@ -25,7 +25,7 @@ from tests.support.hub import COMMIT, Faults, Hub
 
 from llmd.models.catalog import catalog
 from llmd.models.pull.hub import CHUNK_BYTES
-from llmd.models.pull.presence import PULL_LOCK_FILE
+from llmd.models.pull.staging import PULL_LOCK_FILE
 from llmd.models.pulled_files import LEDGER_FILE
 from llmd.models.references import HubFile
 

@@ -19,6 +19,7 @@ from llmd import signals
 from llmd.errors import ModelError
 from llmd.models import resolve
 from llmd.models.pull import builtin
+from llmd.models.pull.staging import PULL_LOCK_FILE
 from llmd.prompt.families import Role, recognise
 
 pytestmark = pytest.mark.timeout(300)
@@ -50,7 +51,7 @@ def quiet(_stage: str, _share: float) -> None:
 
 
 def left_in(models: Path) -> set[str]:
-    return {path.name for path in models.iterdir()} - {builtin.PULL_LOCK_FILE}
+    return {path.name for path in models.iterdir()} - {PULL_LOCK_FILE}
 
 
 def holes(n: int) -> list[dict[str, str]]:

@@ -30,11 +30,12 @@ MAY_IMPORT = {
     },
 }  # fmt: skip
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
-LOOSE = {"__init__", "__main__", "errors", "machine", "paths", "signals"}
+LOOSE = {"__init__", "__main__", "errors", "files", "machine", "paths", "signals"}
 
 # Third-party packages are each known to one module; these two are part of the language here.
 SHARED = {"msgspec", "numpy"}
 ONLY_IN = {
+    "filelock": "files.py",
     "pygls": "transport/lsp/",
     "lsprotocol": "transport/lsp/",
     "llama_cpp": "worker/llama/",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from llmd import paths
 from llmd.errors import BadInput, DaemonError
+from llmd.files import is_locked
 from llmd.transport.framing import FrameSplitter, frame
 
 START_TIMEOUT_S = 20.0
@@ -91,14 +91,7 @@ def was_stopped() -> bool:
 
 def is_running() -> bool:
     """Whether a daemon holds the lock; it does so until its very end."""
-    try:
-        with paths.lock_path().open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass  # nothing was ever started here
-    return False
+    return is_locked(paths.lock_path())
 
 
 def ensure_daemon() -> socket.socket:

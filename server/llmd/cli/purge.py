@@ -16,7 +16,7 @@ from llmd import paths
 from llmd.daemon.logs import N_KEPT
 from llmd.errors import DaemonError, LlmdError
 from llmd.models import resolve
-from llmd.models.pull.presence import PULL_LOCK_FILE
+from llmd.models.pull.staging import PULL_LOCK_FILE
 from llmd.models.pulled_files import LEDGER_FILE
 
 MODELS_FILES = (PULL_LOCK_FILE, LEDGER_FILE)

@@ -15,7 +15,7 @@ from llmd.config import Config
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.errors import EngineError
-from llmd.models.pull.presence import fingerprint
+from llmd.files import fingerprint
 from llmd.models.resolve import ResolvedModel
 
 # How long a worker that closed its socket may take to exit.

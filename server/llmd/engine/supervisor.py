@@ -21,7 +21,7 @@ from llmd.engine.candidate import CandidateWorker
 from llmd.engine.messages import EngineState
 from llmd.engine.process import KILLED, WorkerProcess, load_message
 from llmd.errors import EngineError, ModelError, place_of
-from llmd.models.pull.presence import is_being_pulled
+from llmd.models.pull.staging import is_being_pulled
 from llmd.models.resolve import ResolvedModel, model_path, resolve_model
 
 # A worker that dies this often within the time is not restarted automatically.

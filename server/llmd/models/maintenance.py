@@ -12,7 +12,6 @@ from llmd.models import external_caches, pulled_files, resolve
 from llmd.models.catalog import catalog
 from llmd.models.installed import InstalledModel, installed_models
 from llmd.models.pull.hub import sha256_of
-from llmd.models.pull.presence import PULL_LOCK_FILE
 from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull
 from llmd.models.references import HubFile, part_names
 
@@ -31,7 +30,7 @@ def remove(name: str, in_use: Path | None) -> tuple[int, list[Path]]:
     if in_use is not None and in_use.exists() and in_use.samefile(model.path):
         raise BadInput(f"Model `{name}` is in use; run `llmd use` with another model first")
     try:
-        with only_pull(paths.models_dir() / PULL_LOCK_FILE, lambda _: None):
+        with only_pull(lambda _: None):
             return _remove(model)
     except OSError as error:
         raise ModelError(f"Model `{name}` cannot be removed: {error.strerror or error}") from error

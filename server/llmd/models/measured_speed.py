@@ -4,10 +4,10 @@ folder, for `llmd models`. Nothing depends on the file."""
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from llmd import paths
+from llmd.files import write_whole
 
 
 def record(model: Path, tokens_per_s: float) -> None:
@@ -16,9 +16,7 @@ def record(model: Path, tokens_per_s: float) -> None:
     try:
         rows = {**read_all(), _key(model): round(tokens_per_s, 1)}
         paths.private_dir(path.parent)
-        new = path.with_name(f"{path.name}.new")
-        new.write_text(json.dumps(rows, indent=1) + "\n")
-        os.replace(new, path)
+        write_whole(path, json.dumps(rows, indent=1).encode() + b"\n")
     except OSError:
         return
 

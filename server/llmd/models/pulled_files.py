@@ -6,11 +6,11 @@ Without the ledger `llmd models verify` cannot check files whose hash is not kno
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llmd import paths
+from llmd.files import write_whole
 
 LEDGER_FILE = ".pulled.json"
 
@@ -57,9 +57,8 @@ def forget(path: Path) -> None:
 
 def _write(rows: dict[str, PulledFile]) -> None:
     path = paths.models_dir() / LEDGER_FILE
-    new = path.with_name(f"{LEDGER_FILE}.new")
-    new.write_text(json.dumps([asdict(one) for one in rows.values()], indent=1) + "\n")
-    os.replace(new, path)
+    text = json.dumps([asdict(record) for record in rows.values()], indent=1)
+    write_whole(path, text.encode() + b"\n")
 
 
 def _key(path: Path) -> str:

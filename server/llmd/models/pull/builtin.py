@@ -27,9 +27,9 @@ from gguf.quants import dequantize, quantize
 
 from llmd import paths
 from llmd.errors import ModelError, printable
+from llmd.files import replace_durably
 from llmd.models import resolve
-from llmd.models.pull.presence import PULL_LOCK_FILE
-from llmd.models.pull.staging import PARTIAL_PREFIX, move_durably, only_pull
+from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull
 from llmd.signals import sigterm_unwinds
 
 ReportStage = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
@@ -74,7 +74,7 @@ def pull_builtin(report: ReportStage) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with (
             sigterm_unwinds(),
-            only_pull(folder / PULL_LOCK_FILE, lambda stage: report(stage, 0.0)),
+            only_pull(lambda stage: report(stage, 0.0)),
         ):
             # Invariant: this process holds the lock, so no other process uses these folders.
             for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
@@ -98,7 +98,7 @@ def _make(target: Path, report: ReportStage) -> None:
         merged = partial / target.name
         merge(base, ADAPTER, merged, report)
         report("writing", MERGED)
-        move_durably(merged, target)
+        replace_durably(merged, target)
 
 
 def fetch_base(folder: Path, report: ReportStage) -> Path:

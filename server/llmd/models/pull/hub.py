@@ -15,8 +15,8 @@ from functools import partial as bind
 from glob import escape
 from pathlib import Path
 
-from llmd import paths
 from llmd.errors import ModelError
+from llmd.files import replace_durably
 from llmd.models import pulled_files, resolve
 from llmd.models.pull.hub_client import (
     CHUNK_BYTES,
@@ -25,8 +25,7 @@ from llmd.models.pull.hub_client import (
     fetch_metadata,
     retry_hint,
 )
-from llmd.models.pull.presence import PULL_LOCK_FILE
-from llmd.models.pull.staging import PARTIAL_PREFIX, move_durably, only_pull, run_concurrently
+from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull, run_concurrently
 from llmd.models.references import HubFile
 
 ReportBytes = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0: not known)
@@ -72,12 +71,11 @@ def pull_hub(file: HubFile, report: ReportBytes) -> Path:
             the hub or the catalog announces; the file is not a model; the network or disk fails.
     """
     target = resolve.pulled_path(file)
-    lock = paths.models_dir() / PULL_LOCK_FILE
     try:
         if path := _whole_local_path(file):
             return path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with only_pull(lock, lambda stage: report(stage, 0, 0)):
+        with only_pull(lambda stage: report(stage, 0, 0)):
             if not _whole_local_path(file):
                 _download_missing(file, report)
     except OSError as error:
@@ -111,7 +109,7 @@ def _download_missing(file: HubFile, report: ReportBytes) -> None:
     for part in reversed(missing):
         _check_sha256(part, progress)
         _check_model(part, is_first=part is parts[0])
-        move_durably(part.partial, part.target)
+        replace_durably(part.partial, part.target)
         pulled_files.add(part.target, part.remote.sha256, part.remote.n_bytes)
 
 

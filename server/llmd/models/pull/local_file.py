@@ -11,7 +11,6 @@ from llmd import paths
 from llmd.errors import ModelError
 from llmd.models import pulled_files
 from llmd.models.pull.hub import sha256_of
-from llmd.models.pull.presence import PULL_LOCK_FILE
 from llmd.models.pull.staging import only_pull
 from llmd.models.references import part_names
 
@@ -29,7 +28,7 @@ def pull_local_file(path: Path) -> Path:
     folder = paths.models_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with only_pull(folder / PULL_LOCK_FILE, lambda _: None):
+        with only_pull(lambda _: None):
             for part in map(path.with_name, part_names(path.name)):
                 if pulled_files.find_record(part) is None:
                     pulled_files.add(part, sha256_of(part, lambda _: None), part.stat().st_size)

@@ -3,39 +3,31 @@ models folder, and moves the file into place at the end."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from llmd import paths
+from llmd.files import hold_lock, is_locked
+
 PARTIAL_PREFIX = ".partial-"
+PULL_LOCK_FILE = ".pull.lock"
 
 
-@contextmanager
-def only_pull(lock_file: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """Holds the only pull. The kernel frees the lock of a process that dies."""
-    with lock_file.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell("waiting for another pull")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def only_pull(on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Holds the lock of the models folder, so that one pull runs at a time."""
+    return hold_lock(_lock_path(), on_wait=lambda: on_wait("waiting for another pull"))
 
 
-def move_durably(made: Path, target: Path) -> None:
-    """Moves a file so that after a power failure the target is complete or absent."""
-    with made.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(made, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def is_being_pulled() -> bool:
+    """Returns whether a `llmd pull` holds the lock of the models folder."""
+    return is_locked(_lock_path())
+
+
+def _lock_path() -> Path:
+    return paths.models_dir() / PULL_LOCK_FILE
 
 
 def run_concurrently(jobs: Sequence[Callable[[], None]], n_at_once: int) -> None:
