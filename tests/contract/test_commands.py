@@ -170,7 +170,8 @@ def test_a_wheel_has_all_that_is_needed_outside_the_checkout(
     code = (
         f"import sys; sys.path = [p for p in sys.path if not p.startswith({str(ROOT)!r})"
         f" or p == {packages!r}]; import llmd; print(llmd.__file__);"
-        " from llmd.cli import main; main(['path', 'plugin-nvim']); main(['path', 'plugin-vim']);"
+        " from llmd.cli.main import main; main(['path', 'plugin-nvim']);"
+        " main(['path', 'plugin-vim']);"
         " sys.exit(main(['status']))"
     )
     env = {**daemon.env, "PYTHONPATH": str(tmp_path / "site")}

@@ -159,9 +159,9 @@ async def test_any_request_goes_before_the_background_within_a_batch() -> None:
         again = await ask(engine, prefix, suffix, 1).finished
         assert again.cost.n_cached == cells_of(late, 1)
         listed = engine.slots()
-        assert [slot["id"] for slot in listed if slot["resident"]] == [1]
+        assert [slot.id for slot in listed if slot.resident] == [1]
         engine.forget(1)
-        assert 1 not in {slot["id"] for slot in engine.slots()}
+        assert 1 not in {slot.id for slot in engine.slots()}
         assert (await ask(engine, prefix, suffix, 1).finished).cost.n_cached == 0
 
 

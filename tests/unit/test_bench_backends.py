@@ -10,6 +10,7 @@ from tests.support.http_server import STREAM, answering, chunk, chunks, read_req
 from llmd.cli.bench.backend import LspPosition, OpenDocument
 from llmd.cli.bench.llama_server import LlamaServerBackend, version_of
 from llmd.cli.bench.lsp_client import completion_text, engine_costs
+from llmd.completion.trace import RequestStages, Trace
 from llmd.errors import BadInput, DaemonError
 
 DOCUMENT = OpenDocument("file:///a.py", "a.py", "def f():\n    return \n", 20)
@@ -130,9 +131,14 @@ def test_the_text_of_an_answer(result: object, text: str) -> None:
 
 
 def test_another_requests_trace_is_not_taken() -> None:
-    trace = {"path": "warm", "n_prefill": 3, "n_healed": 1, "n_decoded": 9, "prefill_ms": 1.5}
-    trace |= {"queue_ms": 0.5, "decode_ms": 8.0}
-    why = {"line": 2, "col": 5, "trace": trace}
+    trace = Trace(
+        path="warm", n_prefill=3, n_healed=1, n_decoded=9,
+        prefill_ms=1.5, queue_ms=0.5, decode_ms=8.0,
+    )  # fmt: skip
+    why = RequestStages(
+        file="/a.py", line=2, col=5, invoked=False, gate="", window=None, trace=trace, stop="eog",
+        n_chars_generated=9, n_chars_shown=9,
+    )  # fmt: skip
     spent, outcome = engine_costs(why, LspPosition(1, 4), has_text=True)
     assert (spent["n_prefill"], spent["engine_ms"], outcome) == (3, 10.0, "model")
     assert engine_costs(why, LspPosition(1, 5), has_text=True) == ({}, "memory")

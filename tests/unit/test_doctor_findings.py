@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmd.cli.doctor.daemon import Daemon, Place, of_daemon, of_places
@@ -17,13 +18,11 @@ from llmd.cli.doctor.memory import Memory, Plan, of_memory
 from llmd.cli.doctor.model import Model, of_config, of_model
 from llmd.cli.doctor.subprocess_json import ask
 from llmd.machine import MemoryReading, gpu_makers
+from llmd.transport.status import ClientStatus, ConfigStatus, Status
 
 GIB = 1 << 30
 CALM = MemoryReading(8 * GIB, 16 * GIB)
-STATUS: dict[str, Any] = {
-    "version": "1.0", "pid": 7, "state": "ready", "reason": "", "config": {"problem": ""},
-    "clients": [],
-}  # fmt: skip
+STATUS = Status(version="1.0", pid=7, state="ready")
 
 
 def not_ok(findings: Iterable[Finding]) -> list[Finding]:
@@ -152,12 +151,12 @@ def test_no_daemon_is_no_fault() -> None:
         ({"state": "unloaded"}, "ok", "the next completion loads the model"),
         ({"state": "failed", "reason": "no file"}, "problem", "failed: no file"),
         ({"version": "0.9"}, "problem", "The daemon is llmd 0.9, this is 1.0"),
-        ({"config": {"problem": "line 3: no key"}}, "problem", "line 3"),
-        ({"clients": [{"name": "x", "editor": "Vim 9"}]}, "ok", "Connected: Vim 9"),
+        ({"config": ConfigStatus("/c", "line 3: no key")}, "problem", "line 3"),
+        ({"clients": (ClientStatus("x", "Vim 9"),)}, "ok", "Connected: Vim 9"),
     ],
 )
 def test_what_the_daemon_says(change: dict[str, Any], level: str, said: str) -> None:
-    daemon = Daemon("1.0", "/r/s", True, "/r/s", "", {**STATUS, **change})
+    daemon = Daemon("1.0", "/r/s", True, "/r/s", "", msgspec.structs.replace(STATUS, **change))
     assert [each.level for each in of_daemon(daemon) if said in each.text] == [level]
 
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "engine": {"config", "models", "postprocess", "prompt"},
     "worker": {"config", "engine", "models", "postprocess", "prompt"},
     "completion": {"config", "context", "document", "engine", "postprocess", "prompt"},
-    "transport": {"completion", "context", "document", "engine"},
+    "transport": {"completion", "config", "context", "document", "engine"},
     "bridge": {"transport"},
     "daemon": {
         "completion", "config", "context", "document", "engine", "models", "transport",
@@ -135,6 +135,17 @@ def test_row_43_a_clock_that_jumps_is_only_ever_shown() -> None:
 def test_the_engine_worker_alone_runs_llama_cpp() -> None:
     code = "import llmd.daemon.daemon, sys; assert 'llama_cpp' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_command_line_reads_a_status_with_msgspec_alone() -> None:
+    """`llmd status` must start at once: neither config, prompt nor postprocess is loaded."""
+    code = (
+        "import sys, llmd.cli.daemon_commands"
+        "; ours = {m.split('.')[1] for m in sys.modules if m.startswith('llmd.')}"
+        "; print(*sorted(ours - {'bridge', 'cli', 'completion', 'engine', 'transport'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= LOOSE
 
 
 def test_the_bridge_starts_with_the_standard_library_alone() -> None:

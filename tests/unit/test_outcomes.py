@@ -38,9 +38,10 @@ def test_each_kind_is_counted_apart_and_kept(path: Path, kind: OutcomeKind) -> N
         counts.add("lua", "m", Outcome(kind, n_chars))
     counts.save()
     (row,) = SuggestionStats(path).rows()
-    assert {name: row[name]["n"] for name in get_args(OutcomeKind) if row[name]["n"]} == {kind: 2}
-    assert row[kind]["n_chars"] == 7
-    assert (row["filetype"], row["model"]) == ("lua", "m")
+    counted = {name: getattr(row, name) for name in get_args(OutcomeKind)}
+    assert {name: count.n for name, count in counted.items() if count.n} == {kind: 2}
+    assert counted[kind].n_chars == 7
+    assert (row.filetype, row.model) == ("lua", "m")
 
 
 def test_the_file_is_the_users_alone_and_replaced_whole(path: Path, tmp_path: Path) -> None:
@@ -67,14 +68,14 @@ def test_rows_and_names_have_a_bound(path: Path) -> None:
     for no in range(2 * MAX_ROWS):
         counts.add(f"{no}", "m", SHOWN)
     counts.add("0", "m", SHOWN)
-    rows = {row["filetype"]: row["shown"]["n"] for row in counts.rows()}
+    rows = {row.filetype: row.shown.n for row in counts.rows()}
     assert (len(rows), rows["0"], rows[OTHERS]) == (MAX_ROWS + 1, 2, MAX_ROWS)
     counts.save()
     assert SuggestionStats(path).rows() == counts.rows()
     one = SuggestionStats(path.with_name("none"))
     one.add("x" * 1000, "\x1b[2J", SHOWN)
     (row,) = one.rows()
-    assert (len(row["filetype"]), row["model"]) == (MAX_NAME_CHARS, "\\x1b[2J")
+    assert (len(row.filetype), row.model) == (MAX_NAME_CHARS, "\\x1b[2J")
 
 
 BROKEN = [b"", b"{", b"[]", b"\xff", b'{"rows": [{"filetype": 5}]}', b'{"rows": null}']
@@ -88,7 +89,7 @@ def test_a_broken_file_is_set_aside_and_told_once(
         path.write_bytes(data)
         with caplog.at_level(logging.WARNING):
             caplog.clear()
-            assert saved(path).rows()[0]["shown"]["n"] == 1
+            assert saved(path).rows()[0].shown.n == 1
         assert path.with_name(name).read_bytes() == data
         (record,) = caplog.records
         assert f"`{name}`" in record.message
@@ -105,7 +106,7 @@ def test_a_full_disk_is_told_once_and_loses_nothing(
             counts.save()
     assert len(caplog.records) == 1
     counts.save()
-    assert SuggestionStats(path).rows()[0]["shown"]["n"] == 3
+    assert SuggestionStats(path).rows()[0].shown.n == 3
 
 
 def _full(*_: object) -> int:

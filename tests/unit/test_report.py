@@ -5,45 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from llmd.cli.status_text import span, status_text, why_text
 from llmd.completion.trace import (
     MAX_DOCUMENTS,
+    Latency,
+    Quantiles,
     RequestHistory,
     RequestStages,
-    Totals,
     Trace,
     WindowLines,
 )
+from llmd.engine.report import SlotReport
+from llmd.errors import DaemonError
+from llmd.transport.status import (
+    ClientStatus,
+    ConfigStatus,
+    ErrorStatus,
+    MemoryStatus,
+    ModelStatus,
+    Status,
+    decode_answer,
+)
 
-QUANTILES = {"p50": 12.4, "p95": 99.6}
 
-
-def status(**changes: Any) -> dict[str, Any]:
+def status(**changes: Any) -> Status:
     """A daemon that loads: nothing of the model is known."""
-    keys = ("name", "family", "order", "quantisation", "backend", "n_ctx", "n_layers", "threads")
-    return {
-        "version": "1",
-        "state": "loading",
-        "reason": "",
-        "notice": "",
-        "loaded_share": 0.5,
-        "pid": 1,
-        "worker_pid": None,
-        "uptime_s": 75,
-        "model": {"path": "/m.gguf", **dict.fromkeys(keys)},
-        "slots": [],
-        "counts": Totals().counts(),
-        "suppressed": {},
-        "outcomes": [],
-        "latency": {"ttft_ms": QUANTILES, "total_ms": QUANTILES},
-        "speed": Totals().speed(),
-        "memory": {"daemon_bytes": 1 << 20, "worker_bytes": 0, "kv_bytes": 0},
-        "clients": [],
-        "config": {"path": "/c.toml", "problem": ""},
-        "last_error": {"text": "", "at": ""},
-        **changes,
-    }
+    quantiles = Quantiles(12.4, 99.6)
+    loading = Status(
+        version="1",
+        state="loading",
+        loaded_share=0.5,
+        pid=1,
+        uptime_s=75,
+        model=ModelStatus("/m.gguf"),
+        latency=Latency(quantiles, quantiles),
+        memory=MemoryStatus(daemon_bytes=1 << 20),
+        config=ConfigStatus("/c.toml"),
+    )
+    return replace(loading, **changes)
 
 
 def rows(text: str) -> dict[str, str]:
@@ -59,8 +61,19 @@ def test_a_loading_daemon_is_told_without_its_model() -> None:
     assert "engine" not in found
 
 
+def test_the_status_of_an_older_or_newer_daemon_is_read() -> None:
+    answer = {**to_builtins(status()), "new": 1, "memory": {"daemon_bytes": 1 << 20, "new": 1}}
+    del answer["pressure"]
+    assert decode_answer(answer, Status) == status()
+
+
+def test_an_answer_of_another_form_names_the_key_and_the_fix() -> None:
+    with pytest.raises(DaemonError, match=r"\$\.pid.*`llmd restart --daemon`"):
+        decode_answer({"pid": "seven"}, Status)
+
+
 def test_everything_at_once_fits_a_screen() -> None:
-    clients = [{"name": "nvim", "editor": "nvim 0.11"}, {"name": "vim", "editor": ""}]
+    clients = (ClientStatus("nvim", "nvim 0.11"), ClientStatus("vim", ""))
     text = status_text(
         status(
             state="failed",
@@ -68,9 +81,9 @@ def test_everything_at_once_fits_a_screen() -> None:
             notice="A notice",
             clients=clients,
             suppressed={"secret": 2, "size": 1},
-            slots=[{"id": 0, "n_cells": 7, "n_ctx": 2048}],
-            config={"path": "/c.toml", "problem": "Bad"},
-            last_error={"text": "It ended", "at": "2026-01-01T00:00:00+00:00"},
+            slots=(SlotReport(0, 7, 2048),),
+            config=ConfigStatus("/c.toml", "Bad"),
+            last_error=ErrorStatus("It ended", "2026-01-01T00:00:00+00:00"),
         )
     )
     found = rows(text)
@@ -93,7 +106,22 @@ def test_a_span_is_as_a_person_says_it(seconds: float, text: str) -> None:
 
 def stages(file: str, gate: str = "", path: Any = "warm") -> RequestStages:
     trace = Trace(path=path, reason=gate or "lines", n_cached=20, n_prefill=3, n_prompt=23)
-    return RequestStages(file, 3, 5, False, gate, WindowLines(1, 9, 40, 20), trace, "lines", 12, 0)
+    return with_trace(trace, file, gate)
+
+
+def with_trace(trace: Trace, file: str = "/a.py", gate: str = "") -> RequestStages:
+    return RequestStages(
+        file=file,
+        line=3,
+        col=5,
+        invoked=False,
+        gate=gate,
+        window=WindowLines(1, 9, 40, 20),
+        trace=trace,
+        stop="lines",
+        n_chars_generated=12,
+        n_chars_shown=0,
+    )
 
 
 def test_why_tells_every_stage_that_was_reached() -> None:
@@ -120,9 +148,7 @@ def test_why_tells_what_was_healed_and_not_shown_for_want_of_confidence() -> Non
         path="suppressed", reason="confidence", n_healed=2, n_decoded=5, logprob_line=-2.345
     )
     journal = RequestHistory()
-    journal.add(
-        RequestStages("/a.py", 3, 5, False, "", WindowLines(1, 9, 40, 20), trace, "lines", 12, 0)
-    )
+    journal.add(with_trace(trace))
     found = journal.last()
     assert found
     told = rows(why_text(found))
@@ -148,8 +174,8 @@ def test_the_journal_keeps_the_latest_request_of_the_latest_files() -> None:
     assert journal.last("/0.py") is None
     latest = journal.last()
     assert latest
-    assert latest["file"] == f"/{MAX_DOCUMENTS}.py"
+    assert latest.file == f"/{MAX_DOCUMENTS}.py"
     journal.add(stages("/1.py", "secret", "suppressed"))
     again = journal.last("/1.py")
     assert again
-    assert again["gate"] == "secret"
+    assert again.gate == "secret"

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from llmd.config import Config
-from llmd.config.load import as_object, load_settings, needs_reload, set_key
+from llmd.config.load import load_settings, needs_reload, report_settings, set_key
 from llmd.config.parse import parse
 from llmd.errors import BadInput
 
@@ -28,9 +28,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def row(path: Path, key: str, *flags: str) -> tuple[Any, str]:
-    rows = as_object(load_settings(path, flags))["rows"]
-    (found,) = (row for row in rows if row["key"] == key)
-    return found["value"], found["source"]
+    rows = report_settings(load_settings(path, flags)).rows
+    (found,) = (row for row in rows if row.key == key)
+    return found.value, found.source
 
 
 def test_no_file_means_the_defaults(path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.completion.trace import TOKEN_COUNTS, Totals, Trace, TracePath, trace_of
+from llmd.completion.trace import TOKEN_COUNTS, Quantiles, Speed, Totals, Trace, TracePath, trace_of
 from llmd.engine.messages import Cost
 
 COUNTS = st.integers(0, 2000)
@@ -31,14 +31,14 @@ def totals_of(traces: list[Trace]) -> Totals:
 
 @given(st.lists(TRACES, max_size=20))
 def test_paths_sum_to_requests_and_tokens_to_the_prompt(traces: list[Trace]) -> None:
-    counts = msgspec.convert(totals_of(traces).counts(), dict[str, int | dict[str, int]])
-    by_path = msgspec.convert(counts["by_path"], dict[str, int])
-    assert sum(by_path.values()) == counts["requests"] == len(traces)
-    assert counts["n_prompt"] == sum(trace.n_cached + trace.n_prefill for trace in traces)
+    counts = totals_of(traces).counts()
+    assert sum(counts.by_path.values()) == counts.requests == len(traces)
+    assert counts.n_prompt == sum(trace.n_cached + trace.n_prefill for trace in traces)
 
 
 def test_counts_have_the_words_that_others_rely_on() -> None:
-    assert Totals().counts() == {"requests": 0, "by_path": {}} | dict.fromkeys(TOKEN_COUNTS, 0)
+    counts = msgspec.to_builtins(Totals().counts())
+    assert counts == {"requests": 0, "by_path": {}} | dict.fromkeys(TOKEN_COUNTS, 0)
     assert TOKEN_COUNTS == (
         "n_prompt", "n_cached", "n_spliced", "n_prefill", "n_healed", "n_decoded", "n_drafted",
         "n_verified",
@@ -64,7 +64,7 @@ def test_only_the_suppressed_are_counted_by_reason() -> None:
 @pytest.mark.parametrize(("path", "p50"), [("cold", 40.0), ("warm", 40.0), ("suppressed", 0.0)])
 def test_only_the_engines_answers_count_as_latency(path: TracePath, p50: float) -> None:
     latency = totals_of([trace_of(Cost(ttft_ms=40.0), path, 40.0)]).latency()
-    assert latency["ttft_ms"] == latency["total_ms"] == {"p50": p50, "p95": p50}
+    assert latency.ttft_ms == latency.total_ms == Quantiles(p50, p50)
 
 
 def test_speed_is_tokens_over_the_engines_own_time() -> None:
@@ -73,11 +73,11 @@ def test_speed_is_tokens_over_the_engines_own_time() -> None:
         Cost(n_prefill=0, prefill_ms=50, n_decoded=5, decode_ms=50),
     ]
     totals = totals_of([trace_of(cost, "warm", 1.0) for cost in costs])
-    assert totals.speed() == {"prefill_tokens_per_s": 400.0, "decode_tokens_per_s": 100.0}
-    assert totals_of([]).speed() == {"prefill_tokens_per_s": 0.0, "decode_tokens_per_s": 0.0}
+    assert totals.speed() == Speed(400.0, 100.0)
+    assert totals_of([]).speed() == Speed(0.0, 0.0)
 
 
 def test_quantiles_are_of_the_latest() -> None:
     n_old = Totals.KEPT_LATENCIES
     traces = [trace_of(Cost(), "warm", ms) for ms in [9999.0] * n_old + [*range(1, n_old + 1)]]
-    assert totals_of(traces).latency()["total_ms"] == {"p50": 257.0, "p95": 487.0}
+    assert totals_of(traces).latency().total_ms == Quantiles(257.0, 487.0)

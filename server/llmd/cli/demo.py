@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+
 from llmd.bridge.daemon_client import DaemonClient
 from llmd.cli import progress
 from llmd.cli.status_text import status_text
 from llmd.cli.temporary_daemon import temporary_daemon
+from llmd.transport.status import CompleteParams, Completion, Status, decode_answer
 
 SAMPLE = '''import json
 
@@ -39,16 +42,19 @@ def run() -> int:
         first = _show(client, "A completion at the cursor", before, after)
         typed = first[:5] if first else "json."
         _show(client, f"The same after typing `{typed}`: a few tokens", before + typed, after)
-        print("\nllmd status\n" + status_text(client.request("llmd/status", {})))
+        status = decode_answer(client.request("llmd/status", {}), Status)
+        print("\nllmd status\n" + status_text(status))
     return 0
 
 
 def _show(client: DaemonClient, title: str, before: str, after: str) -> str:
     lines = before.split("\n")
-    position = {"line": len(lines) - 1, "col": len(lines[-1])}
-    document = {"uri": "file:///sample/settings.py", "languageId": "python", "text": before + after}
-    completion = client.request("llmd/complete", document | position, timeout_s=60)
+    params = CompleteParams(
+        "file:///sample/settings.py", before + after, len(lines) - 1, len(lines[-1]), "python"
+    )
+    answer = client.request("llmd/complete", msgspec.to_builtins(params), timeout_s=60)
+    completion = decode_answer(answer, Completion)
     print(f"\n{title}\n")
-    progress.show_completion(before, completion["text"], after)
-    print("\ntrace: " + json.dumps(completion["trace"]))
-    return str(completion["text"])
+    progress.show_completion(before, completion.text, after)
+    print("\ntrace: " + json.dumps(msgspec.to_builtins(completion.trace)))
+    return completion.text

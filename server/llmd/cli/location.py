@@ -7,11 +7,11 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any
 
 from llmd import paths
 from llmd.document import content, split_lines
 from llmd.errors import BadInput, printable
+from llmd.transport.status import CompleteParams
 
 CHUNK_BYTES = 1 << 20
 # A line number with more digits is outside any file, and int() refuses thousands of them.
@@ -29,7 +29,7 @@ _KINDS = {
 }
 
 
-def place_params(place: str, max_bytes: int) -> dict[str, Any]:
+def place_params(place: str, max_bytes: int) -> CompleteParams:
     """`FILE:LINE:COL`, line and column counted from 1, as the parameters of `llmd/complete`.
 
     Raises:
@@ -55,7 +55,7 @@ def place_params(place: str, max_bytes: int) -> dict[str, Any]:
             f"which has columns 1 to {n_cols}"
         )
     uri = Path(name).absolute().as_uri()
-    return {"uri": uri, "languageId": "", "text": text, "line": line - 1, "col": col - 1}
+    return CompleteParams(uri, text, line - 1, col - 1)
 
 
 def _read(name: str, max_bytes: int) -> bytes:

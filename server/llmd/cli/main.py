@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 from llmd import __version__
 from llmd.cli.bench import options as bench_options
@@ -14,6 +15,12 @@ from llmd.cli.eval.options import add_options
 from llmd.errors import LlmdError
 
 Run = Callable[[argparse.Namespace], int | None]
+
+# The module that has the command's function, where it is not `commands`.
+_MODULES = {
+    **dict.fromkeys(("start", "restart", "status", "why", "complete", "config"), "daemon_commands"),
+    **dict.fromkeys(("pull", "models", "use"), "model_commands"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -113,9 +120,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _later(name: str) -> Run:
     def run(args: argparse.Namespace) -> int | None:
-        from llmd.cli import commands
-
-        found: int | None = getattr(commands, name)(args)
-        return found
+        module = import_module(f"llmd.cli.{_MODULES.get(name, 'commands')}")
+        code: int | None = getattr(module, name)(args)
+        return code
 
     return run

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from llmd import machine, paths
 from llmd.bridge import daemon_client
@@ -18,6 +17,7 @@ from llmd.models import resolve
 from llmd.models.catalog import catalog
 from llmd.models.recommend import HostResources
 from llmd.models.references import HUB_PREFIX
+from llmd.transport.status import Status, decode_answer
 
 WAIT_S = 0.1
 _ACTIONS = ("rm", "verify")
@@ -64,15 +64,14 @@ def use(args: argparse.Namespace) -> None:
     daemon = daemon_client.DaemonClient(daemon_client.ensure_daemon())
     daemon.request("llmd/use", {})
     status = wait_until_loaded(daemon)
-    if problem := status["config"]["problem"]:
-        raise BadInput(problem)
-    if "failed" in (status["state"], status["switch"]["state"]):
+    if status.config.problem:
+        raise BadInput(status.config.problem)
+    if "failed" in (status.state, status.switch.state):
         take_back(config, changed, before)
-        reason = status["switch"]["reason"] or status["reason"]
+        reason = status.switch.reason or status.reason
         raise DaemonError(f"{reason}; the config names the previous model again")
     _check_effective(daemon, value)
-    model = status["model"]
-    lines = [f"{model['name']} ({model['quantisation']}) is loaded", status["notice"]]
+    lines = [f"{status.model.name} ({status.model.quantisation}) is loaded", status.notice]
     print("\n".join(filter(None, lines)))
 
 
@@ -138,11 +137,11 @@ def _config_value(name: str) -> str:
     return name if is_name else str(path.absolute())
 
 
-def wait_until_loaded(daemon: daemon_client.DaemonClient) -> dict[str, Any]:
+def wait_until_loaded(daemon: daemon_client.DaemonClient) -> Status:
     """Returns the status when no model is being loaded any more."""
     while True:
-        status: dict[str, Any] = daemon.request("llmd/status", {})
-        if "loading" not in (status["state"], status["switch"]["state"]):
+        status = decode_answer(daemon.request("llmd/status", {}), Status)
+        if "loading" not in (status.state, status.switch.state):
             return status
         time.sleep(WAIT_S)
 
@@ -153,12 +152,14 @@ def _check_effective(daemon: daemon_client.DaemonClient, value: str) -> None:
     Raises:
         BadInput: the environment or a flag of the daemon overrides the file.
     """
-    rows = daemon.request("llmd/config", {})["rows"]
-    (row,) = (row for row in rows if row["key"] == "model")
-    if row["source"] != "file" or row["value"] != value:
+    from llmd.config.load import SettingsReport
+
+    rows = decode_answer(daemon.request("llmd/config", {}), SettingsReport).rows
+    (row,) = (row for row in rows if row.key == "model")
+    if row.source != "file" or row.value != value:
         raise BadInput(
             f"The model is set in `{paths.config_path()}`, but the running daemon takes"
-            f" `{row['value']}` from its {row['source']}; run `llmd restart --daemon` in this shell"
+            f" `{row.value}` from its {row.source}; run `llmd restart --daemon` in this shell"
         )
 
 

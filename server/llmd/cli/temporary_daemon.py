@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmd.bridge.daemon_client import DaemonClient, connect_to
 from llmd.errors import DaemonError
 from llmd.signals import sigterm_unwinds
+from llmd.transport.status import Status, decode_answer
 
 LOAD_TIMEOUT_S = 300.0
 POLL_S = 0.05
@@ -63,14 +63,15 @@ def temporary_daemon(
 def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> DaemonClient:
     end_s = time.monotonic() + LOAD_TIMEOUT_S
     client: DaemonClient | None = None
-    status: dict[str, Any] = {"state": "starting", "reason": ""}
-    while time.monotonic() < end_s and server.poll() is None and status["state"] != "failed":
+    status = Status()
+    while time.monotonic() < end_s and server.poll() is None and status.state != "failed":
         if not client and (connection := connect_to(str(folder / "run" / "daemon.sock"))):
             client = DaemonClient(connection)
         if client:
-            status = client.request("llmd/status", {})
-            if status["state"] == "ready":
+            status = decode_answer(client.request("llmd/status", {}), Status)
+            if status.state == "ready":
                 return client
         time.sleep(POLL_S)
-    reason = status["reason"] or (folder / "log").read_text().strip() or "no reason given"
-    raise DaemonError(f"The temporary daemon is {status['state']}, expected ready: {reason}")
+    reason = status.reason or (folder / "log").read_text().strip() or "no reason given"
+    state = status.state if client else "starting"
+    raise DaemonError(f"The temporary daemon is {state}, expected ready: {reason}")

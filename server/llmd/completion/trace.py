@@ -1,17 +1,18 @@
-"""What one request cost, in the words that status, logs and benchmarks share.
+"""Records the cost of requests: one trace per request, sums, and the latest request of each file.
 
 Identity: `n_prompt == n_cached + n_prefill`. Times are milliseconds of a monotonic clock.
+Imports nothing but msgspec and engine.report: the command line decodes these objects.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict, deque
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from llmd.engine.messages import Cost
+from llmd.engine.report import Cost, TokenCounts, describe
 
 TracePath = Literal[
     "cold", "warm", "reused", "prefetched", "superseded", "suppressed", "late", "failed"
@@ -19,17 +20,84 @@ TracePath = Literal[
 
 # Fewer cached tokens than this is a cold start: a header and some markers always match.
 WARM_MIN_CACHED = 16
-
-
-TOKEN_COUNTS = tuple(name for name in Cost.__struct_fields__ if name.startswith("n_"))
+MAX_DOCUMENTS = 256
+TOKEN_COUNTS = TokenCounts.__struct_fields__
 
 
 class Trace(Cost, frozen=True, kw_only=True):
-    """One request, from its arrival to its reply."""
+    """Describes one request, from its arrival to its reply."""
 
-    path: TracePath
-    reason: str = ""
-    total_ms: float = 0.0
+    path: Annotated[
+        TracePath,
+        describe(
+            f"`cold` (fewer than {WARM_MIN_CACHED} tokens cached), `warm`, `reused` (an earlier or "
+            "running answer continues here; no tokens), `prefetched` (as `reused`, with an answer "
+            "that was computed in the background), `superseded` (by a newer request), `suppressed` "
+            "(not shown or not sent to the model, see `reason`), `late` (past the deadline) or "
+            "`failed`"
+        ),
+    ]
+    reason: Annotated[
+        str,
+        describe(
+            "why the engine stopped, or why nothing is shown; `confidence`: `logprob_line` was "
+            "below `completion.min_logprob`"
+        ),
+    ] = ""
+    total_ms: Annotated[
+        float, describe("time from the request's arrival in the daemon to its answer")
+    ] = 0.0
+
+
+class RequestCounts(TokenCounts, frozen=True):
+    """Sums over all requests since the daemon started."""
+
+    requests: Annotated[int, describe("number of requests")] = 0
+    by_path: Annotated[
+        dict[str, int], describe("number of requests by the `path` of the trace")
+    ] = msgspec.field(default_factory=dict)
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    p50: Annotated[float, describe("median")] = 0.0
+    p95: Annotated[float, describe("95th percentile")] = 0.0
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Quantiles in milliseconds over the latest requests that the model answered."""
+
+    ttft_ms: Annotated[Quantiles, describe("as `ttft_ms` of a trace")] = Quantiles()
+    total_ms: Annotated[Quantiles, describe("as `total_ms` of a trace")] = Quantiles()
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """Tokens per second of the engine's own time."""
+
+    prefill_tokens_per_s: Annotated[float, describe("0: nothing was evaluated")] = 0.0
+    decode_tokens_per_s: Annotated[float, describe("0: nothing was generated")] = 0.0
+
+
+class WindowLines(msgspec.Struct, frozen=True):
+    first_line: Annotated[int, describe("first line in the window, from 1")]
+    end_line: Annotated[int, describe("last line in the window, from 1")]
+    n_prefix_chars: Annotated[int, describe("characters before the cursor")]
+    n_suffix_chars: Annotated[int, describe("characters after the cursor")]
+
+
+class RequestStages(msgspec.Struct, frozen=True, kw_only=True):
+    """Describes the latest request of a document, stage by stage, without any text."""
+
+    at_s: Annotated[float, describe("when the request ended, in seconds since the epoch")] = 0.0
+    file: Annotated[str, describe("path of the document, links followed")]
+    line: Annotated[int, describe("line of the cursor, from 1")]
+    col: Annotated[int, describe("column of the cursor, from 1, in characters")]
+    invoked: Annotated[bool, describe("true: requested by a key; false: while typing")]
+    gate: Annotated[str, describe("why the request was refused; empty: the request passed")]
+    window: Annotated[WindowLines | None, describe("the text that the model sees")]
+    trace: Annotated[Trace, describe("tokens and times, see [A trace](#a-trace)")]
+    stop: Annotated[str, describe("why the engine stopped")]
+    n_chars_generated: Annotated[int, describe("characters that the engine generated")]
+    n_chars_shown: Annotated[int, describe("characters that the editor received")]
 
 
 def trace_of(cost: Cost, path: TracePath, total_ms: float, reason: str = "") -> Trace:
@@ -38,7 +106,7 @@ def trace_of(cost: Cost, path: TracePath, total_ms: float, reason: str = "") -> 
 
 
 class Totals:
-    """Sums since start, and the latest latencies. Owned by the event loop."""
+    """Sums up requests since start, and keeps the latest latencies. Owned by the event loop."""
 
     KEPT_LATENCIES = 512
 
@@ -63,78 +131,50 @@ class Totals:
             self._ttft_ms.append(trace.ttft_ms)
             self._total_ms.append(trace.total_ms)
 
-    def counts(self) -> dict[str, object]:
+    def counts(self) -> RequestCounts:
         tokens = {name: self._tokens[name] for name in TOKEN_COUNTS}
-        return {"requests": self.requests, "by_path": dict(self._by_path), **tokens}
+        return RequestCounts(self.requests, dict(self._by_path), **tokens)
 
-    def speed(self) -> dict[str, float]:
-        """Tokens per second of the engine's own time."""
-        return {
-            f"{stage}_tokens_per_s": round(1e3 * n_tokens / self._spent_ms[stage], 1)
-            if self._spent_ms[stage]
-            else 0.0
-            for stage, n_tokens in (
-                ("prefill", self._tokens["n_prefill"]),
-                ("decode", self._tokens["n_decoded"]),
-            )
-        }
+    def speed(self) -> Speed:
+        return Speed(
+            self._tokens_per_s("prefill", "n_prefill"), self._tokens_per_s("decode", "n_decoded")
+        )
 
     def suppressed(self) -> dict[str, int]:
+        """Returns the number of suppressed requests by reason."""
         return dict(self._by_reason)
 
-    def latency(self) -> dict[str, dict[str, float]]:
-        return {"ttft_ms": _quantiles(self._ttft_ms), "total_ms": _quantiles(self._total_ms)}
+    def latency(self) -> Latency:
+        return Latency(_quantiles(self._ttft_ms), _quantiles(self._total_ms))
+
+    def _tokens_per_s(self, stage: str, count: str) -> float:
+        spent_ms = self._spent_ms[stage]
+        return round(1e3 * self._tokens[count] / spent_ms, 1) if spent_ms else 0.0
 
 
-def _quantiles(values: deque[float]) -> dict[str, float]:
+def _quantiles(values: deque[float]) -> Quantiles:
     ordered = sorted(values) or [0.0]
-    return {
-        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2)
-        for name, share in (("p50", 0.5), ("p95", 0.95))
-    }
-
-
-MAX_DOCUMENTS = 256
-
-
-class WindowLines(msgspec.Struct, frozen=True):
-    """Lines count from 1; `end_line` is the last one in the window."""
-
-    first_line: int
-    end_line: int
-    n_prefix_chars: int
-    n_suffix_chars: int
-
-
-class RequestStages(msgspec.Struct, frozen=True):
-    file: str  # its path, links followed
-    line: int  # from 1
-    col: int  # from 1, in characters
-    invoked: bool
-    gate: str  # the reason it was refused; empty: passed
-    window: WindowLines | None
-    trace: Trace
-    stop: str  # why the engine stopped
-    n_chars_generated: int
-    n_chars_shown: int
+    p50, p95 = (
+        round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2) for share in (0.5, 0.95)
+    )
+    return Quantiles(p50, p95)
 
 
 class RequestHistory:
-    """The latest request of each of the latest documents. Owned by the event loop."""
+    """Keeps the latest request of each of the latest documents. Owned by the event loop."""
 
     def __init__(self) -> None:
-        self._by_file: OrderedDict[str, tuple[float, RequestStages]] = OrderedDict()
+        self._by_file: OrderedDict[str, RequestStages] = OrderedDict()
 
     def add(self, stages: RequestStages) -> None:
-        self._by_file[stages.file] = (time.time(), stages)
+        at_s = round(time.time(), 3)
+        self._by_file[stages.file] = msgspec.structs.replace(stages, at_s=at_s)
         self._by_file.move_to_end(stages.file)
         if len(self._by_file) > MAX_DOCUMENTS:
             self._by_file.popitem(last=False)
 
-    def last(self, file: str = "") -> dict[str, Any] | None:
-        """Of that file, or of any where `file` is empty; None where there was none."""
-        found = self._by_file.get(file) if file else next(reversed(self._by_file.values()), None)
-        if found is None:
-            return None
-        at_s, stages = found
-        return {"at_s": round(at_s, 3), **msgspec.to_builtins(stages)}
+    def last(self, file: str = "") -> RequestStages | None:
+        """Returns the latest request of `file`, or of all files where `file` is empty."""
+        if file:
+            return self._by_file.get(file)
+        return next(reversed(self._by_file.values()), None)

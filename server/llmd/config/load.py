@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from llmd import paths
 from llmd.config import Config
@@ -33,6 +34,23 @@ class Settings:
     config: Config
     sources: Mapping[str, Source]  # by key; the default where a key is missing
     path: Path
+
+
+class SettingRow(msgspec.Struct, frozen=True):
+    key: Annotated[str, Meta(description="name of the setting, for example `sampling.min_p`")]
+    value: Annotated[Any, Meta(description="value in effect")]
+    default: Annotated[Any, Meta(description="value without any setting")]
+    unit: Annotated[str, Meta(description="unit of the value; may be empty")]
+    source: Annotated[
+        Source,
+        Meta(description="origin of the value: `default`, `file`, `environment` or `flag`"),
+    ]
+    description: Annotated[str, Meta(description="what the setting does")]
+
+
+class SettingsReport(msgspec.Struct, frozen=True):
+    path: Annotated[str, Meta(description="the config file")]
+    rows: Annotated[tuple[SettingRow, ...], Meta(description="all settings, in CONFIG.md's order")]
 
 
 def load_settings(path: Path | None = None, flags: Sequence[str] = ()) -> Settings:
@@ -64,21 +82,15 @@ def needs_reload(old: Config, new: Config) -> bool:
     )  # fmt: skip
 
 
-def as_object(settings: Settings) -> dict[str, Any]:
-    """The answer to `llmd/config`; docs/PROTOCOL.md has its keys."""
+def report_settings(settings: Settings) -> SettingsReport:
     values = msgspec.to_builtins(settings.config)
     rows = []
     for key in keys().values():
         section, _, leaf = key.name.rpartition(".")
-        rows.append({
-            "key": key.name,
-            "value": values[section][leaf] if section else values[leaf],
-            "default": key.default,
-            "unit": key.unit,
-            "source": settings.sources.get(key.name, "default"),
-            "description": key.reason,
-        })  # fmt: skip
-    return {"path": str(settings.path), "rows": rows}
+        value = (values[section] if section else values)[leaf]
+        source = settings.sources.get(key.name, "default")
+        rows.append(SettingRow(key.name, value, key.default, key.unit, source, key.reason))
+    return SettingsReport(str(settings.path), tuple(rows))
 
 
 def set_key(path: Path, key: str, value: Any) -> None:

@@ -14,14 +14,22 @@ from typing import Any
 
 from llmd import __version__, machine, paths
 from llmd.completion.pipeline import CompletionPipeline
+from llmd.completion.trace import RequestStages
 from llmd.completion.types import Outcome
 from llmd.config import Config
-from llmd.config.load import Settings, as_object, load_settings, needs_reload
+from llmd.config.load import (
+    Settings,
+    SettingsReport,
+    load_settings,
+    needs_reload,
+    report_settings,
+)
 from llmd.config.watch import changes
 from llmd.context.workspace_rules import Workspaces
-from llmd.daemon import logs, status
+from llmd.daemon import logs
 from llmd.daemon.lock import take_lock
 from llmd.daemon.logs import LastError
+from llmd.daemon.status import build_status
 from llmd.daemon.suggestion_stats import SuggestionStats
 from llmd.document import Document, names_of
 from llmd.engine.client import EngineClient
@@ -31,6 +39,7 @@ from llmd.errors import LlmdError, place_of
 from llmd.transport import lsp, nvim
 from llmd.transport.listener import Listener, Protocols
 from llmd.transport.service import Client, EngineView, ReconnectPolicy
+from llmd.transport.status import ConfigStatus, PressureStatus, Status
 
 _log = logging.getLogger("llmd")
 
@@ -81,29 +90,24 @@ class Daemon:
         model = self._latest.name if self._latest else self._settings.config.model
         self._stats.add(document.language, model, outcome)
 
-    def status(self) -> dict[str, Any]:
-        found = status.snapshot(
+    def status(self) -> Status:
+        return build_status(
             self.engine,
             self.pipeline.results.totals,
             self.pipeline.prefetcher.totals,
             self._clients,
-            self.engine.config.model,
             self._last_error,
+            ConfigStatus(str(self._settings.path), self._config_problem),
+            self.pipeline.debounce_ms,
+            PressureStatus(self._pressure.step, self._pressure.doing),
+            self._stats.rows(),
         )
-        config = {"path": str(self._settings.path), "problem": self._config_problem}
-        return {
-            **found,
-            "config": config,
-            "debounce_ms": self.pipeline.debounce_ms,
-            "pressure": {"step": self._pressure.step, "doing": self._pressure.doing},
-            "outcomes": self._stats.rows(),
-        }
 
-    def why(self, uri: str) -> dict[str, Any] | None:
+    def why(self, uri: str) -> RequestStages | None:
         return self.pipeline.results.history.last(names_of(uri)[-1] if uri else "")
 
-    def settings(self) -> dict[str, Any]:
-        return as_object(self._settings)
+    def settings(self) -> SettingsReport:
+        return report_settings(self._settings)
 
     def restart(self) -> None:
         self._reload(force=True)

@@ -11,11 +11,10 @@ import os
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from llmd.completion.types import Outcome
+from llmd.completion.types import Outcome, OutcomeCount, OutcomeRow
 from llmd.errors import printable
 
 SAVE_EVERY_S = 60.0
@@ -27,26 +26,8 @@ OTHERS = "(others)"
 _log = logging.getLogger("llmd.outcomes")
 
 
-class OutcomeCount(msgspec.Struct):
-    n: int = 0
-    n_chars: int = 0
-
-
-class StatsRow(msgspec.Struct):
-    """One filetype with one model."""
-
-    filetype: str
-    model: str
-    shown: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
-    accepted: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
-    typed_through: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
-    rejected: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
-    dismissed: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
-    kept: OutcomeCount = msgspec.field(default_factory=OutcomeCount)
-
-
 class _File(msgspec.Struct):
-    rows: list[StatsRow]
+    rows: list[OutcomeRow]
     version: int = 1
 
 
@@ -60,14 +41,15 @@ class SuggestionStats:
         self._is_refused = False  # told once
 
     def add(self, filetype: str, model: str, outcome: Outcome) -> None:
-        found: OutcomeCount = getattr(self._row(_name(filetype), _name(model)), outcome.kind)
-        found.n += 1
-        found.n_chars += outcome.n_chars
+        row = self._row(_name(filetype), _name(model))
+        count: OutcomeCount = getattr(row, outcome.kind)
+        count = OutcomeCount(count.n + 1, count.n_chars + outcome.n_chars)
+        changed = msgspec.structs.replace(row, **{outcome.kind: count})
+        self._rows[row.filetype, row.model] = changed
         self._changed.set()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Of `llmd status --json`."""
-        return [msgspec.to_builtins(row) for row in self._rows.values()]
+    def rows(self) -> tuple[OutcomeRow, ...]:
+        return tuple(self._rows.values())
 
     async def save_periodically(self) -> None:
         """Writes what has changed, at most once in `SAVE_EVERY_S`, and at the end."""
@@ -93,10 +75,10 @@ class SuggestionStats:
         else:
             self._is_refused = False
 
-    def _row(self, filetype: str, model: str) -> StatsRow:
+    def _row(self, filetype: str, model: str) -> OutcomeRow:
         if (filetype, model) not in self._rows and len(self._rows) >= MAX_ROWS:
             filetype = model = OTHERS
-        return self._rows.setdefault((filetype, model), StatsRow(filetype, model))
+        return self._rows.get((filetype, model), OutcomeRow(filetype, model))
 
 
 def _name(name: str) -> str:
@@ -104,7 +86,7 @@ def _name(name: str) -> str:
     return printable(name[:MAX_NAME_CHARS])
 
 
-def _read(path: Path) -> list[StatsRow]:
+def _read(path: Path) -> list[OutcomeRow]:
     """Empty where there is no file, or one that cannot be read; that one is set aside."""
     try:
         with path.open("rb") as file:

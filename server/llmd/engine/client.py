@@ -17,7 +17,8 @@ from llmd.engine import candidate, messages
 from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.messages import EngineState, Loaded
-from llmd.engine.model_switch import ModelSwitch, SwitchView
+from llmd.engine.model_switch import ModelSwitch
+from llmd.engine.report import SlotReport, SwitchView
 from llmd.engine.requests import EngineRequest
 from llmd.engine.supervisor import Supervisor
 from llmd.engine.watchdog import watchdog
@@ -96,22 +97,15 @@ class EngineClient:
         """Returns whether the model file has changed since it was loaded."""
         return self._active.file_has_changed()
 
-    def slots(self) -> list[dict[str, int]]:
-        """Returns the slots after the latest request: in the KV cache, or parked in memory with the
-        bytes that this takes."""
+    def slots(self) -> tuple[SlotReport, ...]:
+        """Lists the slots as they were after the latest request, the resident one first."""
         if self.info is None:
-            return []
+            return ()
         n_ctx = self.info.n_ctx
-        return [
-            {
-                "id": slot.id,
-                "n_cells": slot.n_cells,
-                "n_ctx": n_ctx,
-                "resident": slot.resident,
-                "bytes": slot.parked_bytes,
-            }
+        return tuple(
+            SlotReport(slot.id, slot.n_cells, n_ctx, slot.resident, slot.parked_bytes)
             for slot in self._active.slots
-        ]
+        )
 
     # -- requests
 

@@ -13,6 +13,8 @@ from typing import Literal
 import msgspec
 
 from llmd.config import EngineConfig, KvConfig, SamplingConfig
+from llmd.engine.report import Cost as Cost
+from llmd.engine.report import EngineState as EngineState
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from llmd.prompt.families import Order
@@ -20,34 +22,11 @@ from llmd.prompt.families import Order
 MAX_FRAME_BYTES = 64 << 20
 _LENGTH = struct.Struct("<I")
 
-EngineState = Literal["loading", "ready", "unloaded", "failed"]
-
 StopReason = Literal[
     "eog", "lines", "indent", "suffix", "repeat", "brackets",  # postprocess/stop's
     "tokens", "deadline", "cancelled", "context", "failed",
     "alternative",  # there are not so many
 ]  # fmt: skip
-
-
-class Cost(msgspec.Struct, frozen=True):
-    """Counts tokens and times that the engine spent on one request, and how sure the model was."""
-
-    n_prompt: int = 0
-    n_cached: int = 0
-    n_spliced: int = 0
-    n_prefill: int = 0
-    n_healed: int = 0
-    n_decoded: int = 0
-    n_drafted: int = 0
-    n_verified: int = 0
-    queue_ms: float = 0.0
-    prefill_ms: float = 0.0
-    ttft_ms: float = 0.0
-    decode_ms: float = 0.0
-    # Log-probabilities at temperature 1, among the tokens that healing allows: of the first token
-    # shown, and the mean over the first line. 0: nothing was generated.
-    logprob_first: float = 0.0
-    logprob_line: float = 0.0
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):

@@ -10,9 +10,6 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from llmd.config import Config
 from llmd.engine.active_worker import ActiveWorker
@@ -20,20 +17,12 @@ from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.candidate import CandidateWorker
 from llmd.engine.messages import Loaded
 from llmd.engine.process import load_message
+from llmd.engine.report import SwitchView
 from llmd.engine.supervisor import Rollback, Supervisor
 from llmd.errors import EngineError, ModelError
 from llmd.models.resolve import ResolvedModel, resolve_model
 
 _log = logging.getLogger("llmd.engine")
-
-
-class SwitchView(msgspec.Struct, frozen=True):
-    """Describes the latest switch. An empty `state`: the switch is done, or there was none."""
-
-    model: str = ""
-    state: Literal["", "loading", "failed"] = ""
-    share: float = 0.0  # loaded, 0 to 1
-    reason: str = ""
 
 
 class ModelSwitch:

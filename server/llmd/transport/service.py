@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from llmd.completion.inflight import CompletionHandle, OnPartial
+from llmd.completion.trace import RequestStages
 from llmd.completion.types import Outcome
+from llmd.config.load import SettingsReport
 from llmd.context.request import Selected
 from llmd.document import Document, Position
-from llmd.engine.messages import EngineState
+from llmd.engine.report import EngineState
+from llmd.transport.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,13 @@ class Service(Protocol):
     def record_outcome(self, document: Document, outcome: Outcome) -> None:
         """Counts what the user did with a suggestion, by filetype and model."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """The object of `llmd status --json`."""
 
-    def why(self, uri: str) -> dict[str, Any] | None:
+    def why(self, uri: str) -> RequestStages | None:
         """The last request of a document, or of all where `uri` is empty, stage by stage."""
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> SettingsReport:
         """The values in force, and where each came from."""
 
     def restart(self) -> None:

@@ -27,8 +27,10 @@ from llmd.cli.bench.backend import (
     position_at,
 )
 from llmd.cli.eval.trace_pauses import Patch
+from llmd.completion.trace import RequestCounts, RequestStages
 from llmd.errors import DaemonError
 from llmd.transport.framing import FrameSplitter, frame
+from llmd.transport.status import Status, decode_answer
 
 CHUNK_BYTES = 1 << 16
 SETTLE_S, POLL_S = 10.0, 0.02
@@ -119,10 +121,10 @@ class LspBackend:
         stopped."""
         end_s = time.monotonic() + SETTLE_S
         while True:
-            status = await self._call("llmd/status", {})
-            requested = _token_counts(status["counts"])
+            status = decode_answer(await self._call("llmd/status", {}), Status)
+            requested = _token_counts(status.counts)
             if requested.requests >= n_requests or time.monotonic() > end_s:
-                return TokenUsage(requested, _token_counts(status.get("background", {})))
+                return TokenUsage(requested, _token_counts(status.background))
             await asyncio.sleep(POLL_S)
 
     async def _await_completion(
@@ -134,7 +136,8 @@ class LspBackend:
         text = completion_text(message["result"])
         first_text_s = reply.first_text_s or (reply.end_s if text else 0.0)
         why = await self._call("llmd/why", {"uri": uri})
-        costs, outcome = engine_costs(why, position, bool(text))
+        stages = decode_answer(why, RequestStages) if why else None
+        costs, outcome = engine_costs(stages, position, bool(text))
         return TimedCompletion(
             outcome=outcome,
             text=text,
@@ -204,18 +207,18 @@ def completion_text(result: Any) -> str:
 
 
 def engine_costs(
-    why: Any, position: LspPosition, has_text: bool
+    why: RequestStages | None, position: LspPosition, has_text: bool
 ) -> tuple[dict[str, Any], ReplayOutcome]:
     """Returns the cost of the request at `position`, and the outcome. `why` describes the latest
     finished request; if that is another one, this request was answered from memory or not at
     all."""
-    if not why or (why["line"], why["col"]) != (position.line + 1, position.character + 1):
+    if not why or (why.line, why.col) != (position.line + 1, position.character + 1):
         return {}, "memory" if has_text else "cancelled"
-    trace = why["trace"]
+    trace = msgspec.structs.asdict(why.trace)
     costs = {name: trace[name] for name in _COSTS}
     engine_ms = sum(trace[name] for name in _STAGES)
-    return costs | {"engine_ms": engine_ms}, outcome_of_path(trace["path"])
+    return costs | {"engine_ms": engine_ms}, outcome_of_path(why.trace.path)
 
 
-def _token_counts(counts: dict[str, Any]) -> TokenCounts:
-    return TokenCounts(**{name: counts.get(name, 0) for name in TokenCounts.__struct_fields__})
+def _token_counts(counts: RequestCounts) -> TokenCounts:
+    return msgspec.convert(counts, TokenCounts, from_attributes=True)

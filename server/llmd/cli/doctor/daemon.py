@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from llmd.cli.doctor.finding import Finding
+from llmd.transport.status import Status
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """`status`: its answer to `llmd/status`, empty without one. `problem`: what kept it from
+    """`status`: its answer to `llmd/status`. `problem`: what kept it from
     answering. `socket`: where this shell looks for it; `found_at`: where it says that it is."""
 
     own_version: str
@@ -20,7 +20,7 @@ class Daemon:
     is_running: bool = False
     found_at: str = ""
     problem: str = ""
-    status: Mapping[str, Any] = field(default_factory=dict)
+    status: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +47,31 @@ def of_daemon(daemon: Daemon) -> Iterator[Finding]:
     elif not daemon.status:
         yield Finding("daemon", "ok", "No daemon runs; the first editor starts one")
     else:
-        yield from _of_status(daemon)
+        yield from _of_status(daemon, daemon.status)
 
 
-def _of_status(daemon: Daemon) -> Iterator[Finding]:
-    found = daemon.status
-    if found["version"] != daemon.own_version:
-        said = f"The daemon is llmd {found['version']}, this is {daemon.own_version}"
+def _of_status(daemon: Daemon, status: Status) -> Iterator[Finding]:
+    if status.version != daemon.own_version:
+        said = f"The daemon is llmd {status.version}, this is {daemon.own_version}"
         fix = "`llmd restart --daemon`, and restart the editors that are open"
         yield Finding("daemon", "problem", said, fix)
     if daemon.found_at and daemon.found_at != daemon.socket:
         said = f"The daemon's socket is `{daemon.found_at}`; this shell would make it elsewhere"
         fix = f"nothing, if it works; else set XDG_RUNTIME_DIR alike, or link `{daemon.socket}`"
         yield Finding("daemon", "note", said, fix)
-    yield _of_state(found)
-    if problem := found["config"]["problem"]:
+    yield _of_state(status)
+    if problem := status.config.problem:
         yield Finding("daemon", "problem", problem, "correct it; the old settings are in force")
-    for client in found["clients"]:
-        yield Finding("daemon", "ok", f"Connected: {client['editor'] or client['name']}")
+    for client in status.clients:
+        yield Finding("daemon", "ok", f"Connected: {client.editor or client.name}")
 
 
-def _of_state(found: Mapping[str, Any]) -> Finding:
-    said = f"The daemon, pid {found['pid']}, is {found['state']}"
-    if found["state"] == "failed":
+def _of_state(status: Status) -> Finding:
+    said = f"The daemon, pid {status.pid}, is {status.state}"
+    if status.state == "failed":
         fix = "what it says, then `llmd restart`; docs/TROUBLESHOOTING.md has every sentence"
-        return Finding("daemon", "problem", f"{said}: {found['reason']}", fix)
-    if found["state"] == "unloaded":
+        return Finding("daemon", "problem", f"{said}: {status.reason}", fix)
+    if status.state == "unloaded":
         return Finding("daemon", "ok", f"{said}; the next completion loads the model")
     return Finding("daemon", "ok", said)
 

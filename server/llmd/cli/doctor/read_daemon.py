@@ -11,6 +11,7 @@ from llmd import __version__, paths
 from llmd.bridge import daemon_client
 from llmd.cli.doctor.daemon import Daemon, Place
 from llmd.errors import LlmdError
+from llmd.transport.status import Status, decode_answer
 
 _ANSWER_TIMEOUT_S = 2.0
 
@@ -28,12 +29,12 @@ def daemon() -> Daemon:
         if peer is None:
             return bare
         with peer:
-            asked = daemon_client.DaemonClient(peer).request(
-                "llmd/status", {}, timeout_s=_ANSWER_TIMEOUT_S
-            )
+            client = daemon_client.DaemonClient(peer)
+            answer = client.request("llmd/status", {}, timeout_s=_ANSWER_TIMEOUT_S)
+            status = decode_answer(answer, Status)
     except LlmdError as error:
         return Daemon(__version__, socket, is_running, found_at, str(error))
-    return Daemon(__version__, socket, is_running, found_at, "", asked)
+    return Daemon(__version__, socket, is_running, found_at, "", status)
 
 
 def places() -> list[Place]:

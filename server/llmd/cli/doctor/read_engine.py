@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from llmd.errors import LlmdError
 from llmd.models import memory_plan, resolve
 from llmd.models.gguf.format import Header
 from llmd.models.gguf.header import check_model, whole_shape
+from llmd.transport.status import Status
 
 # A probe takes a second; where the machine is busy that is no fault of llama.cpp's.
 PROBE_TIMEOUT_S = 15.0
@@ -96,12 +97,12 @@ def with_vocabulary(model: Model, said: Sequence[dict[str, Any]], fault: str) ->
 
 def plan_of(
     model: Model, header: Header | None, config: Config, said: Sequence[dict[str, Any]],
-    status: Mapping[str, Any],
+    status: Status | None,
 ) -> Plan:  # fmt: skip
-    if status.get("worker_pid") and status["model"]["name"]:
-        memory = status["memory"]
-        lines = tuple(status["model"]["plan"] or ())
-        return Plan(lines, "", True, memory["worker_bytes"], memory["planned_bytes"])
+    if status and status.worker_pid and status.model.name:
+        memory = status.memory
+        lines = status.model.plan or ()
+        return Plan(lines, "", True, memory.worker_bytes, memory.planned_bytes)
     if header is None or not said:
         return Plan()
     here, path = _machine(said[0]), Path(model.path)
@@ -121,10 +122,11 @@ def _machine(found: dict[str, Any]) -> memory_plan.DescribedMachine:
     )  # fmt: skip
 
 
-def memory_of(config: Config, header: Header | None, status: Mapping[str, Any]) -> Memory:
+def memory_of(config: Config, header: Header | None, status: Status | None) -> Memory:
     total, used = machine.swap_bytes()
+    worker_pid = status.worker_pid if status else None
     return Memory(
-        machine.memory_reading(), total, used, machine.swapped_bytes(status.get("worker_pid")),
+        machine.memory_reading(), total, used, machine.swapped_bytes(worker_pid),
         machine.wired_limit_bytes(), machine.lock_bytes(), config.engine.mlock,
         header.file_bytes if header else 0,
     )  # fmt: skip

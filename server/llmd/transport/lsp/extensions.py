@@ -18,6 +18,7 @@ from llmd.transport.lsp.documents import Documents, to_snapshot
 from llmd.transport.lsp.jsonrpc import Deferred
 from llmd.transport.lsp.protocol_types import replace_surrogates
 from llmd.transport.service import ReconnectPolicy, Service
+from llmd.transport.status import CompleteParams, Completion
 
 OUTCOME_COMMANDS: dict[str, OutcomeKind] = {
     "llmd.accepted": "accepted",
@@ -55,16 +56,6 @@ class _OutcomeParams(msgspec.Struct):
     n_chars: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 
 
-class _CompleteParams(msgspec.Struct):
-    """`llmd/complete`: a document that is not open; `col` counts characters from zero."""
-
-    uri: str
-    text: str
-    line: int
-    col: int
-    languageId: str = ""  # noqa: N815 - a name on the wire
-
-
 class ExtensionMethods:
     def __init__(
         self, service: Service, documents: Documents, completion: CompletionHandlers
@@ -82,12 +73,12 @@ class ExtensionMethods:
             "llmd/cursor": self._cursor,
             "llmd/alternative": self._alternative,
             "llmd/outcome": self._record_outcome,
-            "llmd/status": lambda _: self._service.status(),
+            "llmd/status": lambda _: msgspec.to_builtins(self._service.status()),
             "llmd/stop": self._stop,
             "llmd/restart": lambda _: self._service.restart(),
             "llmd/use": lambda _: self._service.use(),
             "llmd/why": self._why,
-            "llmd/config": lambda _: self._service.settings(),
+            "llmd/config": lambda _: msgspec.to_builtins(self._service.settings()),
             "llmd/snapshot": self._snapshot,
             "llmd/complete": self._complete,
         }
@@ -129,9 +120,9 @@ class ExtensionMethods:
         # Later, so that the reply is written first.
         asyncio.get_running_loop().call_soon(self._service.stop, then)
 
-    def _why(self, params: Any) -> dict[str, Any] | None:
+    def _why(self, params: Any) -> Any:
         uri = params.get("uri") if isinstance(params, dict) else ""
-        return self._service.why(uri if isinstance(uri, str) else "")
+        return msgspec.to_builtins(self._service.why(uri if isinstance(uri, str) else ""))
 
     def _snapshot(self, params: Any) -> dict[str, Any] | None:
         """Returns a document's text, for checks; null if the document is not open."""
@@ -140,16 +131,15 @@ class ExtensionMethods:
         return to_snapshot(document) if document else None
 
     def _complete(self, params: Any) -> Deferred:
-        asked = _convert(params, _CompleteParams)
-        document = open_document(
-            asked.uri, asked.languageId, 0, replace_surrogates(asked.text), is_kept=False
-        )
-        cursor = document.text.clamp(Position(asked.line, asked.col))
+        typed = _convert(params, CompleteParams)
+        text = replace_surrogates(typed.text)
+        document = open_document(typed.uri, typed.languageId, 0, text, is_kept=False)
+        cursor = document.text.clamp(Position(typed.line, typed.col))
         return Deferred(self._service.complete(document, cursor, invoked=True), _traced)
 
 
-def _traced(answer: Answer) -> dict[str, Any]:
-    return {"text": answer.text, "trace": msgspec.to_builtins(answer.trace)}
+def _traced(answer: Answer) -> Any:
+    return msgspec.to_builtins(Completion(answer.text, answer.trace))
 
 
 def _position(params: _CursorParams) -> t.Position:

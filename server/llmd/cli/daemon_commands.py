@@ -1,0 +1,126 @@
+"""Commands that print what a running daemon answers. Imported only when one of them runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+
+from llmd.bridge.daemon_client import DaemonClient, connect, ensure_daemon
+from llmd.cli import status_text
+from llmd.cli.commands import connect_running, stop_daemon
+from llmd.completion.trace import RequestStages
+from llmd.errors import BadInput, DaemonError
+from llmd.transport.status import Completion, Status, decode_answer
+
+
+def start(_: argparse.Namespace) -> None:
+    """Fails where a daemon runs but does not answer."""
+    daemon = DaemonClient(ensure_daemon())
+    found = decode_answer(daemon.request("llmd/status", {}), Status)
+    if found.state == "failed":
+        print(f"llmd: The daemon runs without a model: {found.reason}", file=sys.stderr)
+
+
+def restart(args: argparse.Namespace) -> None:
+    if args.daemon:
+        from llmd.config.load import load_settings
+
+        load_settings()  # a config that stops the start must not end the daemon that runs
+        stop_daemon(is_restart=True)
+        daemon = DaemonClient(ensure_daemon())
+    else:
+        daemon = connect_running()
+        daemon.request("llmd/restart", {})
+    print(_wait_for_model(daemon))
+
+
+def status(args: argparse.Namespace) -> None:
+    answer = connect_running().request("llmd/status", {})
+    text = status_text.plan_text if args.plan else status_text.status_text
+    print(json.dumps(answer) if args.json else text(decode_answer(answer, Status)))
+
+
+def why(args: argparse.Namespace) -> None:
+    uri = Path(args.file).absolute().as_uri() if args.file else ""
+    answer = connect_running().request("llmd/why", {"uri": uri})
+    if answer is None:
+        raise BadInput(
+            f"No request of `{args.file}` is known; it keeps the last of each of the latest files"
+            if args.file
+            else "Nobody has asked for a completion yet"
+        )
+    if args.json:
+        print(json.dumps(answer))
+    else:
+        print(status_text.why_text(decode_answer(answer, RequestStages)))
+
+
+def complete(args: argparse.Namespace) -> None:
+    from llmd.cli.location import place_params
+
+    params = place_params(args.place, _max_file_bytes())
+    daemon = DaemonClient(ensure_daemon())
+    answer = daemon.request("llmd/complete", msgspec.to_builtins(params), timeout_s=60)
+    if args.json:
+        print(json.dumps(answer))
+        return
+    completion = decode_answer(answer, Completion)
+    print(completion.text)
+    if completion.trace.path in ("failed", "suppressed", "late"):
+        raise DaemonError(f"No completion: {completion.trace.reason or 'late'}")
+
+
+def _max_file_bytes() -> int:
+    """A config that turned bad is no reason to refuse while the daemon serves with the old one."""
+    from llmd.config import Config
+    from llmd.config.load import load_settings
+
+    try:
+        return load_settings().config.context.max_file_bytes
+    except BadInput:
+        return Config().context.max_file_bytes
+
+
+def config(args: argparse.Namespace) -> None:
+    """The running daemon's settings, else those that one would start with."""
+    if args.action:
+        from llmd.cli import model_commands
+
+        model_commands.config_from_flags(args.line, is_written=args.write)
+        return
+    from llmd.config.load import SettingsReport, load_settings, report_settings
+
+    if peer := connect():
+        answer = DaemonClient(peer).request("llmd/config", {})
+    else:
+        answer = msgspec.to_builtins(report_settings(load_settings()))
+    if args.json:
+        print(json.dumps(answer))
+        return
+    found = decode_answer(answer, SettingsReport)
+    print(f"# {found.path}")
+    rows = [(row.key, f"{json.dumps(row.value)}  ({row.source})") for row in found.rows]
+    print(status_text.table(rows))
+
+
+def _wait_for_model(daemon: DaemonClient) -> str:
+    """Returns one line about the model that is loaded now.
+
+    Raises:
+        DaemonError: it can't be loaded; the one before may go on.
+    """
+    from llmd.cli.model_commands import wait_until_loaded
+
+    found = wait_until_loaded(daemon)
+    if found.config.problem:
+        raise BadInput(found.config.problem)
+    if found.state == "failed":
+        raise DaemonError(found.reason)
+    if found.switch.state == "failed":
+        raise DaemonError(found.notice)
+    notice = f"\n{found.notice}" if found.notice else ""
+    return f"{found.model.name} ({found.model.quantisation}) is loaded{notice}"
