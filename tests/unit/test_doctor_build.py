@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.cli.doctor.build import Build, Hardware, features, of_build
+from llmd.cli.doctor.build import BuildFacts, HardwareFacts, cpu_features, judge_build
 from llmd.cli.doctor.finding import Finding
 from llmd.models.memory_plan import Gpu
 
@@ -13,12 +13,14 @@ INFO = "CUDA : ARCHS = 750 | USE_GRAPHS = 1 | CPU : SSE3 = 1 | AVX2 = 1 | FMA = 
 CARD = Gpu("NVIDIA GeForce RTX 3090", 23 * GB, 24 * GB)
 
 
-def build(*backends: str, info: str = "", gpus: tuple[Gpu, ...] = (), fault: str = "") -> Build:
-    return Build("0.3.36", "0.3.36", "/v/bin/python", (*backends, "CPU"), info, gpus, fault)
+def build(
+    *backends: str, info: str = "", gpus: tuple[Gpu, ...] = (), fault: str = ""
+) -> BuildFacts:
+    return BuildFacts("0.3.36", "0.3.36", "/v/bin/python", (*backends, "CPU"), info, gpus, fault)
 
 
-def said(made: Build, hardware: Hardware | None = None) -> list[Finding]:
-    return list(of_build(made, hardware or Hardware()))
+def said(made: BuildFacts, hardware: HardwareFacts | None = None) -> list[Finding]:
+    return list(judge_build(made, hardware or HardwareFacts()))
 
 
 def not_ok(findings: list[Finding]) -> list[Finding]:
@@ -26,8 +28,8 @@ def not_ok(findings: list[Finding]) -> list[Finding]:
 
 
 def test_the_features_are_the_cpus() -> None:
-    assert features(INFO) == {"SSE3", "AVX2", "OPENMP"}
-    assert features("") == frozenset()
+    assert cpu_features(INFO) == {"SSE3", "AVX2", "OPENMP"}
+    assert cpu_features("") == frozenset()
 
 
 def test_backends_have_the_names_that_people_know() -> None:
@@ -51,7 +53,7 @@ def test_backends_have_the_names_that_people_know() -> None:
 def test_a_gpu_that_no_backend_serves_names_the_command(
     maker: str, compilers: set[str], flag: str, needs: str
 ) -> None:
-    machine = Hardware(makers=frozenset({maker}), compilers=frozenset(compilers))
+    machine = HardwareFacts(makers=frozenset({maker}), compilers=frozenset(compilers))
     (found,) = not_ok(said(build(), machine))
     assert found.level == "note"
     assert f"There is a GPU of {maker}, and llama.cpp was built without" in found.text
@@ -64,7 +66,7 @@ def test_a_gpu_that_no_backend_serves_names_the_command(
 
 @pytest.mark.parametrize("backend", ["CUDA", "Vulkan"])
 def test_a_gpu_that_a_backend_serves_is_told_with_its_memory(backend: str) -> None:
-    findings = said(build(backend, gpus=(CARD,)), Hardware(makers=frozenset({"NVIDIA"})))
+    findings = said(build(backend, gpus=(CARD,)), HardwareFacts(makers=frozenset({"NVIDIA"})))
     assert not_ok(findings) == []
     assert findings[1].text == "NVIDIA GeForce RTX 3090: 23.0 of 24.0 GB are free"
 
@@ -76,29 +78,29 @@ def test_a_backend_without_a_gpu_points_at_the_driver() -> None:
 
 
 def test_features_that_lie_idle_are_named_and_the_gpu_is_kept() -> None:
-    machine = Hardware(cpu_flags=frozenset({"avx2", "fma", "avx512f", "sse2"}))
+    machine = HardwareFacts(cpu_flags=frozenset({"avx2", "fma", "avx512f", "sse2"}))
     (found,) = not_ok(said(build("CUDA", info=INFO, gpus=(CARD,)), machine))
     assert found.text == "This CPU has FMA, AVX512, and llama.cpp was built without"
     assert 'CMAKE_ARGS="-DGGML_NATIVE=on -DGGML_CUDA=on"' in found.fix
 
 
 def test_a_fault_is_a_problem_and_ends_the_list() -> None:
-    machine = Hardware(makers=frozenset({"NVIDIA"}), compilers=frozenset({"nvcc"}))
+    machine = HardwareFacts(makers=frozenset({"NVIDIA"}), compilers=frozenset({"nvcc"}))
     (found,) = said(build(fault="ended by SIGSEGV: it said nothing"), machine)
     assert (found.level, "SIGSEGV" in found.text) == ("problem", True)
     assert "-DGGML_CUDA=on" in found.fix
 
 
 def test_another_version_than_the_pinned_one_is_a_problem() -> None:
-    other = Build("0.3.30", "0.3.36", "python", ("CPU",))
+    other = BuildFacts("0.3.30", "0.3.36", "python", ("CPU",))
     (found,) = not_ok(said(other))
     assert found.level == "problem"
     assert found.text.endswith("is 0.3.30, and this llmd is made for 0.3.36")
     assert "llama-cpp-python==0.3.36" in found.fix
-    missing = Build("", "0.3.36", "python", fault="no module")
+    missing = BuildFacts("", "0.3.36", "python", fault="no module")
     assert "is not installed" in said(missing)[0].text
 
 
 def test_an_intel_python_on_an_apple_chip_is_told() -> None:
-    machine = Hardware(makers=frozenset({"Apple"}), is_translated=True)
+    machine = HardwareFacts(makers=frozenset({"Apple"}), is_translated=True)
     assert "for Intel on an Apple chip" in not_ok(said(build(), machine))[0].text

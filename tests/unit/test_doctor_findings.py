@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from llmd.cli.doctor.daemon import Daemon, Place, of_daemon, of_places
-from llmd.cli.doctor.finding import Finding, as_object, as_text
-from llmd.cli.doctor.memory import Memory, Plan, of_memory
-from llmd.cli.doctor.model import Model, of_config, of_model
-from llmd.cli.doctor.subprocess_json import ask
+from llmd.cli.doctor.daemon import DaemonFacts, PathFacts, judge_daemon, judge_paths
+from llmd.cli.doctor.finding import Finding, count_problems, findings_text
+from llmd.cli.doctor.memory import MemoryFacts, PlanFacts, judge_memory
+from llmd.cli.doctor.model import ModelFacts, judge_config, judge_model
+from llmd.cli.doctor.subprocess_json import run_module
 from llmd.machine import MemoryReading, gpu_makers
 from llmd.transport.status import ClientStatus, ConfigStatus, Status
 
@@ -39,19 +39,16 @@ def test_findings_are_printed_by_topic_with_what_to_do() -> None:
         Finding("model", "problem", "Bad", "mend it"),
         Finding("memory", "note", "So so", "add some"),
     ]
-    assert as_text(found) == (
+    assert findings_text(found) == (
         "model\n  ok       Good\\x1b[1m\n  problem  Bad\n           Do: mend it\n"
         "memory\n  note     So so\n           Do: add some\n\n1 problem, 1 note."
     )
-    assert as_object(found)["n_problems"] == 1
-    assert as_object(found)["findings"][2] == {
-        "topic": "memory", "level": "note", "text": "So so", "fix": "add some",
-    }  # fmt: skip
+    assert count_problems(found) == 1
 
 
 def test_a_model_that_is_missing_has_its_own_sentence_as_fix() -> None:
-    missing = Model("x", "file", problem="Model `x` is not on this machine; run `llmd pull x`")
-    (found,) = of_model(missing)
+    missing = ModelFacts("x", "file", problem="Model `x` is not on this machine; run `llmd pull x`")
+    (found,) = judge_model(missing)
     assert (found.level, found.text) == ("problem", "Model `x` is not on this machine")
     assert found.fix == "run `llmd pull x`"
 
@@ -69,33 +66,33 @@ def test_a_model_that_is_missing_has_its_own_sentence_as_fix() -> None:
 def test_what_llama_cpp_found_in_a_model(
     family: str, fault: str, source: str, expected: list[str]
 ) -> None:
-    model = Model("m", source, "/m.gguf", 10**9, "qwen2", "", family, fault)
-    assert levels(of_model(model)) == expected
+    model = ModelFacts("m", source, "/m.gguf", 10**9, "qwen2", "", family, fault)
+    assert levels(judge_model(model)) == expected
 
 
 def test_a_bad_config_is_a_problem() -> None:
-    assert of_config("/c", True, "Config `/c`, line 1: no").level == "problem"
-    assert of_config("/c", True, "").text == "Config `/c` is good"
-    assert "no config" in of_config("/c", False, "").text
+    assert judge_config("/c", True, "Config `/c`, line 1: no").level == "problem"
+    assert judge_config("/c", True, "").text == "Config `/c` is good"
+    assert "no config" in judge_config("/c", False, "").text
 
 
 def test_a_model_that_does_not_fit_is_told_in_the_plans_words() -> None:
-    plan = Plan(problem="Model file `m` needs more; choose a smaller one")
-    (found,) = not_ok(of_memory(Memory(CALM), plan))
+    plan = PlanFacts(problem="Model file `m` needs more; choose a smaller one")
+    (found,) = not_ok(judge_memory(MemoryFacts(CALM), plan))
     assert (found.level, found.fix) == ("problem", "choose a smaller one")
 
 
 def test_a_loaded_model_is_told_by_what_it_takes() -> None:
-    plan = Plan(("Memory: x.", "Layers: 20 of 33 on the GPU."), "", True, 5 * 10**9, 6 * 10**9)
-    findings = list(of_memory(Memory(CALM), plan))
+    plan = PlanFacts(("Memory: x.", "Layers: 20 of 33 on the GPU."), "", True, 5 * 10**9, 6 * 10**9)
+    findings = list(judge_memory(MemoryFacts(CALM), plan))
     assert findings[0].text == "The model is loaded: 5.0 GB in memory, 6.0 GB were planned"
     assert findings[1].text == "Layers: 20 of 33 on the GPU."
     assert not_ok(findings) == []
 
 
 def test_weights_that_are_read_again_from_disk_are_a_note() -> None:
-    plan = Plan(("Memory: x.", "Disk: 3.0 GB have no room and are read again."))
-    (found,) = not_ok(of_memory(Memory(CALM), plan))
+    plan = PlanFacts(("Memory: x.", "Disk: 3.0 GB have no room and are read again."))
+    (found,) = not_ok(judge_memory(MemoryFacts(CALM), plan))
     assert (found.level, found.text[:6]) == ("note", "3.0 GB")
 
 
@@ -109,39 +106,41 @@ def test_weights_that_are_read_again_from_disk_are_a_note() -> None:
     ],
 )
 def test_memory_that_is_short_says_what_llmd_does(reading: MemoryReading, said: str) -> None:
-    (found,) = not_ok(of_memory(Memory(reading), Plan()))
+    (found,) = not_ok(judge_memory(MemoryFacts(reading), PlanFacts()))
     assert said in found.text
 
 
 def test_swap_matters_where_the_engine_is_in_it() -> None:
-    others = Memory(CALM, 8 * GIB, 6 * GIB)
-    assert not_ok(of_memory(others, Plan())) == []
-    (found,) = not_ok(of_memory(replace(others, worker_swapped_bytes=GIB), Plan()))
+    others = MemoryFacts(CALM, 8 * GIB, 6 * GIB)
+    assert not_ok(judge_memory(others, PlanFacts())) == []
+    (found,) = not_ok(judge_memory(replace(others, worker_swapped_bytes=GIB), PlanFacts()))
     assert "1.1 GB of the engine are in swap" in found.text
 
 
 def test_the_wired_limit_is_explained() -> None:
-    mac = Memory(MemoryReading(32 * GIB, 64 * GIB, level=1), wired_limit_bytes=0)
-    assert "macOS's own" in list(of_memory(mac, Plan()))[-1].text
-    more = Plan(("Memory: x.", "More: with `sudo sysctl iogpu.wired_limit_mb=61440` it would be 9"))
-    (found,) = not_ok(of_memory(mac, more))
+    mac = MemoryFacts(MemoryReading(32 * GIB, 64 * GIB, level=1), wired_limit_bytes=0)
+    assert "macOS's own" in list(judge_memory(mac, PlanFacts()))[-1].text
+    more = PlanFacts(
+        ("Memory: x.", "More: with `sudo sysctl iogpu.wired_limit_mb=61440` it would be 9")
+    )
+    (found,) = not_ok(judge_memory(mac, more))
     assert found.fix == "with `sudo sysctl iogpu.wired_limit_mb=61440` it would be 9"
-    (found,) = not_ok(of_memory(replace(mac, wired_limit_bytes=63 * GIB), Plan()))
+    (found,) = not_ok(judge_memory(replace(mac, wired_limit_bytes=63 * GIB), PlanFacts()))
     assert (found.level, found.fix) == ("problem", "`sudo sysctl iogpu.wired_limit_mb=61440`")
-    fine = list(of_memory(replace(mac, wired_limit_bytes=60 * GIB), Plan()))
+    fine = list(judge_memory(replace(mac, wired_limit_bytes=60 * GIB), PlanFacts()))
     assert not_ok(fine) == []
 
 
 def test_mlock_beyond_what_may_be_locked_is_a_problem() -> None:
-    small = Memory(CALM, lock_bytes=8 << 20, wants_lock=True, model_bytes=GIB)
-    (found,) = not_ok(of_memory(small, Plan()))
+    small = MemoryFacts(CALM, lock_bytes=8 << 20, wants_lock=True, model_bytes=GIB)
+    (found,) = not_ok(judge_memory(small, PlanFacts()))
     assert "memlock" in found.fix
-    assert not_ok(of_memory(replace(small, lock_bytes=sys.maxsize), Plan())) == []
-    assert not_ok(of_memory(replace(small, wants_lock=False), Plan())) == []
+    assert not_ok(judge_memory(replace(small, lock_bytes=sys.maxsize), PlanFacts())) == []
+    assert not_ok(judge_memory(replace(small, wants_lock=False), PlanFacts())) == []
 
 
 def test_no_daemon_is_no_fault() -> None:
-    assert levels(of_daemon(Daemon("1.0", "/r/s"))) == ["ok"]
+    assert levels(judge_daemon(DaemonFacts("1.0", "/r/s"))) == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -156,21 +155,24 @@ def test_no_daemon_is_no_fault() -> None:
     ],
 )
 def test_what_the_daemon_says(change: dict[str, Any], level: str, said: str) -> None:
-    daemon = Daemon("1.0", "/r/s", True, "/r/s", "", msgspec.structs.replace(STATUS, **change))
-    assert [each.level for each in of_daemon(daemon) if said in each.text] == [level]
+    daemon = DaemonFacts("1.0", "/r/s", True, "/r/s", "", msgspec.structs.replace(STATUS, **change))
+    assert [each.level for each in judge_daemon(daemon) if said in each.text] == [level]
 
 
 def test_a_daemon_without_its_socket_or_without_an_answer_is_a_problem() -> None:
-    gone, silent = Daemon("1", "/r/s", True, "/q/s"), Daemon("1", "/r/s", problem="silent")
-    assert [each.text for each in of_daemon(gone)] == [
+    gone, silent = (
+        DaemonFacts("1", "/r/s", True, "/q/s"),
+        DaemonFacts("1", "/r/s", problem="silent"),
+    )
+    assert [each.text for each in judge_daemon(gone)] == [
         "A daemon runs, and its socket is not at `/q/s`"
     ]
-    assert levels(of_daemon(silent)) == ["problem"]
+    assert levels(judge_daemon(silent)) == ["problem"]
 
 
 def test_a_socket_that_only_the_lock_names_is_a_note() -> None:
-    daemon = Daemon("1.0", "/r/s", True, "/q/s", "", STATUS)
-    assert not_ok(of_daemon(daemon))[0].level == "note"
+    daemon = DaemonFacts("1.0", "/r/s", True, "/q/s", "", STATUS)
+    assert not_ok(judge_daemon(daemon))[0].level == "note"
 
 
 FOLDER, FILE, LINK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
@@ -179,20 +181,23 @@ FOLDER, FILE, LINK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
 @pytest.mark.parametrize(
     ("place", "fix"),
     [
-        (Place("f", "/f"), ""),
-        (Place("f", "/f", FOLDER | 0o700), ""),
-        (Place("f", "/f", FOLDER | 0o755), "`chmod 700 '/f'`"),
-        (Place("f", "/f", LINK | 0o777), "remove the link"),
-        (Place("f", "/f", FILE | 0o600), "remove it"),
-        (Place("f", "/f", FOLDER | 0o700, is_ours=False), "as its owner: `chown \"$USER\" '/f'`"),
-        (Place("f", "/f", FOLDER | 0o500, is_writable=False), "as its owner"),
-        (Place("f", "/f", FILE | 0o644, is_folder=False), "`chmod 600 '/f'`"),
-        (Place("f", "/f", FOLDER | 0o755, is_private=False), ""),
-        (Place("f", "/f", LINK | 0o777, is_private=False), ""),
+        (PathFacts("f", "/f"), ""),
+        (PathFacts("f", "/f", FOLDER | 0o700), ""),
+        (PathFacts("f", "/f", FOLDER | 0o755), "`chmod 700 '/f'`"),
+        (PathFacts("f", "/f", LINK | 0o777), "remove the link"),
+        (PathFacts("f", "/f", FILE | 0o600), "remove it"),
+        (
+            PathFacts("f", "/f", FOLDER | 0o700, is_ours=False),
+            "as its owner: `chown \"$USER\" '/f'`",
+        ),
+        (PathFacts("f", "/f", FOLDER | 0o500, is_writable=False), "as its owner"),
+        (PathFacts("f", "/f", FILE | 0o644, is_folder=False), "`chmod 600 '/f'`"),
+        (PathFacts("f", "/f", FOLDER | 0o755, is_private=False), ""),
+        (PathFacts("f", "/f", LINK | 0o777, is_private=False), ""),
     ],
 )
-def test_a_place_is_judged_by_what_is_wrong_with_it(place: Place, fix: str) -> None:
-    found = not_ok(of_places([place]))
+def test_a_place_is_judged_by_what_is_wrong_with_it(place: PathFacts, fix: str) -> None:
+    found = not_ok(judge_paths([place]))
     assert [each.level for each in found] == (["problem"] if fix else [])
     assert all(each.fix.startswith(fix) for each in found)
 
@@ -205,11 +210,11 @@ def test_a_child_that_dies_says_what_it_had_and_how(
     (tmp_path / "dies_abrt.py").write_text(code.replace("{}", "SIGABRT"))
     (tmp_path / "hangs.py").write_text("import time\nprint('{}', flush=True)\ntime.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    said, fault = ask("dies_ill", [], 20)
+    said, fault = run_module("dies_ill", [], 20)
     assert (said, "instructions" in fault) == ([{"a": 1}], True)
-    assert ask("dies_abrt", [], 20)[1] == "ended by SIGABRT: it said nothing"
-    assert ask("hangs", [], 1) == ([{}], "no answer within 1 s")
-    assert ask("no_such_module", [], 20)[1].startswith("ended with 1: ")
+    assert run_module("dies_abrt", [], 20)[1] == "ended by SIGABRT: it said nothing"
+    assert run_module("hangs", [], 1) == ([{}], "no answer within 1 s")
+    assert run_module("no_such_module", [], 20)[1].startswith("ended with 1: ")
 
 
 def test_gpus_are_found_on_the_pci_bus(tmp_path: Path) -> None:

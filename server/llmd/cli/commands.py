@@ -77,7 +77,7 @@ def path(args: argparse.Namespace) -> None:
 def doctor(args: argparse.Namespace) -> int:
     from llmd.cli.doctor.command import doctor as run
 
-    return run(args.json)
+    return run(args)
 
 
 def purge(args: argparse.Namespace) -> int:

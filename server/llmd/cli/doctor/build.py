@@ -1,14 +1,22 @@
-"""What llama.cpp was built for, beside what this machine has. Pure."""
+"""Compares llama.cpp's build with this machine, and names the command that builds a better one."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 
+from llmd import machine
 from llmd.cli.doctor.finding import Finding
+from llmd.cli.doctor.llama import LlamaReport
 from llmd.models.memory_plan import Gpu
 
-# As ggml's registry calls a backend, its name for people, and the flag that builds it.
+_LIBRARY = "llama-cpp-python"
+# By ggml's name of a backend: the name for people, and the flag that builds it.
 _BACKENDS = {
     "MTL": ("Metal", "-DGGML_METAL=on"),
     "Metal": ("Metal", "-DGGML_METAL=on"),
@@ -17,10 +25,16 @@ _BACKENDS = {
     "Vulkan": ("Vulkan", "-DGGML_VULKAN=on"),
 }
 _FLAGS = dict(_BACKENDS.values())
-# What a build of each takes, and the Debian package that has it.
+# The compiler that a build of each takes, the package that has it, and its usual path off PATH.
 _COMPILERS = {"CUDA": "nvcc", "ROCm": "hipcc", "Vulkan": "glslc"}
+_PACKAGES = {
+    "CUDA": "the CUDA toolkit",
+    "ROCm": "ROCm",
+    "Vulkan": "Debian: libvulkan-dev, glslc, spirv-headers",
+}
+_COMPILER_PATHS = {"nvcc": "/usr/local/cuda/bin/nvcc", "hipcc": "/opt/rocm/bin/hipcc", "glslc": ""}
 _SERVES = {"NVIDIA": ("CUDA", "Vulkan"), "AMD": ("ROCm", "Vulkan"), "Apple": ("Metal",)}
-# What the kernel calls a feature of the CPU, and what ggml calls code that uses it.
+# By the kernel's name of a CPU feature: ggml's name of the code that uses it.
 _FEATURES = {
     "avx": "AVX", "avx2": "AVX2", "fma": "FMA", "f16c": "F16C", "bmi2": "BMI2",
     "avx512f": "AVX512", "avx512_vnni": "AVX512_VNNI", "avx512_bf16": "AVX512_BF16",
@@ -30,7 +44,7 @@ _FEATURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Hardware:
+class HardwareFacts:
     """`makers`: of the GPUs: NVIDIA, AMD, Apple. `compilers`: of nvcc, hipcc, glslc."""
 
     cpu_flags: frozenset[str] = frozenset()
@@ -40,10 +54,10 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
-    """`info`: llama.cpp's own line. `fault`: why it could not be asked."""
+class BuildFacts:
+    """`info`: llama.cpp's own line about its build. `fault`: why llama.cpp does not run."""
 
-    version: str  # of llama-cpp-python; empty: there is none
+    version: str  # of llama-cpp-python; empty: not installed
     wanted: str
     python: str
     backends: tuple[str, ...] = ()
@@ -52,24 +66,59 @@ class Build:
     fault: str = ""
 
 
-def of_build(build: Build, hardware: Hardware) -> Iterator[Finding]:
+def read_hardware() -> HardwareFacts:
+    compilers = {name for name, path in _COMPILER_PATHS.items()
+                 if shutil.which(name) or (path and Path(path).exists())}  # fmt: skip
+    return HardwareFacts(
+        machine.cpu_flags(), machine.gpu_makers(), frozenset(compilers), machine.is_translated()
+    )
+
+
+def read_build(report: LlamaReport) -> BuildFacts:
+    """Reads the build. A fault after the library's own line is the model's, not the build's."""
+    version = _installed_version()
+    library = report.library
+    if library is None:
+        return BuildFacts(version, _wanted_version(version), sys.executable, fault=report.fault)
+    return BuildFacts(version, _wanted_version(version), sys.executable, library.backends,
+                      library.info, library.gpus)  # fmt: skip
+
+
+def _installed_version() -> str:
+    try:
+        return metadata.version(_LIBRARY)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _wanted_version(installed: str) -> str:
+    """Returns the version that llmd's own metadata pins."""
+    try:
+        pins = metadata.requires("llmd") or []
+    except metadata.PackageNotFoundError:
+        pins = []
+    matches = (re.match(rf"{_LIBRARY}\s*==\s*([\w.]+)", pin) for pin in pins)
+    return next((match[1] for match in matches if match), installed)
+
+
+def judge_build(build: BuildFacts, hardware: HardwareFacts) -> Iterator[Finding]:
     if build.version != build.wanted:
         got = f"is {build.version}" if build.version else "is not installed"
-        said = f"llama-cpp-python {got}, and this llmd is made for {build.wanted}"
-        yield Finding("llama.cpp", "problem", said, rebuild(build, _flag(build, hardware)))
+        text = f"llama-cpp-python {got}, and this llmd is made for {build.wanted}"
+        yield Finding("llama.cpp", "problem", text, _rebuild(build, _flags(build, hardware)))
     if build.fault:
-        said = f"llama.cpp cannot be used: {build.fault}"
-        yield Finding("llama.cpp", "problem", said, rebuild(build, _flag(build, hardware)))
+        text = f"llama.cpp cannot be used: {build.fault}"
+        yield Finding("llama.cpp", "problem", text, _rebuild(build, _flags(build, hardware)))
         return
-    names = _names(build)
-    said = f"llama-cpp-python {build.version} was built for {' and '.join((*names, 'the CPU'))}"
-    yield Finding("llama.cpp", "ok", said)
-    yield from _of_gpus(build, hardware, names)
-    yield from _of_cpu(build, hardware, names)
+    names = _backend_names(build)
+    text = f"llama-cpp-python {build.version} was built for {' and '.join((*names, 'the CPU'))}"
+    yield Finding("llama.cpp", "ok", text)
+    yield from _judge_gpus(build, hardware, names)
+    yield from _judge_cpu(build, hardware, names)
 
 
-def rebuild(build: Build, flags: str) -> str:
-    """The exact command. Its pip is llmd's own: `uv tool` and pipx have none."""
+def _rebuild(build: BuildFacts, flags: str) -> str:
+    """Returns the exact command. `uv tool` and pipx have no pip, so it runs llmd's own."""
     setting = f'CMAKE_ARGS="{flags}" ' if flags else ""
     return (
         f"`{setting}{build.python} -m pip install --force-reinstall --no-deps --no-cache-dir"
@@ -78,75 +127,66 @@ def rebuild(build: Build, flags: str) -> str:
     )
 
 
-def features(info: str) -> frozenset[str]:
-    """Of the CPU's code, from `CUDA : ARCHS = 750 | CPU : AVX = 1 | AVX2 = 1 | `."""
-    of_cpu = info.rpartition("CPU : ")[2]
-    pairs = (part.partition(" = ") for part in of_cpu.split("|"))
+def cpu_features(info: str) -> frozenset[str]:
+    """Parses the CPU's part of `CUDA : ARCHS = 750 | CPU : AVX = 1 | AVX2 = 1 | `."""
+    cpu = info.rpartition("CPU : ")[2]
+    pairs = (part.partition(" = ") for part in cpu.split("|"))
     return frozenset(name.strip() for name, _, value in pairs if value.strip() not in ("", "0"))
 
 
-def _names(build: Build) -> tuple[str, ...]:
-    """Those of GPUs, for people."""
+def _backend_names(build: BuildFacts) -> tuple[str, ...]:
+    """Returns the names of the GPU backends for people."""
     return tuple(_BACKENDS[name][0] for name in build.backends if name in _BACKENDS)
 
 
-def _of_gpus(build: Build, hardware: Hardware, names: tuple[str, ...]) -> Iterator[Finding]:
+def _judge_gpus(
+    build: BuildFacts, hardware: HardwareFacts, names: tuple[str, ...]
+) -> Iterator[Finding]:
     if hardware.is_translated:
-        said = "This Python is one for Intel on an Apple chip, so llama.cpp has no Metal"
-        yield Finding("llama.cpp", "note", said, "install llmd with a Python for arm64")
+        text = "This Python is one for Intel on an Apple chip, so llama.cpp has no Metal"
+        yield Finding("llama.cpp", "note", text, "install llmd with a Python for arm64")
     if names and not build.gpus:
-        said = f"{' and '.join(names)} found no GPU that it can use"
+        text = f"{' and '.join(names)} found no GPU that it can use"
         fix = "install the GPU's driver, and let your user open its device (Linux: group `render`)"
-        yield Finding("llama.cpp", "note", said, fix)
+        yield Finding("llama.cpp", "note", text, fix)
     for gpu in build.gpus:
-        said = f"{gpu.name}: {gpu.free_bytes / 1e9:.1f} of {gpu.total_bytes / 1e9:.1f} GB are free"
-        yield Finding("llama.cpp", "ok", said)
+        text = f"{gpu.name}: {gpu.free_bytes / 1e9:.1f} of {gpu.total_bytes / 1e9:.1f} GB are free"
+        yield Finding("llama.cpp", "ok", text)
     for maker in sorted(hardware.makers):
         if maker in _SERVES and not set(_SERVES[maker]) & set(names):
-            yield _unused(build, hardware, maker)
+            backend = _best_backend(maker, hardware)
+            text = f"There is a GPU of {maker}, and llama.cpp was built without {backend}"
+            compiler, fix = _COMPILERS.get(backend, ""), _rebuild(build, _FLAGS[backend])
+            if compiler and compiler not in hardware.compilers:
+                fix = f"install what has `{compiler}` ({_PACKAGES[backend]}), then {fix}"
+            yield Finding("llama.cpp", "note", text, fix)
 
 
-def _unused(build: Build, hardware: Hardware, maker: str) -> Finding:
-    backend = _backend_for(maker, hardware)
-    said = f"There is a GPU of {maker}, and llama.cpp was built without {backend}"
-    compiler = _COMPILERS.get(backend, "")
-    needs = "" if not compiler or compiler in hardware.compilers else (
-        f"install what has `{compiler}` ({_package(backend)}), then "
-    )  # fmt: skip
-    return Finding("llama.cpp", "note", said, needs + rebuild(build, _FLAGS[backend]))
-
-
-def _package(backend: str) -> str:
-    return {"CUDA": "the CUDA toolkit", "ROCm": "ROCm"}.get(
-        backend, "Debian: libvulkan-dev, glslc, spirv-headers"
-    )
-
-
-def _backend_for(maker: str, hardware: Hardware) -> str:
-    """The maker's own, unless only Vulkan could be built as things are."""
+def _best_backend(maker: str, hardware: HardwareFacts) -> str:
+    """Returns the maker's own backend, unless only Vulkan can be built with what is installed."""
     first, *others = _SERVES[maker]
-    can_build = [name for name in others if _COMPILERS.get(name) in hardware.compilers]
-    is_there = _COMPILERS.get(first) in hardware.compilers or first not in _COMPILERS
-    return can_build[0] if can_build and not is_there else first
+    buildable = [name for name in others if _COMPILERS.get(name) in hardware.compilers]
+    is_buildable = _COMPILERS.get(first) in hardware.compilers or first not in _COMPILERS
+    return buildable[0] if buildable and not is_buildable else first
 
 
-def _flag(build: Build, hardware: Hardware) -> str:
-    """What this build has, so that another of its kind is made; else what the machine asks for."""
-    flags = {_FLAGS[name] for name in _names(build)}
-    flags |= {_FLAGS[_backend_for(maker, hardware)]
-              for maker in hardware.makers & _SERVES.keys() if not flags}  # fmt: skip
+def _flags(build: BuildFacts, hardware: HardwareFacts) -> str:
+    """Returns the flags of the present build, or else those that suit the machine's GPUs."""
+    flags = {_FLAGS[name] for name in _backend_names(build)} or {
+        _FLAGS[_best_backend(maker, hardware)] for maker in hardware.makers & _SERVES.keys()
+    }
     return " ".join(sorted(flags))
 
 
-def _of_cpu(build: Build, hardware: Hardware, names: tuple[str, ...]) -> Iterator[Finding]:
-    used = features(build.info)
+def _judge_cpu(
+    build: BuildFacts, hardware: HardwareFacts, names: tuple[str, ...]
+) -> Iterator[Finding]:
+    used = cpu_features(build.info)
     unused = [name for flag, name in _FEATURES.items()
               if flag in hardware.cpu_flags and name not in used]  # fmt: skip
     if unused:
-        said = f"This CPU has {', '.join(unused)}, and llama.cpp was built without"
+        text = f"This CPU has {', '.join(unused)}, and llama.cpp was built without"
         flags = " ".join(dict.fromkeys(("-DGGML_NATIVE=on", *(_FLAGS[name] for name in names))))
-        yield Finding("llama.cpp", "note", said, rebuild(build, flags))
-        return
-    known = [name for name in _FEATURES.values() if name in used]
-    if known:
+        yield Finding("llama.cpp", "note", text, _rebuild(build, flags))
+    elif known := [name for name in _FEATURES.values() if name in used]:
         yield Finding("llama.cpp", "ok", f"It uses what this CPU has: {', '.join(known)}")

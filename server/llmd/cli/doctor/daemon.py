@@ -1,19 +1,26 @@
-"""The daemon, its socket, and the folders and files that both need. Pure."""
+"""Checks the daemon, its socket, and the folders and files of both. Starts and makes nothing."""
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from llmd import __version__, paths
+from llmd.bridge import daemon_client
 from llmd.cli.doctor.finding import Finding
-from llmd.transport.status import Status
+from llmd.errors import LlmdError
+from llmd.transport.status import Status, decode_answer
+
+_ANSWER_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Daemon:
-    """`status`: its answer to `llmd/status`. `problem`: what kept it from
-    answering. `socket`: where this shell looks for it; `found_at`: where it says that it is."""
+class DaemonFacts:
+    """`problem`: why there is no `status`. `socket`: where this shell expects the socket;
+    `found_at`: where the lock says that the socket is."""
 
     own_version: str
     socket: str
@@ -24,9 +31,9 @@ class Daemon:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A folder or file as `lstat` sees it; `mode` None: it is not there, which is no fault.
-    `is_private`: nobody else may enter it. `is_writable`: by us."""
+class PathFacts:
+    """A folder or file as `lstat` reports it. `mode`: None where nothing exists, which is fine.
+    `is_private`: no other user may enter it. `is_writable`: by this user."""
 
     what: str
     path: str
@@ -37,74 +44,118 @@ class Place:
     is_folder: bool = True
 
 
-def of_daemon(daemon: Daemon) -> Iterator[Finding]:
+def read_daemon() -> DaemonFacts:
+    try:
+        socket = str(paths.socket_path())
+    except LlmdError as error:
+        return DaemonFacts(__version__, "", problem=str(error))
+    is_running = daemon_client.is_running()
+    found_at = str(daemon_client.lock_contents().get("socket", "")) if is_running else ""
+    facts = DaemonFacts(__version__, socket, is_running, found_at)
+    try:
+        peer = daemon_client.connect()
+        if peer is None:
+            return facts
+        with peer:
+            client = daemon_client.DaemonClient(peer)
+            answer = client.request("llmd/status", {}, timeout_s=_ANSWER_TIMEOUT_S)
+            return replace(facts, status=decode_answer(answer, Status))
+    except LlmdError as error:
+        return replace(facts, problem=str(error))
+
+
+def read_paths() -> list[PathFacts]:
+    """Reads the private folders and files first, then those that only have to be writable."""
+    wanted: list[tuple[str, Callable[[], Path], bool, bool]] = [
+        ("state folder", paths.state_dir, True, True),
+        ("socket's folder", paths.runtime_dir, True, True),
+        ("socket", paths.socket_path, False, True),
+        ("lock", paths.lock_path, False, True),
+        ("log", paths.log_path, False, True),
+        ("models' folder", paths.models_dir, True, False),
+        ("config", paths.config_path, False, False),
+    ]
+    facts = []
+    for what, path, is_folder, is_private in wanted:
+        try:
+            facts.append(_read_path(what, path(), is_folder, is_private))
+        except LlmdError:
+            continue  # a socket path that is too long is reported with the daemon
+    return facts
+
+
+def _read_path(what: str, path: Path, is_folder: bool, is_private: bool) -> PathFacts:
+    facts = PathFacts(what, str(path), is_folder=is_folder, is_private=is_private)
+    try:
+        found = path.lstat()
+    except OSError:
+        return facts
+    is_ours, is_writable = found.st_uid == os.getuid(), os.access(path, os.W_OK)
+    return replace(facts, mode=found.st_mode, is_ours=is_ours, is_writable=is_writable)
+
+
+def judge_daemon(daemon: DaemonFacts) -> Iterator[Finding]:
     if daemon.problem:
         fix = "`llmd stop`, then `llmd start`; `llmd logs` has more"
         yield Finding("daemon", "problem", daemon.problem, fix)
-    elif not daemon.status and daemon.is_running:
-        said = f"A daemon runs, and its socket is not at `{daemon.found_at or daemon.socket}`"
-        yield Finding("daemon", "problem", said, "`llmd stop`, then `llmd start`")
-    elif not daemon.status:
-        yield Finding("daemon", "ok", "No daemon runs; the first editor starts one")
+    elif daemon.status:
+        yield from _judge_status(daemon, daemon.status)
+    elif daemon.is_running:
+        text = f"A daemon runs, and its socket is not at `{daemon.found_at or daemon.socket}`"
+        yield Finding("daemon", "problem", text, "`llmd stop`, then `llmd start`")
     else:
-        yield from _of_status(daemon, daemon.status)
+        yield Finding("daemon", "ok", "No daemon runs; the first editor starts one")
 
 
-def _of_status(daemon: Daemon, status: Status) -> Iterator[Finding]:
+def _judge_status(daemon: DaemonFacts, status: Status) -> Iterator[Finding]:
     if status.version != daemon.own_version:
-        said = f"The daemon is llmd {status.version}, this is {daemon.own_version}"
+        text = f"The daemon is llmd {status.version}, this is {daemon.own_version}"
         fix = "`llmd restart --daemon`, and restart the editors that are open"
-        yield Finding("daemon", "problem", said, fix)
+        yield Finding("daemon", "problem", text, fix)
     if daemon.found_at and daemon.found_at != daemon.socket:
-        said = f"The daemon's socket is `{daemon.found_at}`; this shell would make it elsewhere"
+        text = f"The daemon's socket is `{daemon.found_at}`; this shell would make it elsewhere"
         fix = f"nothing, if it works; else set XDG_RUNTIME_DIR alike, or link `{daemon.socket}`"
-        yield Finding("daemon", "note", said, fix)
-    yield _of_state(status)
+        yield Finding("daemon", "note", text, fix)
+    yield _judge_state(status)
     if problem := status.config.problem:
         yield Finding("daemon", "problem", problem, "correct it; the old settings are in force")
     for client in status.clients:
         yield Finding("daemon", "ok", f"Connected: {client.editor or client.name}")
 
 
-def _of_state(status: Status) -> Finding:
-    said = f"The daemon, pid {status.pid}, is {status.state}"
+def _judge_state(status: Status) -> Finding:
+    text = f"The daemon, pid {status.pid}, is {status.state}"
     if status.state == "failed":
         fix = "what it says, then `llmd restart`; docs/TROUBLESHOOTING.md has every sentence"
-        return Finding("daemon", "problem", f"{said}: {status.reason}", fix)
+        return Finding("daemon", "problem", f"{text}: {status.reason}", fix)
     if status.state == "unloaded":
-        return Finding("daemon", "ok", f"{said}; the next completion loads the model")
-    return Finding("daemon", "ok", said)
+        return Finding("daemon", "ok", f"{text}; the next completion loads the model")
+    return Finding("daemon", "ok", text)
 
 
-def of_places(places: Sequence[Place]) -> Iterator[Finding]:
-    wrong = [finding for place in places for finding in _of_place(place)]
-    yield from wrong
-    if not wrong:
+def judge_paths(places: Sequence[PathFacts]) -> Iterator[Finding]:
+    faults = [finding for place in places for finding in _judge_path(place)]
+    yield from faults
+    if not faults:
         names = ", ".join(place.what for place in places if place.mode is not None) or "nothing"
         yield Finding("files", "ok", f"As they should be: {names}")
 
 
-def _of_place(place: Place) -> Iterator[Finding]:
+def _judge_path(place: PathFacts) -> Iterator[Finding]:
     if place.mode is None:
         return
     name = f"The {place.what}, `{place.path}`,"
+    own = f"as its owner: `chown \"$USER\" '{place.path}'`"
+    own += "; or name another, docs/CONFIG.md says how" if place.is_folder else ", or remove it"
     if stat.S_ISLNK(place.mode) and place.is_private:
         yield Finding("files", "problem", f"{name} is a link", "remove the link")
     elif place.is_folder and not stat.S_ISDIR(place.mode) and not stat.S_ISLNK(place.mode):
         yield Finding("files", "problem", f"{name} is not a folder", "remove it")
     elif not place.is_ours and place.is_private:
-        yield Finding("files", "problem", f"{name} belongs to another user", _others(place))
+        yield Finding("files", "problem", f"{name} belongs to another user", own)
     elif place.is_private and place.mode & 0o077:
-        right = "700" if place.is_folder else "600"
-        said = f"{name} has mode {stat.S_IMODE(place.mode):04o}, expected 0{right}"
-        yield Finding("files", "problem", said, f"`chmod {right} '{place.path}'`")
+        expected = "700" if place.is_folder else "600"
+        text = f"{name} has mode {stat.S_IMODE(place.mode):04o}, expected 0{expected}"
+        yield Finding("files", "problem", text, f"`chmod {expected} '{place.path}'`")
     elif not place.is_writable:
-        yield Finding("files", "problem", f"{name} cannot be written", _others(place))
-
-
-def _others(place: Place) -> str:
-    if not place.is_folder:
-        return f"as its owner: `chown \"$USER\" '{place.path}'`, or remove it"
-    return (
-        f"as its owner: `chown \"$USER\" '{place.path}'`; or name another, docs/CONFIG.md says how"
-    )
+        yield Finding("files", "problem", f"{name} cannot be written", own)

@@ -1,11 +1,11 @@
-"""What `llmd doctor` has to say: findings, and how they are printed. Pure."""
+"""Defines doctor's findings, and formats them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 from llmd.errors import printable
 
@@ -16,7 +16,7 @@ Topic = Literal["llama.cpp", "model", "memory", "daemon", "files", "editors", "t
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`text`: one sentence. `fix`: what to do about it; empty where all is well."""
+    """`text`: one sentence. `fix`: what to do; empty at the level `ok`."""
 
     topic: Topic
     level: Level
@@ -24,31 +24,23 @@ class Finding:
     fix: str = ""
 
 
-def as_text(findings: Sequence[Finding]) -> str:
-    """Findings of a topic stand together, as they come."""
+def findings_text(findings: Sequence[Finding]) -> str:
+    """Groups consecutive findings of a topic under its name."""
     blocks = []
-    for topic, of_topic in groupby(findings, lambda each: each.topic):
-        blocks.append("\n".join([topic, *map(_lines, of_topic)]))
-    return "\n".join([*blocks, "", _sum(findings)])
+    for topic, group in groupby(findings, lambda finding: finding.topic):
+        blocks.append("\n".join([topic, *map(_lines, group)]))
+    n_notes = sum(finding.level == "note" for finding in findings)
+    total = f"{_counted(count_problems(findings), 'problem')}, {_counted(n_notes, 'note')}."
+    return "\n".join([*blocks, "", total])
 
 
-def as_object(findings: Sequence[Finding]) -> dict[str, Any]:
-    """docs/PROTOCOL.md has its keys."""
-    return {"n_problems": n_problems(findings), "findings": [asdict(each) for each in findings]}
+def count_problems(findings: Sequence[Finding]) -> int:
+    return sum(finding.level == "problem" for finding in findings)
 
 
-def n_problems(findings: Sequence[Finding]) -> int:
-    return sum(each.level == "problem" for each in findings)
-
-
-def _lines(each: Finding) -> str:
-    said = f"  {each.level:7}  {printable(each.text)}"
-    return f"{said}\n           Do: {printable(each.fix)}" if each.fix else said
-
-
-def _sum(findings: Sequence[Finding]) -> str:
-    n_notes = sum(each.level == "note" for each in findings)
-    return f"{_counted(n_problems(findings), 'problem')}, {_counted(n_notes, 'note')}."
+def _lines(finding: Finding) -> str:
+    line = f"  {finding.level:7}  {printable(finding.text)}"
+    return f"{line}\n           Do: {printable(finding.fix)}" if finding.fix else line
 
 
 def _counted(n: int, word: str) -> str:

@@ -1,25 +1,33 @@
-"""Whether the model has room, and what the machine says of its memory. Pure."""
+"""Checks that the model fits in memory, and how much memory and swap are in use."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from llmd import machine
 from llmd.cli.doctor.finding import Finding
+from llmd.cli.doctor.llama import LibraryReport
+from llmd.config import Config
 from llmd.engine.memory_pressure import severity
-from llmd.errors import format_bytes
+from llmd.errors import LlmdError, format_bytes
 from llmd.machine import MemoryReading
+from llmd.models import memory_plan
+from llmd.models.gguf.format import Header
+from llmd.models.gguf.header import whole_shape
 from llmd.models.memory_plan.hardware import max_wired_limit_bytes
+from llmd.transport.status import Status
 
 _MIB = 1 << 20
-_MUCH_SWAP_BYTES = 64 << 20  # of the worker's: less are pages that nobody has used since
+_MUCH_SWAP_BYTES = 64 << 20  # of the worker's memory; less are pages that were never used again
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How the model would be laid out now, in words; or why it can't be. Of a loaded one, what
-    it takes."""
+class PlanFacts:
+    """`lines`: how the model is or would be laid out, in sentences; `problem`: why it cannot be
+    loaded. The bytes are of a loaded model."""
 
     lines: Sequence[str] = ()
     problem: str = ""
@@ -29,38 +37,70 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryFacts:
     reading: MemoryReading
     swap_total_bytes: int = 0
     swap_used_bytes: int = 0
     worker_swapped_bytes: int = 0
     wired_limit_bytes: int | None = None  # macOS: 0 is its default; None: another system
-    lock_bytes: int = sys.maxsize  # what a process may lock
+    lock_bytes: int = sys.maxsize  # the limit of locked memory per process
     wants_lock: bool = False
     model_bytes: int = 0
 
 
-def of_memory(memory: Memory, plan: Plan) -> Iterator[Finding]:
-    yield from _of_plan(plan)
-    yield _of_pressure(memory.reading)
-    yield _of_swap(memory)
+def read_plan(
+    path: str, header: Header | None, config: Config, library: LibraryReport | None,
+    status: Status | None,
+) -> PlanFacts:  # fmt: skip
+    if status and status.worker_pid and status.model.name:
+        memory, lines = status.memory, status.model.plan or ()
+        return PlanFacts(lines, "", True, memory.worker_bytes, memory.planned_bytes)
+    if header is None or library is None:
+        return PlanFacts()
+    host = memory_plan.DescribedMachine(
+        library.backend, machine.n_cores(), machine.n_fast_cores(), machine.memory_bytes(),
+        machine.available_bytes(), library.gpus, library.is_unified,
+    )  # fmt: skip
+    file = Path(path)
+    try:
+        shape = whole_shape(file, header)
+        plan = memory_plan.plan_load(config.engine, host, shape, file.name)
+    except LlmdError as error:
+        return PlanFacts(problem=str(error))
+    return PlanFacts(memory_plan.explain_plan(config.engine, host, shape, plan))
+
+
+def read_memory(config: Config, header: Header | None, status: Status | None) -> MemoryFacts:
+    total, used = machine.swap_bytes()
+    worker_pid = status.worker_pid if status else None
+    return MemoryFacts(
+        machine.memory_reading(), total, used, machine.swapped_bytes(worker_pid),
+        machine.wired_limit_bytes(), machine.lock_bytes(), config.engine.mlock,
+        header.file_bytes if header else 0,
+    )  # fmt: skip
+
+
+def judge_memory(memory: MemoryFacts, plan: PlanFacts) -> Iterator[Finding]:
+    yield from _judge_plan(plan)
+    yield _judge_pressure(memory.reading)
+    yield _judge_swap(memory)
     if memory.wired_limit_bytes is not None:
-        yield _of_wired_limit(memory.wired_limit_bytes, memory.reading.total_bytes, plan)
+        yield _judge_wired_limit(memory.wired_limit_bytes, memory.reading.total_bytes, plan)
     if memory.wants_lock and memory.lock_bytes < memory.model_bytes:
-        said = (f"`engine.mlock` is on, and a process may lock {format_bytes(memory.lock_bytes)}"
-                f" of the model's {format_bytes(memory.model_bytes)}")  # fmt: skip
+        text = (f"`engine.mlock` is on, and a process may lock {format_bytes(memory.lock_bytes)} of the"
+                f" model's {format_bytes(memory.model_bytes)}")  # fmt: skip
         fix = "raise `memlock` in /etc/security/limits.conf, or set `engine.mlock` to false"
-        yield Finding("memory", "problem", said, fix)
+        yield Finding("memory", "problem", text, fix)
 
 
-def _of_plan(plan: Plan) -> Iterator[Finding]:
+def _judge_plan(plan: PlanFacts) -> Iterator[Finding]:
     if plan.problem:
-        said, _, fix = plan.problem.rpartition("; ")
-        yield Finding("memory", "problem", said or plan.problem, fix or "`llmd models` shows what")
+        text, _, fix = plan.problem.rpartition("; ")
+        yield Finding("memory", "problem", text or plan.problem, fix or "`llmd models` shows what")
     elif plan.is_loaded:
-        said = (f"The model is loaded: {format_bytes(plan.worker_bytes)} in memory,"
+        text = (f"The model is loaded: {format_bytes(plan.worker_bytes)} in memory,"
                 f" {format_bytes(plan.planned_bytes)} were planned")  # fmt: skip
-        yield Finding("memory", "ok", said)
+        yield Finding("memory", "ok", text)
     elif plan.lines:
         yield Finding("memory", "ok", f"The model fits: {plan.lines[0].removeprefix('Memory: ')}")
     for line in plan.lines:
@@ -71,40 +111,39 @@ def _of_plan(plan: Plan) -> Iterator[Finding]:
             yield Finding("memory", "ok", line)
 
 
-def _of_pressure(reading: MemoryReading) -> Finding:
-    said = f"{format_bytes(reading.free_bytes)} of {format_bytes(reading.total_bytes)} are free"
-    found = severity(reading)
-    if found in ("calm", "between"):
-        return Finding("memory", "ok", said)
-    does = "llmd unloads the model" if found == "spent" else "llmd does nothing in the background"
+def _judge_pressure(reading: MemoryReading) -> Finding:
+    text = f"{format_bytes(reading.free_bytes)} of {format_bytes(reading.total_bytes)} are free"
+    level = severity(reading)
+    if level in ("calm", "between"):
+        return Finding("memory", "ok", text)
+    action = "llmd unloads the model" if level == "spent" else "llmd does nothing in the background"
     fix = "close something, or take a smaller model: `llmd models`"
-    return Finding("memory", "note", f"Memory is short ({said}), and {does}", fix)
+    return Finding("memory", "note", f"Memory is short ({text}), and {action}", fix)
 
 
-def _of_swap(memory: Memory) -> Finding:
+def _judge_swap(memory: MemoryFacts) -> Finding:
     if memory.worker_swapped_bytes > _MUCH_SWAP_BYTES:
-        swapped = format_bytes(memory.worker_swapped_bytes)
-        said = f"{swapped} of the engine are in swap: it waits for disk"
+        text = f"{format_bytes(memory.worker_swapped_bytes)} of the engine are in swap: it waits for disk"
         fix = "close something or take a smaller model, then `llmd restart`"
-        return Finding("memory", "note", said, fix)
+        return Finding("memory", "note", text, fix)
     if not memory.swap_total_bytes:
         return Finding("memory", "ok", "The system has no swap")
-    of = f"{format_bytes(memory.swap_used_bytes)} of {format_bytes(memory.swap_total_bytes)}"
-    return Finding("memory", "ok", f"Swap holds {of}, nothing of it the engine's")
+    used = f"{format_bytes(memory.swap_used_bytes)} of {format_bytes(memory.swap_total_bytes)}"
+    return Finding("memory", "ok", f"Swap holds {used}, nothing of it the engine's")
 
 
-def _of_wired_limit(limit_bytes: int, total_bytes: int, plan: Plan) -> Finding:
+def _judge_wired_limit(limit_bytes: int, total_bytes: int, plan: PlanFacts) -> Finding:
     max_limit_bytes = max_wired_limit_bytes(total_bytes)
-    if limit_bytes and limit_bytes > max_limit_bytes:
-        rest = max(0, total_bytes - limit_bytes)
-        said = f"The wired limit leaves macOS {format_bytes(rest)}: it may freeze"
-        good = max_limit_bytes // _MIB
-        return Finding("memory", "problem", said, f"`sudo sysctl iogpu.wired_limit_mb={good}`")
+    if limit_bytes > max_limit_bytes:
+        rest = format_bytes(max(0, total_bytes - limit_bytes))
+        text = f"The wired limit leaves macOS {rest}: it may freeze"
+        megabytes = max_limit_bytes // _MIB
+        return Finding("memory", "problem", text, f"`sudo sysctl iogpu.wired_limit_mb={megabytes}`")
     for line in plan.lines:
         if line.startswith("More: "):
-            said = "macOS lets the GPU have less than this model wants"
-            return Finding("memory", "note", said, line.removeprefix("More: "))
-    said = (
+            text = "macOS lets the GPU have less than this model wants"
+            return Finding("memory", "note", text, line.removeprefix("More: "))
+    text = (
         f"is {format_bytes(limit_bytes)} until the next start" if limit_bytes else "is macOS's own"
     )
-    return Finding("memory", "ok", f"The wired limit {said}")
+    return Finding("memory", "ok", f"The wired limit {text}")

@@ -1,17 +1,23 @@
-"""The model that the config names. Pure."""
+"""Checks the config file and the model that the config names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmd.cli.doctor.finding import Finding
+from llmd.cli.doctor.llama import LlamaReport
+from llmd.config import Config
+from llmd.errors import LlmdError
+from llmd.models import resolve
+from llmd.models.gguf.format import Header
+from llmd.models.gguf.header import check_model
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """`problem`: why it can't be used, with what to do, as a sentence. `family`: empty where
-    llama.cpp could not be asked."""
+class ModelFacts:
+    """`problem`: why the model cannot be used, and what to do, in one sentence. `family`: empty if
+    llama.cpp does not run. `fault`: how llama.cpp ended when it read the model."""
 
     name: str
     source: str  # of the name: default, file, environment
@@ -20,10 +26,30 @@ class Model:
     architecture: str = ""
     problem: str = ""
     family: str = ""
-    fault: str = ""  # how llama.cpp ended at it
+    fault: str = ""
 
 
-def of_config(path: str, is_there: bool, problem: str) -> Finding:
+def read_model(config: Config, source: str) -> tuple[ModelFacts, Header | None]:
+    model = ModelFacts(config.model, source)
+    try:
+        path = resolve.resolve_model(config.model).path
+        header = check_model(path)
+    except LlmdError as error:
+        return replace(model, problem=str(error)), None
+    n_bytes, architecture = header.file_bytes, header.architecture
+    return replace(model, path=str(path), n_bytes=n_bytes, architecture=architecture), header
+
+
+def with_vocabulary(model: ModelFacts, report: LlamaReport) -> ModelFacts:
+    """Adds what llama.cpp reported about the vocabulary; nothing if llama.cpp itself failed."""
+    if model.problem or report.library is None:
+        return model
+    if report.vocabulary is None:
+        return replace(model, fault=report.fault)
+    return replace(model, fault=report.vocabulary.problem, family=report.vocabulary.family)
+
+
+def judge_config(path: str, is_there: bool, problem: str) -> Finding:
     if problem:
         fix = "correct it; until then a running daemon keeps the old settings, and none starts"
         return Finding("model", "problem", problem, fix)
@@ -32,34 +58,25 @@ def of_config(path: str, is_there: bool, problem: str) -> Finding:
     return Finding("model", "ok", f"There is no config `{path}`: all has its default")
 
 
-def of_model(model: Model) -> Iterator[Finding]:
+def judge_model(model: ModelFacts) -> Iterator[Finding]:
     if model.problem:
-        yield Finding("model", "problem", *_cut(model.problem))
+        text, _, fix = model.problem.rpartition("; ")  # our sentences end with what to do
+        fix = fix if text else "`llmd models` shows models; `llmd use NAME`"
+        yield Finding("model", "problem", text or model.problem, fix)
         return
     if model.source == "environment":
-        said = f"The model `{model.name}` is named by LLMD_MODEL, not by the config"
+        text = f"The model `{model.name}` is named by LLMD_MODEL, not by the config"
         fix = "unset it where editors should have the config's; they give it to the daemon"
-        yield Finding("model", "note", said, fix)
-    said = (
-        f"`{model.path}`: {model.architecture}, {model.n_bytes / 1e9:.2f} GB, its header is whole"
-    )
-    yield Finding("model", "ok", said)
-    yield from _of_infill(model)
-
-
-def _of_infill(model: Model) -> Iterator[Finding]:
+        yield Finding("model", "note", text, fix)
+    gigabytes = f"{model.n_bytes / 1e9:.2f} GB"
+    text = f"`{model.path}`: {model.architecture}, {gigabytes}, its header is whole"
+    yield Finding("model", "ok", text)
     if model.fault:
-        said = f"llama.cpp cannot read the vocabulary of `{model.path}`: {model.fault}"
-        yield Finding("model", "problem", said, "`llmd models` shows others; `llmd use NAME`")
+        text = f"llama.cpp cannot read the vocabulary of `{model.path}`: {model.fault}"
+        yield Finding("model", "problem", text, "`llmd models` shows others; `llmd use NAME`")
     elif model.family == "plain":
-        said = f"`{model.name}` has no FIM tokens: it cannot see what follows the cursor"
+        text = f"`{model.name}` has no FIM tokens: it cannot see what follows the cursor"
         fix = "choose one that was trained for infilling: `llmd models`, `llmd use NAME`"
-        yield Finding("model", "note", said, fix)
+        yield Finding("model", "note", text, fix)
     elif model.family:
         yield Finding("model", "ok", f"It infills, in the format of {model.family}")
-
-
-def _cut(sentence: str) -> tuple[str, str]:
-    """What is wrong, and what to do: our sentences have them in this order."""
-    said, _, fix = sentence.rpartition("; ")
-    return (said, fix) if said else (sentence, "`llmd models` shows models; `llmd use NAME`")

@@ -1,8 +1,8 @@
-"""Looks into a running Neovim, in a process of its own: an editor that waits answers nobody. The
-only importer of pynvim.
+"""Checks the Neovim that `llmd doctor` runs in: what is loaded, mapped and connected there.
 
-`python -m llmd.cli.doctor.neovim ADDRESS` prints one line of JSON. It loads nothing there and
-changes nothing.
+`python -m llmd.cli.doctor.neovim ADDRESS` prints what it finds as one line of JSON, and loads and
+changes nothing in Neovim. It runs in a process of its own, since a Neovim that waits does not
+answer. The only importer of pynvim.
 """
 
 from __future__ import annotations
@@ -10,11 +10,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import pynvim
+import msgspec
 
-_LOOK = """
+from llmd.cli.doctor.finding import Finding, Topic
+from llmd.cli.doctor.subprocess_json import run_module
+
+_TOPIC: Topic = "this Neovim"
+_TIMEOUT_S = 2.0
+_FIXES = {
+    "failed": "`:Llmd log`, then `:Llmd restart`",
+    "stopped": "`:Llmd start`",
+    "silent": "`:Llmd stop`, then `:Llmd start`",
+}
+_SCRIPT = """
 local channel = package.loaded['llmd.channel']
 local engine = channel and channel.engine or { state = '', reason = '' }
 local map = package.loaded['llmd.keys']
@@ -54,20 +64,114 @@ return {
 """
 
 
-def main() -> None:
-    print(json.dumps(_look(sys.argv[1])), flush=True)
-    os._exit(0)  # pynvim leaves its loop and pipes open, and would say so
+class KeyFacts(msgspec.Struct, frozen=True):
+    """`name`: of the action. `is_mapped`: some key is mapped to it; `is_default`: `key` is."""
+
+    name: str
+    key: str
+    is_mapped: bool = True
+    is_default: bool = True
 
 
-def _look(address: str) -> dict[str, Any]:
+class NeovimFacts(msgspec.Struct, frozen=True):
+    """`state`: of the plugin's connection to the daemon; empty: there is none."""
+
+    version: str
+    plugins: tuple[str, ...] = ()  # each `plugin/llmd.lua` on the runtimepath
+    is_loaded: bool = False
+    state: str = ""
+    reason: str = ""
+    keys: tuple[KeyFacts, ...] = ()
+    n_lsp_clients: int = 0
+    rivals: tuple[str, ...] = ()
+    is_off: bool = False  # g:llmd_enabled
+
+
+def check_this_neovim() -> list[Finding]:
+    """Returns nothing where the command does not run in a terminal of Neovim."""
+    address = os.environ.get("NVIM")
+    if not address:
+        return []
+    lines, fault = run_module("llmd.cli.doctor.neovim", [address], _TIMEOUT_S)
+    if lines:
+        return list(judge_neovim(msgspec.convert(lines[0], NeovimFacts)))
+    text = f"It cannot be looked into: {fault or 'it said nothing'}"
+    fix = "run `llmd doctor` in a `:terminal` of it: with `:!` Neovim waits, and answers nobody"
+    return [Finding(_TOPIC, "note", text, fix)]
+
+
+def judge_neovim(neovim: NeovimFacts) -> Iterator[Finding]:
+    if neovim.is_loaded:
+        yield Finding(_TOPIC, "ok", f"Neovim {neovim.version} has loaded the plugin")
+        yield from _judge_plugin(neovim)
+    else:
+        yield _judge_missing_plugin(neovim)
+    if len(neovim.plugins) > 1:
+        times = f"{len(neovim.plugins)} times: {', '.join(neovim.plugins)}"
+        text = f"The plugin is on the runtimepath {times}"
+        yield Finding(_TOPIC, "note", text, "keep the one that `llmd path plugin-nvim` prints")
+    for rival in neovim.rivals:
+        yield Finding(_TOPIC, "note", f"`{rival}` shows ghost text too", "disable one of them")
+
+
+def _judge_missing_plugin(neovim: NeovimFacts) -> Finding:
+    title = f"Neovim {neovim.version}"
+    if neovim.n_lsp_clients:
+        return Finding(_TOPIC, "ok", f"{title} has llmd as a language server, without the plugin")
+    if neovim.plugins:
+        text = f"{title} has the plugin on its runtimepath and has not loaded it"
+        return Finding(_TOPIC, "problem", text, "`:runtime plugin/llmd.lua`; `:messages` says why")
+    fix = "put what `llmd path plugin-nvim` prints on its runtimepath: docs/editors/neovim.md"
+    return Finding(_TOPIC, "problem", f"{title} has no llmd", fix)
+
+
+def _judge_plugin(neovim: NeovimFacts) -> Iterator[Finding]:
+    if neovim.is_off:
+        yield Finding(_TOPIC, "note", "The plugin is switched off there", "`:Llmd toggle`")
+    yield _judge_connection(neovim)
+    if neovim.n_lsp_clients:
+        text = "llmd is a language server there beside the plugin: everything is asked twice"
+        yield Finding(_TOPIC, "note", text, "remove `vim.lsp.enable('llmd')`")
+    if neovim.keys:
+        yield from _judge_keys(neovim.keys)
+
+
+def _judge_connection(neovim: NeovimFacts) -> Finding:
+    text = f"Its connection to the daemon: {neovim.state or 'not begun'}"
+    if neovim.state in ("ready", "loading", "unloaded", "starting"):
+        return Finding(_TOPIC, "ok", text)
+    if fix := _FIXES.get(neovim.state):
+        return Finding(_TOPIC, "problem", f"{text}: {neovim.reason}".removesuffix(": "), fix)
+    return Finding(_TOPIC, "note", text, "open a file of code, and look again")
+
+
+def _judge_keys(keys: Sequence[KeyFacts]) -> Iterator[Finding]:
+    unmapped = [key for key in keys if not key.is_mapped]
+    for key in unmapped:
+        fix = f"`:imap {key.key} <Plug>(llmd-{key.name})`, or another key"
+        yield Finding(_TOPIC, "note", f"No key does `<Plug>(llmd-{key.name})`", fix)
+    taken = [key for key in keys if key.name == "accept" and key.is_mapped and not key.is_default]
+    if taken:
+        text = f"{taken[0].key} is mapped by something else, or in this buffer"
+        fix = "`:verbose imap <Tab>` says by what; `:imap <C-J> <Plug>(llmd-accept)` is another key"
+        yield Finding(_TOPIC, "note", text, fix)
+    elif not unmapped:
+        names = [f"{key.key} {key.name}" if key.is_default else f"{key.name} by a key of your own"
+                 for key in sorted(keys, key=lambda key: key.name)]  # fmt: skip
+        yield Finding(_TOPIC, "ok", f"Its keys are mapped: {', '.join(names)}")
+
+
+def _main(address: str) -> None:
+    import pynvim  # a child process alone needs it
+
     host, _, port = address.rpartition(":")
     if port.isdigit() and "/" not in host:
         nvim = pynvim.attach("tcp", address=host, port=int(port))
     else:
         nvim = pynvim.attach("socket", path=address)
-    found: dict[str, Any] = nvim.exec_lua(_LOOK)
-    return found
+    print(json.dumps(nvim.exec_lua(_SCRIPT)), flush=True)
+    os._exit(0)  # pynvim leaves its loop and pipes open, and would report that
 
 
 if __name__ == "__main__":
-    main()
+    _main(sys.argv[1])

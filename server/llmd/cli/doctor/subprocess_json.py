@@ -1,4 +1,4 @@
-"""A module of ours in a process of its own, and what it printed before it ended."""
+"""Runs one of our modules in a process of its own, and reads what it printed before it ended."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typing import Any
 _QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
 
-def ask(module: str, args: Sequence[str], timeout_s: float) -> tuple[list[dict[str, Any]], str]:
-    """Its lines of JSON, and why it ended before its end; empty where it did not."""
+def run_module(
+    module: str, args: Sequence[str], timeout_s: float
+) -> tuple[list[dict[str, Any]], str]:
+    """Returns the JSON objects that the module printed, and how it ended; empty for a good end."""
     command = [sys.executable, "-m", module, *args]
     try:
         done = subprocess.run(  # noqa: S603
@@ -24,25 +26,25 @@ def ask(module: str, args: Sequence[str], timeout_s: float) -> tuple[list[dict[s
             env={**os.environ, **_QUIET_ABORT},
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
-        return _lines(late.stdout or b""), f"no answer within {timeout_s:g} s"
+        return _parse_lines(late.stdout or b""), f"no answer within {timeout_s:g} s"
     except OSError as error:
         return [], f"no process can be made: {error.strerror}"
-    return _lines(done.stdout), _how_it_ended(done.returncode, done.stderr)
+    return _parse_lines(done.stdout), _describe_exit(done.returncode, done.stderr)
 
 
-def _lines(said: bytes) -> list[dict[str, Any]]:
-    found = []
-    for line in said.splitlines():
+def _parse_lines(output: bytes) -> list[dict[str, Any]]:
+    objects = []
+    for line in output.splitlines():
         with suppress(ValueError):
-            found.append(json.loads(line))
-    return [each for each in found if isinstance(each, dict)]
+            objects.append(json.loads(line))
+    return [found for found in objects if isinstance(found, dict)]
 
 
-def _how_it_ended(code: int, words: bytes) -> str:
+def _describe_exit(code: int, stderr: bytes) -> str:
     if not code:
         return ""
     if code == -signal.SIGILL:
         return "it holds instructions that this CPU does not have"
-    last = words.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    lines = stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
     ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-    return f"{ended}: {last[0]}"
+    return f"{ended}: {lines[-1]}"

@@ -1,0 +1,86 @@
+"""Asks llama.cpp about itself and about a model, in a process of its own: a crash in native code
+ends that process alone.
+
+`python -m llmd.cli.doctor.llama [MODEL]` prints a line of JSON about the library, then one about
+the model, of which only the vocabulary is loaded. The caller has checked the model's header.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from llmd.cli.doctor.subprocess_json import run_module
+from llmd.errors import LlmdError
+from llmd.models.memory_plan import Gpu
+
+# The probe takes a second. On a busy machine a slow probe is not a fault of llama.cpp.
+PROBE_TIMEOUT_S = 15.0
+
+
+class LibraryReport(msgspec.Struct, frozen=True):
+    backends: tuple[str, ...]
+    backend: str
+    info: str
+    gpus: tuple[Gpu, ...]
+    is_unified: bool
+
+
+class VocabularyReport(msgspec.Struct, frozen=True):
+    """`family`: `plain` for a model without FIM tokens."""
+
+    problem: str = ""
+    family: str = ""
+
+
+class LlamaReport(msgspec.Struct, frozen=True):
+    """None: the probe did not get so far. `fault`: how the probe ended before its end."""
+
+    library: LibraryReport | None = None
+    vocabulary: VocabularyReport | None = None
+    fault: str = ""
+
+
+def probe_llama(path: str) -> LlamaReport:
+    """Asks about the library, and about the model at `path` unless that is empty."""
+    lines, fault = run_module("llmd.cli.doctor.llama", [path] if path else [], PROBE_TIMEOUT_S)
+    library = msgspec.convert(lines[0], LibraryReport) if lines else None
+    vocabulary = msgspec.convert(lines[1], VocabularyReport) if len(lines) > 1 else None
+    return LlamaReport(library, vocabulary, fault or "it said nothing")
+
+
+def _main() -> None:
+    _print(_library())
+    if len(sys.argv) > 1:
+        _print(_vocabulary(Path(sys.argv[1])))
+
+
+def _library() -> LibraryReport:
+    from llmd.worker.llama import backend, gpus
+    from llmd.worker.llama.devices import backends, system_info
+
+    devices, is_unified = gpus()
+    return LibraryReport(tuple(backends()), backend(), system_info(), tuple(devices), is_unified)
+
+
+def _vocabulary(path: Path) -> VocabularyReport:
+    from llmd.prompt.families import recognise
+    from llmd.worker.llama import Model
+
+    try:
+        model = Model(path, vocab_only=True)
+    except LlmdError as error:
+        return VocabularyReport(problem=str(error))
+    vocabulary = model.vocabulary
+    match = recognise(model.name, vocabulary.declared, vocabulary.find)
+    return VocabularyReport(family=match.family.name)
+
+
+def _print(report: msgspec.Struct) -> None:
+    print(msgspec.json.encode(report).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    _main()
