@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.completion.trace import TOKEN_COUNTS, Quantiles, Speed, Totals, Trace, TracePath, trace_of
+from llmd.completion.trace import (
+    TOKEN_COUNTS,
+    EngineSpeed,
+    Quantiles,
+    Totals,
+    Trace,
+    TracePath,
+    trace_of,
+)
 from llmd.engine.messages import Cost
 
 COUNTS = st.integers(0, 2000)
@@ -73,8 +81,8 @@ def test_speed_is_tokens_over_the_engines_own_time() -> None:
         Cost(n_prefill=0, prefill_ms=50, n_decoded=5, decode_ms=50),
     ]
     totals = totals_of([trace_of(cost, "warm", 1.0) for cost in costs])
-    assert totals.speed() == Speed(400.0, 100.0)
-    assert totals_of([]).speed() == Speed(0.0, 0.0)
+    assert totals.speed() == EngineSpeed(400.0, 100.0)
+    assert totals_of([]).speed() == EngineSpeed(0.0, 0.0)
 
 
 def test_quantiles_are_of_the_latest() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from llmd.engine.report import Cost, TokenCounts, describe
+from llmd.engine.report import Cost, TokenCost, describe
 
 TracePath = Literal[
     "cold", "warm", "reused", "prefetched", "superseded", "suppressed", "late", "failed"
@@ -21,7 +21,7 @@ TracePath = Literal[
 # Fewer cached tokens than this is a cold start: a header and some markers always match.
 WARM_MIN_CACHED = 16
 MAX_DOCUMENTS = 256
-TOKEN_COUNTS = TokenCounts.__struct_fields__
+TOKEN_COUNTS = TokenCost.__struct_fields__
 
 
 class Trace(Cost, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class Trace(Cost, frozen=True, kw_only=True):
     ] = 0.0
 
 
-class RequestCounts(TokenCounts, frozen=True):
+class RequestCounts(TokenCost, frozen=True):
     """Sums over all requests since the daemon started."""
 
     requests: Annotated[int, describe("number of requests")] = 0
@@ -70,7 +70,7 @@ class Latency(msgspec.Struct, frozen=True):
     total_ms: Annotated[Quantiles, describe("as `total_ms` of a trace")] = Quantiles()
 
 
-class Speed(msgspec.Struct, frozen=True):
+class EngineSpeed(msgspec.Struct, frozen=True):
     """Tokens per second of the engine's own time."""
 
     prefill_tokens_per_s: Annotated[float, describe("0: nothing was evaluated")] = 0.0
@@ -135,8 +135,8 @@ class Totals:
         tokens = {name: self._tokens[name] for name in TOKEN_COUNTS}
         return RequestCounts(self.requests, dict(self._by_path), **tokens)
 
-    def speed(self) -> Speed:
-        return Speed(
+    def speed(self) -> EngineSpeed:
+        return EngineSpeed(
             self._tokens_per_s("prefill", "n_prefill"), self._tokens_per_s("decode", "n_decoded")
         )
 

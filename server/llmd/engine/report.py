@@ -17,7 +17,7 @@ def describe(text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text)
 
 
-class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):
+class TokenCost(msgspec.Struct, frozen=True, kw_only=True):
     """Counts tokens. Invariant: `n_prompt == n_cached + n_prefill`."""
 
     n_prompt: Annotated[int, describe("tokens of the prompt: `n_cached + n_prefill`")] = 0
@@ -38,7 +38,7 @@ class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):
     n_verified: Annotated[int, describe("always 0")] = 0
 
 
-class Cost(TokenCounts, frozen=True, kw_only=True):
+class Cost(TokenCost, frozen=True, kw_only=True):
     """Tokens and times that the engine spent on one request, and how sure the model was."""
 
     queue_ms: Annotated[float, describe("wait in the worker before the request started")] = 0.0

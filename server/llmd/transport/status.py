@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from llmd.completion.trace import Latency, RequestCounts, Speed, Totals, Trace
+from llmd.completion.trace import EngineSpeed, Latency, RequestCounts, Totals, Trace
 from llmd.completion.types import OutcomeRow
 from llmd.engine.report import EngineState, SlotReport, SwitchView, describe
 from llmd.errors import DaemonError
@@ -116,7 +116,9 @@ class Status(msgspec.Struct, frozen=True):
     latency: Annotated[
         Latency, describe(f"of the latest {Totals.KEPT_LATENCIES} requests that the model answered")
     ] = Latency()
-    speed: Annotated[Speed, describe("tokens per second of the engine's own time")] = Speed()
+    speed: Annotated[EngineSpeed, describe("tokens per second of the engine's own time")] = (
+        EngineSpeed()
+    )
     memory: Annotated[MemoryStatus, describe("memory in bytes")] = MemoryStatus()
     process: Annotated[ProcessStatus, describe("the daemon's process")] = ProcessStatus()
     clients: Annotated[tuple[ClientStatus, ...], describe("connected editors")] = ()
