@@ -9,6 +9,7 @@ from llmd.transport.framing import (
     MAX_HEADER_BYTES,
     FrameSplitter,
     FramingError,
+    build_message,
     frame,
 )
 
@@ -30,6 +31,11 @@ def split(stream: bytes, n_bytes: int) -> list[bytes]:
 def test_bodies_survive_any_chunking(n_bytes: int) -> None:
     stream = b"".join(map(frame, BODIES))
     assert split(stream, n_bytes) == BODIES
+
+
+def test_a_message_names_its_protocol_and_escapes_what_is_no_text() -> None:
+    body = build_message(id="a", result={"text": "é\ud800"})
+    assert body == b'{"jsonrpc": "2.0", "id": "a", "result": {"text": "\\u00e9\\ud800"}}'
 
 
 def test_other_headers_and_case_are_ignored() -> None:

@@ -26,7 +26,7 @@ from typing import Any, cast
 from llmd import __version__
 from llmd.bridge.journal import Journal
 from llmd.errors import LlmdError
-from llmd.transport.framing import FrameSplitter, FramingError, frame
+from llmd.transport.framing import FrameSplitter, FramingError, build_message, frame
 
 PROTOCOL = 1
 REQUEST_FAILED = -32803
@@ -45,16 +45,13 @@ Find = Callable[[], socket.socket | None]
 WasStopped = Callable[[], bool]
 
 
-def run(connect: Connect, find: Find, was_stopped: WasStopped) -> int:
-    """Bridges until the editor leaves or the daemon refuses. Exit code 0 or 1.
-
-    `connect` starts a daemon where none runs, `find` only looks for one, `was_stopped` says
-    whether the user ended the last one that could not say so itself.
-    """
-    return Bridge(connect, find, was_stopped).run()
-
-
 class Bridge:
+    """Bridges until the editor leaves or the daemon refuses the connection.
+
+    `connect` starts a daemon where none runs, `find` only looks for a running one, and
+    `was_stopped` returns whether the user ended a daemon that could not announce its end.
+    """
+
     def __init__(
         self,
         connect: Connect,
@@ -84,6 +81,7 @@ class Bridge:
         self._ends: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
 
     def run(self) -> int:
+        """Returns the exit code, 0 or 1."""
         for name, side in (("up", self._up), ("down", self._down)):
             threading.Thread(target=self._guard, args=(name, side), daemon=True).start()
         first, reason = self._ends.get()
@@ -141,7 +139,7 @@ class Bridge:
                 with contextlib.suppress(OSError):  # `_down` sees the end of the socket
                     self._daemon.sendall(frame(body))
         if is_request and not is_sent and method != "initialize":
-            self._write(_null_reply(id_))
+            self._write(build_message(id=id_, result=None))
         if method != "shutdown":  # to say goodbye is no reason to start a daemon
             self._editor_spoke.set()
 
@@ -197,7 +195,7 @@ class Bridge:
         hello = {"protocol": PROTOCOL, "version": __version__}
         with self._lock, contextlib.suppress(OSError):  # `_relay` sees the end of the socket
             daemon.settimeout(REPLAY_TIMEOUT_S)
-            daemon.sendall(frame(_notification("llmd/hello", hello)))
+            daemon.sendall(frame(build_message(method="llmd/hello", params=hello)))
             is_first = self._replay.initialize_id in self._unanswered
             for body in self._replay.bodies():
                 daemon.sendall(frame(body))
@@ -254,10 +252,10 @@ class Bridge:
             lost = [id_ for id_ in self._unanswered if id_ != first]
             self._unanswered = {id_: None for id_ in self._unanswered if id_ == first}
         for id_ in lost:
-            self._write(_null_reply(id_))
+            self._write(build_message(id=id_, result=None))
         for token in self._loads:
             end = {"token": token, "value": {"kind": "end"}}
-            self._write(_notification("$/progress", end))
+            self._write(build_message(method="$/progress", params=end))
         self._loads.clear()
 
     # -- to the editor
@@ -266,8 +264,8 @@ class Bridge:
         """A sentence for the person, once."""
         if reason not in self._told and self._replay.initialize:
             self._told.add(reason)
-            message = {"type": 1, "message": f"llmd: {reason}"}
-            self._write(_notification("window/showMessage", message))
+            params = {"type": 1, "message": f"llmd: {reason}"}
+            self._write(build_message(method="window/showMessage", params=params))
 
     def _refuse_initialize(self, reason: str) -> None:
         """An editor that waits for its first reply shows the error in it."""
@@ -275,7 +273,7 @@ class Bridge:
         if id_ is not None and id_ in self._unanswered:
             del self._unanswered[id_]
             error = {"code": REQUEST_FAILED, "message": f"llmd: {reason}"}
-            self._write(json.dumps({"jsonrpc": "2.0", "id": id_, "error": error}).encode())
+            self._write(build_message(id=id_, error=error))
 
     def _write(self, body: bytes) -> None:
         rest = memoryview(frame(body))
@@ -298,22 +296,14 @@ def _receive(daemon: socket.socket) -> bytes:
 def _envelope(body: bytes) -> tuple[int | str | None, str | None, Any]:
     """Id, method and params; nothing of a body that is no message (the daemon answers those)."""
     try:
-        message = json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         return None, None, None
-    if not isinstance(message, dict):
+    if not isinstance(found, dict):
         return None, None, None
-    id_, method = message.get("id"), message.get("method")
+    id_, method = found.get("id"), found.get("method")
     return (
         id_ if isinstance(id_, int | str) else None,
         method if isinstance(method, str) else None,
-        message.get("params"),
+        found.get("params"),
     )
-
-
-def _notification(method: str, params: dict[str, Any]) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode()
-
-
-def _null_reply(id_: int | str | None) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": id_, "result": None}).encode()

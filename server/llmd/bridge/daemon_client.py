@@ -19,7 +19,7 @@ from typing import IO, Any
 from llmd import paths
 from llmd.errors import BadInput, DaemonError
 from llmd.files import is_locked
-from llmd.transport.framing import FrameSplitter, frame
+from llmd.transport.framing import FrameSplitter, build_message, frame
 
 START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 5.0
@@ -162,10 +162,10 @@ class DaemonClient:
             DaemonError: no answer in time, an error, or the daemon went away.
         """
         self._id += 1
-        body = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
+        body = build_message(id=self._id, method=method, params=params)
         try:
             self._peer.settimeout(timeout_s)
-            self._peer.sendall(frame(json.dumps(body).encode()))
+            self._peer.sendall(frame(body))
             answer = self._answer()
         except TimeoutError:
             raise _unresponsive(timeout_s) from None
@@ -178,9 +178,9 @@ class DaemonClient:
     def _answer(self) -> dict[str, Any]:
         while data := self._peer.recv(1 << 16):
             for body in self._splitter.feed(data):
-                message: dict[str, Any] = json.loads(body)
-                if message.get("id") == self._id and "method" not in message:
-                    return message
+                answer: dict[str, Any] = json.loads(body)
+                if answer.get("id") == self._id and "method" not in answer:
+                    return answer
         raise ConnectionError("closed before the answer came")
 
     def close(self) -> None:

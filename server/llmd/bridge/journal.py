@@ -5,10 +5,11 @@ kept as they came, and no edit is ever applied here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from llmd.transport.framing import build_message
 
 
 @dataclass(slots=True)
@@ -54,7 +55,9 @@ class Journal:
         n_new = n_changes - document.n_dropped
         item = {"languageId": document.language}
         item |= {key: params.get(key) for key in ("uri", "version", "text")}
-        document.opened = _message("textDocument/didOpen", {"textDocument": item})
+        document.opened = build_message(
+            method="textDocument/didOpen", params={"textDocument": item}
+        )
         del document.changes[:n_new]
         document.n_dropped = n_changes
 
@@ -79,7 +82,3 @@ def _item(params: Any) -> dict[str, Any]:
 
 def _uri(params: Any) -> str:
     return str(_item(params).get("uri", ""))
-
-
-def _message(method: str, params: dict[str, Any]) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode()

@@ -107,9 +107,10 @@ def _agrees(question: str) -> bool:
 
 
 def lsp(_: argparse.Namespace) -> int:
-    from llmd.bridge import bridge
+    from llmd.bridge.bridge import Bridge
 
-    return bridge.run(daemon_client.ensure_daemon, daemon_client.connect, daemon_client.was_stopped)
+    client = daemon_client
+    return Bridge(client.ensure_daemon, client.connect, client.was_stopped).run()
 
 
 def demo(_: argparse.Namespace) -> int:

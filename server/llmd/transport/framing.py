@@ -7,8 +7,10 @@ ends the connection. This module does not look into the bodies.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 MAX_HEADER_BYTES = 8 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -78,6 +80,11 @@ def _body_length(header: bytes) -> int:
     if n_bytes > MAX_BODY_BYTES:
         raise FramingError(f"LSP body of {n_bytes} bytes is over the limit of {MAX_BODY_BYTES}")
     return n_bytes
+
+
+def build_message(**members: Any) -> bytes:
+    """Returns the body of a JSON-RPC message: `method` and `params`, `id` and `result`, …"""
+    return json.dumps({"jsonrpc": "2.0", **members}).encode()
 
 
 def frame(body: bytes) -> bytes:

@@ -29,7 +29,7 @@ from llmd.cli.bench.backend import (
 from llmd.cli.eval.trace_pauses import Patch
 from llmd.completion.trace import RequestCounts, RequestStages
 from llmd.errors import DaemonError
-from llmd.transport.framing import FrameSplitter, frame
+from llmd.transport.framing import FrameSplitter, build_message, frame
 from llmd.transport.status import Status, decode_answer
 
 CHUNK_BYTES = 1 << 16
@@ -147,11 +147,9 @@ class LspBackend:
         )
 
     def _send(self, method: str, params: dict[str, Any], id_: int | None = None) -> None:
-        message = {"jsonrpc": "2.0", "method": method, "params": params}
-        self._write(message if id_ is None else message | {"id": id_})
-
-    def _write(self, message: dict[str, Any]) -> None:
-        self._in.write(frame(msgspec.json.encode(message)))
+        members = {} if id_ is None else {"id": id_}
+        body = build_message(method=method, params=msgspec.to_builtins(params), **members)
+        self._in.write(frame(body))
 
     def _send_request(self, method: str, params: dict[str, Any]) -> _PendingReply:
         self._n_requests += 1
@@ -184,7 +182,7 @@ class LspBackend:
                 reply.first_text_s = now_s
         elif "method" in message:
             if id_ is not None:
-                self._write({"jsonrpc": "2.0", "id": id_, "result": None})
+                self._in.write(frame(build_message(id=id_, result=None)))
         elif (reply := self._pending.pop(id_, None)) is not None:  # type: ignore[arg-type]
             reply.end_s = now_s
             reply.message.set_result(message)
