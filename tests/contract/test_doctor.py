@@ -56,7 +56,7 @@ def test_all_is_well_beside_a_daemon(daemon: RunningDaemon) -> None:
     assert (code, problems(rows)) == (0, [])
     said = " ".join(row["text"] for row in rows)
     assert "was built for" in said
-    assert "It infills, in the format of smollm2-fim" in said
+    assert "The model infills in the format of smollm2-fim" in said
     assert "The model is loaded:" in said
     assert "is ready" in said
     assert all(row["fix"] for row in rows if row["level"] != "ok")
@@ -161,13 +161,13 @@ def test_the_neovim_it_is_run_from_is_looked_into(daemon: RunningDaemon, neovim:
     remote(neovim, "execute('inoremap <Tab> x')")
     found = of(doctor(daemon, NVIM=neovim)[1], "this Neovim")
     (note,) = [row for row in found if row["level"] == "note"]
-    assert "No key does `<Plug>(llmd-accept)`" in note["text"]
+    assert "No key is mapped to `<Plug>(llmd-accept)`" in note["text"]
 
 
 def test_a_neovim_that_is_not_there_is_a_note(daemon: RunningDaemon) -> None:
     _, rows = doctor(daemon, NVIM="/nowhere/nvim")
     (found,) = of(rows, "this Neovim")
-    assert (found["level"], "cannot be looked into" in found["text"]) == ("note", True)
+    assert (found["level"], "cannot be inspected" in found["text"]) == ("note", True)
 
 
 def test_a_neovim_that_waits_is_a_note_and_the_rest_is_told(

@@ -42,11 +42,11 @@ def test_backends_have_the_names_that_people_know() -> None:
     ("maker", "compilers", "flag", "needs"),
     [
         ("NVIDIA", {"nvcc"}, "-DGGML_CUDA=on", ""),
-        ("NVIDIA", set(), "-DGGML_CUDA=on", "install what has `nvcc`"),
+        ("NVIDIA", set(), "-DGGML_CUDA=on", "install `nvcc`"),
         ("NVIDIA", {"glslc"}, "-DGGML_VULKAN=on", ""),
         ("AMD", {"hipcc", "glslc"}, "-DGGML_HIP=on", ""),
         ("AMD", {"glslc"}, "-DGGML_VULKAN=on", ""),
-        ("AMD", set(), "-DGGML_HIP=on", "install what has `hipcc`"),
+        ("AMD", set(), "-DGGML_HIP=on", "install `hipcc`"),
         ("Apple", set(), "-DGGML_METAL=on", ""),
     ],
 )
@@ -56,7 +56,7 @@ def test_a_gpu_that_no_backend_serves_names_the_command(
     machine = HardwareFacts(makers=frozenset({maker}), compilers=frozenset(compilers))
     (found,) = not_ok(said(build(), machine))
     assert found.level == "note"
-    assert f"There is a GPU of {maker}, and llama.cpp was built without" in found.text
+    assert f"This machine has a GPU by {maker}, but llama.cpp was built without" in found.text
     assert found.fix.startswith(needs or "`CMAKE_ARGS=")
     assert (
         f'CMAKE_ARGS="{flag}" /v/bin/python -m pip install --force-reinstall --no-deps'
@@ -80,7 +80,7 @@ def test_a_backend_without_a_gpu_points_at_the_driver() -> None:
 def test_features_that_lie_idle_are_named_and_the_gpu_is_kept() -> None:
     machine = HardwareFacts(cpu_flags=frozenset({"avx2", "fma", "avx512f", "sse2"}))
     (found,) = not_ok(said(build("CUDA", info=INFO, gpus=(CARD,)), machine))
-    assert found.text == "This CPU has FMA, AVX512, and llama.cpp was built without"
+    assert found.text == "This CPU supports FMA, AVX512, but llama.cpp was built without"
     assert 'CMAKE_ARGS="-DGGML_NATIVE=on -DGGML_CUDA=on"' in found.fix
 
 
@@ -95,7 +95,7 @@ def test_another_version_than_the_pinned_one_is_a_problem() -> None:
     other = BuildFacts("0.3.30", "0.3.36", "python", ("CPU",))
     (found,) = not_ok(said(other))
     assert found.level == "problem"
-    assert found.text.endswith("is 0.3.30, and this llmd is made for 0.3.36")
+    assert found.text.endswith("is version 0.3.30, expected version 0.3.36")
     assert "llama-cpp-python==0.3.36" in found.fix
     missing = BuildFacts("", "0.3.36", "python", fault="no module")
     assert "is not installed" in said(missing)[0].text

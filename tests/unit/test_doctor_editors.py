@@ -20,17 +20,17 @@ NEOVIM = NeovimFacts("0.11.4", ("/p/plugin/llmd.lua",), True, "ready", "", KEYS)
 @pytest.mark.parametrize(
     ("editor", "level", "said"),
     [
-        (EditorFacts("nvim", (0, 11, 4), "/p"), "ok", "has the plugin, in `/p`"),
+        (EditorFacts("nvim", (0, 11, 4), "/p"), "ok", "has the plugin in `/p`"),
         (EditorFacts("nvim", (0, 11), is_named=True), "ok", "its configuration names llmd"),
         (EditorFacts("nvim", (0, 11)), "note", "has no llmd"),
         (EditorFacts("nvim", (0, 9, 5), "/p"), "note", "is older than 0.11"),
         (
             EditorFacts("vim", (9, 0, 1378), "/p", is_same=False),
             "note",
-            "is not the one of this llmd",
+            "differs from the plugin of this llmd",
         ),
         (EditorFacts("vim", (9, 0, 1377)), "note", "is older than 9.0.1378"),
-        (EditorFacts("vim", (9, 1, 16), "/p", is_broken_link=True), "problem", "leads nowhere"),
+        (EditorFacts("vim", (9, 1, 16), "/p", is_broken_link=True), "problem", "is a broken link"),
         (EditorFacts("hx"), "note", "Helix has no llmd"),
         (EditorFacts("kate", is_named=True), "ok", "names llmd"),
     ],
@@ -80,7 +80,7 @@ def _judged(**changes: object) -> list[tuple[str, str]]:
 def test_a_neovim_in_which_all_is_well() -> None:
     said = _judged()
     assert {level for level, _ in said} == {"ok"}
-    assert said[-1][1] == "Its keys are mapped: <Tab> accept, <M-]> next"
+    assert said[-1][1] == "The keys are mapped: <Tab> accept, <M-]> next"
 
 
 @pytest.mark.parametrize(
@@ -89,22 +89,22 @@ def test_a_neovim_in_which_all_is_well() -> None:
         ({"is_loaded": False, "plugins": ()}, "problem", "has no llmd"),
         ({"is_loaded": False}, "problem", "has not loaded it"),
         ({"is_loaded": False, "plugins": (), "n_lsp_clients": 1}, "ok", "language server"),
-        ({"n_lsp_clients": 1}, "note", "asked twice"),
+        ({"n_lsp_clients": 1}, "note", "sent twice"),
         ({"plugins": ("/a", "/b")}, "note", "2 times: /a, /b"),
         ({"state": "failed", "reason": "no model"}, "problem", "failed: no model"),
         ({"state": "connecting"}, "note", "connecting"),
-        ({"state": ""}, "note", "not begun"),
-        ({"is_off": True}, "note", "switched off"),
-        ({"rivals": ("copilot",)}, "note", "`copilot` shows ghost text too"),
+        ({"state": ""}, "note", "not started"),
+        ({"is_off": True}, "note", "is disabled"),
+        ({"rivals": ("copilot",)}, "note", "`copilot` also shows ghost text"),
         (
             {"keys": (KeyFacts("accept", "<Tab>", True, False),)},
             "note",
-            "<Tab> is mapped by something",
+            "<Tab> is mapped to something",
         ),
         (
             {"keys": (KeyFacts("next", "<M-]>", False, False),)},
             "note",
-            "No key does `<Plug>(llmd-next)`",
+            "No key is mapped to `<Plug>(llmd-next)`",
         ),
     ],
 )

@@ -72,8 +72,8 @@ def test_what_llama_cpp_found_in_a_model(
 
 def test_a_bad_config_is_a_problem() -> None:
     assert judge_config("/c", True, "Config `/c`, line 1: no").level == "problem"
-    assert judge_config("/c", True, "").text == "Config `/c` is good"
-    assert "no config" in judge_config("/c", False, "").text
+    assert judge_config("/c", True, "").text == "Config `/c` is valid"
+    assert "does not exist" in judge_config("/c", False, "").text
 
 
 def test_a_model_that_does_not_fit_is_told_in_the_plans_words() -> None:
@@ -85,7 +85,7 @@ def test_a_model_that_does_not_fit_is_told_in_the_plans_words() -> None:
 def test_a_loaded_model_is_told_by_what_it_takes() -> None:
     plan = PlanFacts(("Memory: x.", "Layers: 20 of 33 on the GPU."), "", True, 5 * 10**9, 6 * 10**9)
     findings = list(judge_memory(MemoryFacts(CALM), plan))
-    assert findings[0].text == "The model is loaded: 5.0 GB in memory, 6.0 GB were planned"
+    assert findings[0].text == "The model is loaded: 5.0 GB in memory, 6.0 GB planned"
     assert findings[1].text == "Layers: 20 of 33 on the GPU."
     assert not_ok(findings) == []
 
@@ -99,10 +99,10 @@ def test_weights_that_are_read_again_from_disk_are_a_note() -> None:
 @pytest.mark.parametrize(
     ("reading", "said"),
     [
-        (MemoryReading(GIB // 2, 16 * GIB), "nothing in the background"),
+        (MemoryReading(GIB // 2, 16 * GIB), "no work in the background"),
         (MemoryReading(GIB // 8, 16 * GIB), "unloads the model"),
         (MemoryReading(8 * GIB, 16 * GIB, stalled_share=0.3), "unloads the model"),
-        (MemoryReading(8 * GIB, 16 * GIB, level=2), "nothing in the background"),
+        (MemoryReading(8 * GIB, 16 * GIB, level=2), "no work in the background"),
     ],
 )
 def test_memory_that_is_short_says_what_llmd_does(reading: MemoryReading, said: str) -> None:
@@ -114,12 +114,12 @@ def test_swap_matters_where_the_engine_is_in_it() -> None:
     others = MemoryFacts(CALM, 8 * GIB, 6 * GIB)
     assert not_ok(judge_memory(others, PlanFacts())) == []
     (found,) = not_ok(judge_memory(replace(others, worker_swapped_bytes=GIB), PlanFacts()))
-    assert "1.1 GB of the engine are in swap" in found.text
+    assert "1.1 GB of the engine's memory are in swap" in found.text
 
 
 def test_the_wired_limit_is_explained() -> None:
     mac = MemoryFacts(MemoryReading(32 * GIB, 64 * GIB, level=1), wired_limit_bytes=0)
-    assert "macOS's own" in list(judge_memory(mac, PlanFacts()))[-1].text
+    assert "macOS's default" in list(judge_memory(mac, PlanFacts()))[-1].text
     more = PlanFacts(
         ("Memory: x.", "More: with `sudo sysctl iogpu.wired_limit_mb=61440` it would be 9")
     )
@@ -149,7 +149,7 @@ def test_no_daemon_is_no_fault() -> None:
         ({}, "ok", "pid 7, is ready"),
         ({"state": "unloaded"}, "ok", "the next completion loads the model"),
         ({"state": "failed", "reason": "no file"}, "problem", "failed: no file"),
-        ({"version": "0.9"}, "problem", "The daemon is llmd 0.9, this is 1.0"),
+        ({"version": "0.9"}, "problem", "The daemon is llmd 0.9, this command is 1.0"),
         ({"config": ConfigStatus("/c", "line 3: no key")}, "problem", "line 3"),
         ({"clients": (ClientStatus("x", "Vim 9"),)}, "ok", "Connected: Vim 9"),
     ],
@@ -165,7 +165,7 @@ def test_a_daemon_without_its_socket_or_without_an_answer_is_a_problem() -> None
         DaemonFacts("1", "/r/s", problem="silent"),
     )
     assert [each.text for each in judge_daemon(gone)] == [
-        "A daemon runs, and its socket is not at `/q/s`"
+        "A daemon runs, but its socket `/q/s` does not exist"
     ]
     assert levels(judge_daemon(silent)) == ["problem"]
 
@@ -202,6 +202,13 @@ def test_a_place_is_judged_by_what_is_wrong_with_it(place: PathFacts, fix: str) 
     assert all(each.fix.startswith(fix) for each in found)
 
 
+def test_files_that_do_not_exist_yet_are_not_called_correct() -> None:
+    (missing,) = judge_paths([PathFacts("log", "/l"), PathFacts("lock", "/k")])
+    assert missing.text == "No file of llmd exists yet"
+    (some,) = judge_paths([PathFacts("log", "/l", FILE | 0o600, is_folder=False)])
+    assert some.text == "Owner and mode are correct: log"
+
+
 def test_a_child_that_dies_says_what_it_had_and_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +219,7 @@ def test_a_child_that_dies_says_what_it_had_and_how(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     said, fault = run_module("dies_ill", [], 20)
     assert (said, "instructions" in fault) == ([{"a": 1}], True)
-    assert run_module("dies_abrt", [], 20)[1] == "ended by SIGABRT: it said nothing"
+    assert run_module("dies_abrt", [], 20)[1] == "ended by SIGABRT: no output"
     assert run_module("hangs", [], 1) == ([{}], "no answer within 1 s")
     assert run_module("no_such_module", [], 20)[1].startswith("ended with 1: ")
 

@@ -126,7 +126,7 @@ def _start() -> socket.socket:
                 " end that process and run `llmd start`"
             )
         words.seek(0)
-        said = words.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        said = words.read().decode(errors="replace").strip().splitlines() or ["no output"]
     reason = f"The daemon does not start: {said[-1].removeprefix('llmd: ')}"
     raise BadInput(reason) if child.poll() == BadInput.exit_code else DaemonError(reason)
 

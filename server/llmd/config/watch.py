@@ -25,20 +25,26 @@ _Mark = tuple[int, int, int] | None
 async def changes(path: Path) -> AsyncIterator[None]:
     """One item whenever `path` has become another file or changed. Its folder is watched and not
     the file, since editors replace files."""
-    mark, has_told = _mark(path), False
+    mark, n_failures = _mark(path), 0
     while True:
         folder_inode = _inode(path.parent)
         try:
             async for _ in _looks(path):
+                n_failures = 0
                 if (now := _mark(path)) != mark:
                     mark = now
                     yield None
                 if _inode(path.parent) != folder_inode:
                     break  # another folder took its name, and nobody watches that one
         except Exception as error:  # of many kinds; looking goes on without the watch
-            if not has_told:
-                _log.warning("Folder of `%s` is not watched: %s", path, type(error).__name__)
-            has_told = True
+            # A folder that does not exist yet is watched once it does, and a watch that broke
+            # is begun again: only one that cannot be begun a second time is a fault.
+            n_failures += path.parent.is_dir()
+            if n_failures == 2:
+                _log.warning(
+                    "Folder `%s` cannot be watched (%s); `%s` is checked every %d s instead",
+                    path.parent, type(error).__name__, path.name, LOOK_MS // 1000,
+                )  # fmt: skip
         await asyncio.sleep(LOOK_MS / 1e3)
         if (now := _mark(path)) != mark:
             mark = now

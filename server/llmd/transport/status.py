@@ -128,7 +128,7 @@ class Status(msgspec.Struct, frozen=True):
     pressure: Annotated[PressureStatus, describe("response to memory pressure")] = PressureStatus()
     outcomes: Annotated[
         tuple[OutcomeRow, ...],
-        describe("a row per filetype and model, see [Outcomes](#what-became-of-suggestions)"),
+        describe("a row per filetype and model, see [Outcomes](#outcomes-of-suggestions)"),
     ] = ()
 
 

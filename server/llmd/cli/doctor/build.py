@@ -103,8 +103,8 @@ def _wanted_version(installed: str) -> str:
 
 def judge_build(build: BuildFacts, hardware: HardwareFacts) -> Iterator[Finding]:
     if build.version != build.wanted:
-        got = f"is {build.version}" if build.version else "is not installed"
-        text = f"llama-cpp-python {got}, and this llmd is made for {build.wanted}"
+        got = f"is version {build.version}" if build.version else "is not installed"
+        text = f"llama-cpp-python {got}, expected version {build.wanted}"
         yield Finding("llama.cpp", "problem", text, _rebuild(build, _flags(build, hardware)))
     if build.fault:
         text = f"llama.cpp cannot be used: {build.fault}"
@@ -143,7 +143,7 @@ def _judge_gpus(
     build: BuildFacts, hardware: HardwareFacts, names: tuple[str, ...]
 ) -> Iterator[Finding]:
     if hardware.is_translated:
-        text = "This Python is one for Intel on an Apple chip, so llama.cpp has no Metal"
+        text = "This is a Python for Intel on an Apple chip, so llama.cpp cannot use Metal"
         yield Finding("llama.cpp", "note", text, "install llmd with a Python for arm64")
     if names and not build.gpus:
         text = f"{' and '.join(names)} found no GPU that it can use"
@@ -155,10 +155,10 @@ def _judge_gpus(
     for maker in sorted(hardware.makers):
         if maker in _SERVES and not set(_SERVES[maker]) & set(names):
             backend = _best_backend(maker, hardware)
-            text = f"There is a GPU of {maker}, and llama.cpp was built without {backend}"
+            text = f"This machine has a GPU by {maker}, but llama.cpp was built without {backend}"
             compiler, fix = _COMPILERS.get(backend, ""), _rebuild(build, _FLAGS[backend])
             if compiler and compiler not in hardware.compilers:
-                fix = f"install what has `{compiler}` ({_PACKAGES[backend]}), then {fix}"
+                fix = f"install `{compiler}` ({_PACKAGES[backend]}), then {fix}"
             yield Finding("llama.cpp", "note", text, fix)
 
 
@@ -185,8 +185,8 @@ def _judge_cpu(
     unused = [name for flag, name in _FEATURES.items()
               if flag in hardware.cpu_flags and name not in used]  # fmt: skip
     if unused:
-        text = f"This CPU has {', '.join(unused)}, and llama.cpp was built without"
+        text = f"This CPU supports {', '.join(unused)}, but llama.cpp was built without"
         flags = " ".join(dict.fromkeys(("-DGGML_NATIVE=on", *(_FLAGS[name] for name in names))))
         yield Finding("llama.cpp", "note", text, _rebuild(build, flags))
     elif known := [name for name in _FEATURES.values() if name in used]:
-        yield Finding("llama.cpp", "ok", f"It uses what this CPU has: {', '.join(known)}")
+        yield Finding("llama.cpp", "ok", f"llama.cpp uses this CPU's features: {', '.join(known)}")

@@ -101,7 +101,7 @@ def judge_daemon(daemon: DaemonFacts) -> Iterator[Finding]:
     elif daemon.status:
         yield from _judge_status(daemon, daemon.status)
     elif daemon.is_running:
-        text = f"A daemon runs, and its socket is not at `{daemon.found_at or daemon.socket}`"
+        text = f"A daemon runs, but its socket `{daemon.found_at or daemon.socket}` does not exist"
         yield Finding("daemon", "problem", text, "`llmd stop`, then `llmd start`")
     else:
         yield Finding("daemon", "ok", "No daemon runs; the first editor starts one")
@@ -109,16 +109,20 @@ def judge_daemon(daemon: DaemonFacts) -> Iterator[Finding]:
 
 def _judge_status(daemon: DaemonFacts, status: Status) -> Iterator[Finding]:
     if status.version != daemon.own_version:
-        text = f"The daemon is llmd {status.version}, this is {daemon.own_version}"
-        fix = "`llmd restart --daemon`, and restart the editors that are open"
+        text = f"The daemon is llmd {status.version}, this command is {daemon.own_version}"
+        fix = "`llmd restart --daemon`, then restart the open editors"
         yield Finding("daemon", "problem", text, fix)
     if daemon.found_at and daemon.found_at != daemon.socket:
-        text = f"The daemon's socket is `{daemon.found_at}`; this shell would make it elsewhere"
-        fix = f"nothing, if it works; else set XDG_RUNTIME_DIR alike, or link `{daemon.socket}`"
+        text = f"The daemon's socket is `{daemon.found_at}`, this shell expects another path"
+        fix = (
+            f"if completions fail, set XDG_RUNTIME_DIR as for the daemon, or link `{daemon.socket}`"
+        )
         yield Finding("daemon", "note", text, fix)
     yield _judge_state(status)
     if problem := status.config.problem:
-        yield Finding("daemon", "problem", problem, "correct it; the old settings are in force")
+        yield Finding(
+            "daemon", "problem", problem, "correct the file; the old settings stay in effect"
+        )
     for client in status.clients:
         yield Finding("daemon", "ok", f"Connected: {client.editor or client.name}")
 
@@ -126,7 +130,7 @@ def _judge_status(daemon: DaemonFacts, status: Status) -> Iterator[Finding]:
 def _judge_state(status: Status) -> Finding:
     text = f"The daemon, pid {status.pid}, is {status.state}"
     if status.state == "failed":
-        fix = "what it says, then `llmd restart`; docs/TROUBLESHOOTING.md has every sentence"
+        fix = "fix the reason, then `llmd restart`; docs/TROUBLESHOOTING.md explains every reason"
         return Finding("daemon", "problem", f"{text}: {status.reason}", fix)
     if status.state == "unloaded":
         return Finding("daemon", "ok", f"{text}; the next completion loads the model")
@@ -137,8 +141,9 @@ def judge_paths(places: Sequence[PathFacts]) -> Iterator[Finding]:
     faults = [finding for place in places for finding in _judge_path(place)]
     yield from faults
     if not faults:
-        names = ", ".join(place.what for place in places if place.mode is not None) or "nothing"
-        yield Finding("files", "ok", f"As they should be: {names}")
+        names = ", ".join(place.what for place in places if place.mode is not None)
+        text = f"Owner and mode are correct: {names}" if names else "No file of llmd exists yet"
+        yield Finding("files", "ok", text)
 
 
 def _judge_path(place: PathFacts) -> Iterator[Finding]:
@@ -146,7 +151,7 @@ def _judge_path(place: PathFacts) -> Iterator[Finding]:
         return
     name = f"The {place.what}, `{place.path}`,"
     own = f"as its owner: `chown \"$USER\" '{place.path}'`"
-    own += "; or name another, docs/CONFIG.md says how" if place.is_folder else ", or remove it"
+    own += "; or set another folder: docs/PROTOCOL.md" if place.is_folder else ", or remove it"
     if stat.S_ISLNK(place.mode) and place.is_private:
         yield Finding("files", "problem", f"{name} is a link", "remove the link")
     elif place.is_folder and not stat.S_ISDIR(place.mode) and not stat.S_ISLNK(place.mode):

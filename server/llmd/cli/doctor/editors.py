@@ -181,10 +181,15 @@ def _matches(patterns: Iterable[str]) -> Iterable[Path]:
 def judge_command(command: CommandFacts) -> Finding:
     if not command.path:
         fix = f"`ln -s {command.own} ~/.local/bin/llmd`, with that folder on PATH"
-        return Finding("editors", "problem", "Editors do not find `llmd`: not on PATH", fix)
+        return Finding("editors", "problem", "Editors cannot find `llmd`: it is not on PATH", fix)
     if not command.is_ours:
-        text = f"Editors start `{command.path}`, which is of another installation than this one"
-        return Finding("editors", "note", text, f"keep one of them; this one is `{command.own}`")
+        text = f"Editors start `{command.path}`, which belongs to another installation of llmd"
+        return Finding(
+            "editors",
+            "note",
+            text,
+            f"keep one installation; the command of this one is `{command.own}`",
+        )
     return Finding("editors", "ok", f"Editors find `{command.path}`")
 
 
@@ -193,8 +198,8 @@ def judge_editors(editors: Sequence[EditorFacts]) -> Iterator[Finding]:
         title = " ".join((TITLES[editor.name], ".".join(map(str, editor.version)))).strip()
         yield from _judge_editor(editor, title)
     if not editors:
-        fix = "none, if yours is another that speaks LSP: run `llmd lsp` in it. docs/editors/"
-        yield Finding("editors", "note", "None of the editors that llmd knows is on PATH", fix)
+        fix = "configure your editor to run `llmd lsp` as a language server: docs/editors/"
+        yield Finding("editors", "note", "No editor that llmd knows is on PATH", fix)
 
 
 def _judge_editor(editor: EditorFacts, title: str) -> Iterator[Finding]:
@@ -202,22 +207,24 @@ def _judge_editor(editor: EditorFacts, title: str) -> Iterator[Finding]:
     oldest = _OLDEST.get(editor.name)
     if oldest and editor.version and editor.version < oldest:
         text = f"{title} is older than {'.'.join(map(str, oldest))}, which the plugin needs"
-        yield Finding("editors", "note", text, f"a newer one, or the LSP server: {page}")
+        yield Finding(
+            "editors", "note", text, f"install a newer version, or use the language server: {page}"
+        )
         return
     if editor.lacks:
         text = f"{title} is built without {', '.join(editor.lacks)}, which the plugin needs"
-        yield Finding("editors", "note", text, "install a full build: Debian's is `vim-nox`")
+        yield Finding("editors", "note", text, "install a full build, on Debian `vim-nox`")
     link = ""
     if pack := _PACK.get(editor.name):
         link = f'`mkdir -p {pack} && ln -sfn "$(llmd path plugin-{editor.name})" {pack}/llmd`'
     if editor.is_broken_link:
-        text = f"{title}: the plugin is a link that leads nowhere, `{editor.plugin}`"
+        text = f"{title}: the plugin is a broken link, `{editor.plugin}`"
         yield Finding("editors", "problem", text, link)
     elif editor.plugin and not editor.is_same:
-        text = f"{title}: the plugin in `{editor.plugin}` is not the one of this llmd"
+        text = f"{title}: the plugin in `{editor.plugin}` differs from the plugin of this llmd"
         yield Finding("editors", "note", text, f"remove that copy, then {link}")
     elif editor.plugin:
-        yield Finding("editors", "ok", f"{title} has the plugin, in `{editor.plugin}`")
+        yield Finding("editors", "ok", f"{title} has the plugin in `{editor.plugin}`")
     elif editor.is_named:
         yield Finding("editors", "ok", f"{title}: its configuration names llmd")
     else:

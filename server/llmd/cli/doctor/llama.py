@@ -48,7 +48,7 @@ def probe_llama(path: str) -> LlamaReport:
     lines, fault = run_module("llmd.cli.doctor.llama", [path] if path else [], PROBE_TIMEOUT_S)
     library = msgspec.convert(lines[0], LibraryReport) if lines else None
     vocabulary = msgspec.convert(lines[1], VocabularyReport) if len(lines) > 1 else None
-    return LlamaReport(library, vocabulary, fault or "it said nothing")
+    return LlamaReport(library, vocabulary, fault or "no output")
 
 
 def _main() -> None:

@@ -87,8 +87,8 @@ def judge_memory(memory: MemoryFacts, plan: PlanFacts) -> Iterator[Finding]:
     if memory.wired_limit_bytes is not None:
         yield _judge_wired_limit(memory.wired_limit_bytes, memory.reading.total_bytes, plan)
     if memory.wants_lock and memory.lock_bytes < memory.model_bytes:
-        text = (f"`engine.mlock` is on, and a process may lock {format_bytes(memory.lock_bytes)} of the"
-                f" model's {format_bytes(memory.model_bytes)}")  # fmt: skip
+        locked, total = format_bytes(memory.lock_bytes), format_bytes(memory.model_bytes)
+        text = f"`engine.mlock` is on, but a process may lock only {locked} of the model's {total}"
         fix = "raise `memlock` in /etc/security/limits.conf, or set `engine.mlock` to false"
         yield Finding("memory", "problem", text, fix)
 
@@ -96,16 +96,21 @@ def judge_memory(memory: MemoryFacts, plan: PlanFacts) -> Iterator[Finding]:
 def _judge_plan(plan: PlanFacts) -> Iterator[Finding]:
     if plan.problem:
         text, _, fix = plan.problem.rpartition("; ")
-        yield Finding("memory", "problem", text or plan.problem, fix or "`llmd models` shows what")
+        yield Finding(
+            "memory",
+            "problem",
+            text or plan.problem,
+            fix or "choose a smaller model: `llmd models`",
+        )
     elif plan.is_loaded:
         text = (f"The model is loaded: {format_bytes(plan.worker_bytes)} in memory,"
-                f" {format_bytes(plan.planned_bytes)} were planned")  # fmt: skip
+                f" {format_bytes(plan.planned_bytes)} planned")  # fmt: skip
         yield Finding("memory", "ok", text)
     elif plan.lines:
         yield Finding("memory", "ok", f"The model fits: {plan.lines[0].removeprefix('Memory: ')}")
     for line in plan.lines:
         if line.startswith("Disk: "):
-            fix = "a smaller model or quantisation: `llmd models`"
+            fix = "choose a smaller model or quantisation: `llmd models`"
             yield Finding("memory", "note", line.removeprefix("Disk: "), fix)
         elif line.startswith("Layers: "):
             yield Finding("memory", "ok", line)
@@ -116,34 +121,37 @@ def _judge_pressure(reading: MemoryReading) -> Finding:
     level = severity(reading)
     if level in ("calm", "between"):
         return Finding("memory", "ok", text)
-    action = "llmd unloads the model" if level == "spent" else "llmd does nothing in the background"
-    fix = "close something, or take a smaller model: `llmd models`"
+    action = "llmd unloads the model" if level == "spent" else "llmd does no work in the background"
+    fix = "close other programs, or choose a smaller model: `llmd models`"
     return Finding("memory", "note", f"Memory is short ({text}), and {action}", fix)
 
 
 def _judge_swap(memory: MemoryFacts) -> Finding:
     if memory.worker_swapped_bytes > _MUCH_SWAP_BYTES:
-        text = f"{format_bytes(memory.worker_swapped_bytes)} of the engine are in swap: it waits for disk"
-        fix = "close something or take a smaller model, then `llmd restart`"
+        swapped = format_bytes(memory.worker_swapped_bytes)
+        text = f"{swapped} of the engine's memory are in swap, so completions wait for the disk"
+        fix = "close other programs or choose a smaller model, then `llmd restart`"
         return Finding("memory", "note", text, fix)
     if not memory.swap_total_bytes:
         return Finding("memory", "ok", "The system has no swap")
     used = f"{format_bytes(memory.swap_used_bytes)} of {format_bytes(memory.swap_total_bytes)}"
-    return Finding("memory", "ok", f"Swap holds {used}, nothing of it the engine's")
+    return Finding("memory", "ok", f"Swap: {used} in use, none by the engine")
 
 
 def _judge_wired_limit(limit_bytes: int, total_bytes: int, plan: PlanFacts) -> Finding:
     max_limit_bytes = max_wired_limit_bytes(total_bytes)
     if limit_bytes > max_limit_bytes:
         rest = format_bytes(max(0, total_bytes - limit_bytes))
-        text = f"The wired limit leaves macOS {rest}: it may freeze"
+        text = f"The wired limit leaves macOS {rest}, so macOS may freeze"
         megabytes = max_limit_bytes // _MIB
         return Finding("memory", "problem", text, f"`sudo sysctl iogpu.wired_limit_mb={megabytes}`")
     for line in plan.lines:
         if line.startswith("More: "):
-            text = "macOS lets the GPU have less than this model wants"
+            text = "macOS gives the GPU less memory than this model needs"
             return Finding("memory", "note", text, line.removeprefix("More: "))
     text = (
-        f"is {format_bytes(limit_bytes)} until the next start" if limit_bytes else "is macOS's own"
+        f"is {format_bytes(limit_bytes)} until the next start"
+        if limit_bytes
+        else "is macOS's default"
     )
     return Finding("memory", "ok", f"The wired limit {text}")

@@ -51,32 +51,34 @@ def with_vocabulary(model: ModelFacts, report: LlamaReport) -> ModelFacts:
 
 def judge_config(path: str, is_there: bool, problem: str) -> Finding:
     if problem:
-        fix = "correct it; until then a running daemon keeps the old settings, and none starts"
+        fix = "correct the file; until then no daemon starts, and a running one keeps its settings"
         return Finding("model", "problem", problem, fix)
     if is_there:
-        return Finding("model", "ok", f"Config `{path}` is good")
-    return Finding("model", "ok", f"There is no config `{path}`: all has its default")
+        return Finding("model", "ok", f"Config `{path}` is valid")
+    return Finding("model", "ok", f"Config `{path}` does not exist; every setting has its default")
 
 
 def judge_model(model: ModelFacts) -> Iterator[Finding]:
     if model.problem:
         text, _, fix = model.problem.rpartition("; ")  # our sentences end with what to do
-        fix = fix if text else "`llmd models` shows models; `llmd use NAME`"
+        fix = fix if text else "choose another model: `llmd models`, `llmd use NAME`"
         yield Finding("model", "problem", text or model.problem, fix)
         return
     if model.source == "environment":
-        text = f"The model `{model.name}` is named by LLMD_MODEL, not by the config"
-        fix = "unset it where editors should have the config's; they give it to the daemon"
+        text = f"Model `{model.name}` is set by LLMD_MODEL, not by the config"
+        fix = "unset LLMD_MODEL to use the config's model; editors pass the variable to the daemon"
         yield Finding("model", "note", text, fix)
     gigabytes = f"{model.n_bytes / 1e9:.2f} GB"
-    text = f"`{model.path}`: {model.architecture}, {gigabytes}, its header is whole"
+    text = f"`{model.path}`: {model.architecture}, {gigabytes}, the header is valid"
     yield Finding("model", "ok", text)
     if model.fault:
         text = f"llama.cpp cannot read the vocabulary of `{model.path}`: {model.fault}"
-        yield Finding("model", "problem", text, "`llmd models` shows others; `llmd use NAME`")
+        yield Finding(
+            "model", "problem", text, "choose another model: `llmd models`, `llmd use NAME`"
+        )
     elif model.family == "plain":
-        text = f"`{model.name}` has no FIM tokens: it cannot see what follows the cursor"
-        fix = "choose one that was trained for infilling: `llmd models`, `llmd use NAME`"
+        text = f"`{model.name}` has no FIM tokens: the model cannot see the text after the cursor"
+        fix = "choose a model trained for infilling: `llmd models`, `llmd use NAME`"
         yield Finding("model", "note", text, fix)
     elif model.family:
-        yield Finding("model", "ok", f"It infills, in the format of {model.family}")
+        yield Finding("model", "ok", f"The model infills in the format of {model.family}")

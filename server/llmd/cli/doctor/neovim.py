@@ -95,8 +95,8 @@ def check_this_neovim() -> list[Finding]:
     lines, fault = run_module("llmd.cli.doctor.neovim", [address], _TIMEOUT_S)
     if lines:
         return list(judge_neovim(msgspec.convert(lines[0], NeovimFacts)))
-    text = f"It cannot be looked into: {fault or 'it said nothing'}"
-    fix = "run `llmd doctor` in a `:terminal` of it: with `:!` Neovim waits, and answers nobody"
+    text = f"Neovim cannot be inspected: {fault or 'no output'}"
+    fix = "run `llmd doctor` in a `:terminal` of Neovim; during `:!` Neovim does not answer"
     return [Finding(_TOPIC, "note", text, fix)]
 
 
@@ -109,9 +109,9 @@ def judge_neovim(neovim: NeovimFacts) -> Iterator[Finding]:
     if len(neovim.plugins) > 1:
         times = f"{len(neovim.plugins)} times: {', '.join(neovim.plugins)}"
         text = f"The plugin is on the runtimepath {times}"
-        yield Finding(_TOPIC, "note", text, "keep the one that `llmd path plugin-nvim` prints")
+        yield Finding(_TOPIC, "note", text, "keep the folder that `llmd path plugin-nvim` prints")
     for rival in neovim.rivals:
-        yield Finding(_TOPIC, "note", f"`{rival}` shows ghost text too", "disable one of them")
+        yield Finding(_TOPIC, "note", f"`{rival}` also shows ghost text", "disable one of them")
 
 
 def _judge_missing_plugin(neovim: NeovimFacts) -> Finding:
@@ -119,46 +119,48 @@ def _judge_missing_plugin(neovim: NeovimFacts) -> Finding:
     if neovim.n_lsp_clients:
         return Finding(_TOPIC, "ok", f"{title} has llmd as a language server, without the plugin")
     if neovim.plugins:
-        text = f"{title} has the plugin on its runtimepath and has not loaded it"
-        return Finding(_TOPIC, "problem", text, "`:runtime plugin/llmd.lua`; `:messages` says why")
-    fix = "put what `llmd path plugin-nvim` prints on its runtimepath: docs/editors/neovim.md"
+        text = f"{title} has the plugin on its runtimepath but has not loaded it"
+        return Finding(_TOPIC, "problem", text, "`:runtime plugin/llmd.lua`; `:messages` shows why")
+    fix = "add the output of `llmd path plugin-nvim` to the runtimepath: docs/editors/neovim.md"
     return Finding(_TOPIC, "problem", f"{title} has no llmd", fix)
 
 
 def _judge_plugin(neovim: NeovimFacts) -> Iterator[Finding]:
     if neovim.is_off:
-        yield Finding(_TOPIC, "note", "The plugin is switched off there", "`:Llmd toggle`")
+        yield Finding(_TOPIC, "note", "The plugin is disabled", "`:Llmd toggle`")
     yield _judge_connection(neovim)
     if neovim.n_lsp_clients:
-        text = "llmd is a language server there beside the plugin: everything is asked twice"
+        text = (
+            "llmd also runs as a language server beside the plugin, so each request is sent twice"
+        )
         yield Finding(_TOPIC, "note", text, "remove `vim.lsp.enable('llmd')`")
     if neovim.keys:
         yield from _judge_keys(neovim.keys)
 
 
 def _judge_connection(neovim: NeovimFacts) -> Finding:
-    text = f"Its connection to the daemon: {neovim.state or 'not begun'}"
+    text = f"The plugin's connection to the daemon: {neovim.state or 'not started'}"
     if neovim.state in ("ready", "loading", "unloaded", "starting"):
         return Finding(_TOPIC, "ok", text)
     if fix := _FIXES.get(neovim.state):
         return Finding(_TOPIC, "problem", f"{text}: {neovim.reason}".removesuffix(": "), fix)
-    return Finding(_TOPIC, "note", text, "open a file of code, and look again")
+    return Finding(_TOPIC, "note", text, "open a source file, then run `llmd doctor` again")
 
 
 def _judge_keys(keys: Sequence[KeyFacts]) -> Iterator[Finding]:
     unmapped = [key for key in keys if not key.is_mapped]
     for key in unmapped:
         fix = f"`:imap {key.key} <Plug>(llmd-{key.name})`, or another key"
-        yield Finding(_TOPIC, "note", f"No key does `<Plug>(llmd-{key.name})`", fix)
+        yield Finding(_TOPIC, "note", f"No key is mapped to `<Plug>(llmd-{key.name})`", fix)
     taken = [key for key in keys if key.name == "accept" and key.is_mapped and not key.is_default]
     if taken:
-        text = f"{taken[0].key} is mapped by something else, or in this buffer"
-        fix = "`:verbose imap <Tab>` says by what; `:imap <C-J> <Plug>(llmd-accept)` is another key"
+        text = f"{taken[0].key} is mapped to something else, or only in this buffer"
+        fix = "see `:verbose imap <Tab>`, or map another key: `:imap <C-J> <Plug>(llmd-accept)`"
         yield Finding(_TOPIC, "note", text, fix)
     elif not unmapped:
-        names = [f"{key.key} {key.name}" if key.is_default else f"{key.name} by a key of your own"
+        names = [f"{key.key} {key.name}" if key.is_default else f"{key.name} by your own mapping"
                  for key in sorted(keys, key=lambda key: key.name)]  # fmt: skip
-        yield Finding(_TOPIC, "ok", f"Its keys are mapped: {', '.join(names)}")
+        yield Finding(_TOPIC, "ok", f"The keys are mapped: {', '.join(names)}")
 
 
 def _main(address: str) -> None:

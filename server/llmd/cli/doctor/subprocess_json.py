@@ -28,7 +28,7 @@ def run_module(
     except subprocess.TimeoutExpired as late:
         return _parse_lines(late.stdout or b""), f"no answer within {timeout_s:g} s"
     except OSError as error:
-        return [], f"no process can be made: {error.strerror}"
+        return [], f"a process cannot be started: {error.strerror}"
     return _parse_lines(done.stdout), _describe_exit(done.returncode, done.stderr)
 
 
@@ -44,7 +44,7 @@ def _describe_exit(code: int, stderr: bytes) -> str:
     if not code:
         return ""
     if code == -signal.SIGILL:
-        return "it holds instructions that this CPU does not have"
-    lines = stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        return "llama.cpp was built with instructions that this CPU does not have"
+    lines = stderr.decode(errors="replace").strip().splitlines() or ["no output"]
     ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
     return f"{ended}: {lines[-1]}"
