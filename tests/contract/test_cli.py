@@ -67,7 +67,7 @@ def test_commands_without_a_daemon_say_so(alone: RunningDaemon) -> None:
         done = alone.llmd(command)
         assert (done.returncode, done.stderr.strip()) == (
             1,
-            "llmd: No daemon runs; `llmd start` starts one",
+            "llmd: No daemon is running; run `llmd start`",
         )
 
 

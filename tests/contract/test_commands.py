@@ -39,7 +39,7 @@ def test_help_fits_a_screen(alone: RunningDaemon, command: str) -> None:
 def test_why_shows_every_stage(own_daemon: RunningDaemon, tmp_path: Path) -> None:
     sample = tmp_path / "sample.py"
     sample.write_text(CODE)
-    assert own_daemon.llmd("why").stderr == "llmd: Nobody has asked for a completion yet\n"
+    assert own_daemon.llmd("why").stderr == "llmd: No completion was requested yet\n"
     own_daemon.llmd("complete", f"{sample}:2:19")
     text = own_daemon.llmd("why", str(sample)).stdout
     stages = {line.split()[0] for line in text.splitlines()}
@@ -147,7 +147,7 @@ def test_purge_shows_and_removes_all(own_daemon: RunningDaemon, tmp_path: Path) 
     left = [models, tmp_path / "config.toml", own_daemon.socket_path]
     assert not any(path.exists() for path in left)
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["mine.txt"]
-    assert own_daemon.llmd("purge").stdout == "llmd keeps nothing on this machine\n"
+    assert own_daemon.llmd("purge").stdout == "There are no files of llmd on this machine\n"
 
 
 def test_a_wheel_has_all_that_is_needed_outside_the_checkout(

@@ -108,7 +108,7 @@ def test_a_stopped_daemon_is_a_problem(own_daemon: RunningDaemon) -> None:
         _, rows = doctor(own_daemon)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert "runs but does not answer" in problems(of(rows, "daemon"))[0]
+    assert "does not answer" in problems(of(rows, "daemon"))[0]
 
 
 def test_a_linked_plugin_is_in_place(daemon: RunningDaemon, tmp_path: Path) -> None:

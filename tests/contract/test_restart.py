@@ -187,7 +187,7 @@ def test_a_stopped_process_is_told_and_not_robbed(own_daemon: RunningDaemon) -> 
         done = own_daemon.llmd("start")
         assert done.returncode == 1
         assert f'"pid": {pid}' in done.stderr
-        assert "runs but does not answer within 5 s; `llmd stop` ends it" in done.stderr
+        assert "does not answer within 5 s; run `llmd stop`" in done.stderr
     finally:
         psutil.Process(pid).resume()
     assert own_daemon.status()["pid"] == pid
@@ -302,7 +302,7 @@ def test_a_worker_that_dies_five_times_is_failed_until_restart(own_daemon: Runni
 
 def test_another_version_gets_one_sentence(daemon: RunningDaemon) -> None:
     """Row 47: an editor's bridge that was started before the update."""
-    code = "import llmd; llmd.__version__ = '0.0.1'; from llmd.cli import main"
+    code = "import llmd; llmd.__version__ = '0.0.1'; from llmd.cli.main import main"
     code += "; raise SystemExit(main(['lsp']))"
     old = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -69,7 +69,7 @@ def test_row_45_a_bad_file_keeps_the_old_values_and_is_told_once(own_daemon: Run
     assert problem.startswith(f"Config `{path}`, line 3: ")
     assert "`sampling.temprature`" in problem
     assert "`sampling.temperature`" in problem
-    assert problem.endswith("; the old settings stay")
+    assert problem.endswith("; the old settings stay in effect")
     assert in_force(own_daemon)["sampling.profile"] == ("greedy", "file")
     own_daemon.edit_config(GREEDY)
     wait_until(lambda: not own_daemon.status()["config"]["problem"], "it is well again")

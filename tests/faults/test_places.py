@@ -141,4 +141,4 @@ def test_a_lock_that_cannot_be_written_is_told(alone: RunningDaemon) -> None:
     done = _run_with_limit(alone, 10, "serve")
     lock = alone.folder / "state" / "daemon.lock"
     assert done.returncode == 1
-    assert f"Lock `{lock}` can't be written: File too large; make room" in done.stderr
+    assert f"Lock `{lock}` cannot be written: File too large; free disk space" in done.stderr

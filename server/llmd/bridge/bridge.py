@@ -1,12 +1,13 @@
-"""The frame bridge of `llmd lsp`: an editor's stdio on one side, the daemon's socket on the other.
+"""Bridges an editor's stdio to the daemon's socket, for `llmd lsp`.
 
-Standard library only and no asyncio: every editor spawns one and waits for it to start. It never
-changes a frame. When the daemon goes away, requests in flight are answered null, and the next
-daemon is told all that the editor has said (bridge/journal); the editor notices nothing.
+Standard library only and no asyncio: every editor spawns a bridge and waits until the bridge has
+started. A bridge never changes a frame. When the daemon goes away, the bridge answers requests in
+flight with null and replays the editor's messages (bridge/journal) to the next daemon, so that the
+editor does not notice.
 
-Two threads: `_up` reads the editor, `_down` reads the daemon and finds the next one. `_lock` is
-held for what they share, so that no change is sent in the middle of a replay; `_out_lock` for one
-frame to the editor, which may be slow to read.
+Two threads: `_up` reads from the editor, `_down` reads from the daemon and finds the next daemon.
+`_lock` guards their shared state, so that no change is sent in the middle of a replay. `_out_lock`
+guards one frame to the editor, which may read slowly.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from llmd.transport.framing import FrameSplitter, FramingError, build_message, f
 PROTOCOL = 1
 REQUEST_FAILED = -32803
 CHUNK_BYTES = 64 * 1024
-# After the editor's end of file the daemon closes too; one that hangs must not keep us.
+# After the editor's end of file the daemon closes too. A hung daemon must not delay the end.
 FAREWELL_S = 1.0
-# A daemon that was lost this often within the time is started again only when the editor speaks.
+# A daemon that was lost so often within this time is restarted only at the editor's next message.
 MAX_LOSSES = 5
 LOSSES_WITHIN_S = 60.0
 PAUSE_S = 1.0
-# One that says nothing to a replay for so long is taken for lost.
+# A daemon that does not read a replay for so long counts as lost.
 REPLAY_TIMEOUT_S = 20.0
 
 Connect = Callable[[], socket.socket]
@@ -67,17 +68,19 @@ class Bridge:
         self._stdout_fd = stdout_fd
         self._lock = threading.Lock()
         self._out_lock = threading.Lock()
-        self._daemon: socket.socket | None = None  # None: lost, and not found again yet
+        self._daemon: socket.socket | None = None  # None: lost, and no other daemon found yet
         self._unanswered: dict[int | str, None] = {}
-        self._swallowed: int | str | None = None  # the reply that a replay's `initialize` gets
-        self._replay = Journal()
-        self._has_begun = False  # a daemon was reached once
+        self._swallowed: int | str | None = (
+            None  # id of a replayed `initialize`, whose reply is dropped
+        )
+        self._journal = Journal()
+        self._has_begun = False  # a daemon was connected once
         self._editor_leaves = False
         self._editor_spoke = threading.Event()
         self._losses_s: deque[float] = deque(maxlen=MAX_LOSSES)
-        self._told: set[str] = set()
-        self._loads: set[str] = set()  # tokens of progress that the editor shows
-        # Which side ended, and the reason; none: the editor left.
+        self._shown: set[str] = set()
+        self._loads: set[str] = set()  # tokens of the progress that the editor shows
+        # The thread that ended, and the reason; no reason: the editor left.
         self._ends: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
 
     def run(self) -> int:
@@ -91,46 +94,46 @@ class Bridge:
                     self._ends.get(timeout=FAREWELL_S)
             return 0
         print(f"llmd: {reason}", file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError):  # the editor has gone: nobody waits
+        with contextlib.suppress(OSError):  # the editor has gone
             self._refuse_initialize(reason)
-            self._tell(reason)
+            self._show(reason)
             self._lose_daemon()
         return 1
 
     def _guard(self, name: str, side: Callable[[], str | None]) -> None:
         try:
             self._ends.put((name, side()))
-        except Exception as error:  # a thread that ends in silence leaves the editor waiting
+        except Exception as error:  # else the editor would wait for ever
             self._ends.put((name, f"The bridge failed: {type(error).__name__}"))
 
     # -- editor to daemon
 
     def _up(self) -> str | None:
-        """Until the editor's end of file."""
+        """Relays the editor's messages until the end of file."""
         splitter = FrameSplitter()
         try:
             while chunk := os.read(self._stdin_fd, CHUNK_BYTES):
                 for body in splitter.feed(chunk):
                     self._pass_up(body)
         except FramingError as error:
-            return f"The editor's messages can't be read: {error}"
+            return f"The editor's messages cannot be read: {error}"
         except OSError:
-            pass  # the editor's pipe broke, of either side: it has gone
+            pass  # a pipe of the editor broke: the editor has gone
         self._editor_leaves = True
         self._editor_spoke.set()
         if self._daemon is not None:
-            with contextlib.suppress(OSError):  # it has gone too
+            with contextlib.suppress(OSError):  # the daemon has gone too
                 self._daemon.shutdown(socket.SHUT_WR)
         return None
 
     def _pass_up(self, body: bytes) -> None:
-        """A request is noted before it is sent: its reply may come before `sendall` returns."""
+        """Records a request before sending it: the reply may arrive before `sendall` returns."""
         id_, method, params = _envelope(body)
         if method == "exit":
             self._editor_leaves = True
         with self._lock:
             if method is not None:
-                self._replay.record(body, method, id_, params)
+                self._journal.record(body, method, id_, params)
             is_sent = self._daemon is not None
             is_request = method is not None and id_ is not None
             if is_request and (is_sent or method == "initialize"):
@@ -140,13 +143,13 @@ class Bridge:
                     self._daemon.sendall(frame(body))
         if is_request and not is_sent and method != "initialize":
             self._write(build_message(id=id_, result=None))
-        if method != "shutdown":  # to say goodbye is no reason to start a daemon
+        if method != "shutdown":  # a shutdown does not start a daemon
             self._editor_spoke.set()
 
     # -- daemon to editor
 
     def _down(self) -> str | None:
-        """One daemon after the other, until the editor has left or one of them refuses us."""
+        """Connects to one daemon after the other, until the editor leaves or a daemon refuses."""
         then = "restart"
         while not self._editor_leaves:
             try:
@@ -157,16 +160,16 @@ class Bridge:
             except _Refused as error:
                 return str(error)
             except FramingError as error:
-                return f"The daemon's messages can't be read: {error}. Run `llmd restart --daemon`"
+                return f"The daemon's messages cannot be read: {error}; run `llmd restart --daemon`"
             except OSError:
-                return None  # the editor's end of stdout has gone
+                return None  # the editor has closed stdout
             if not self._editor_leaves:
                 self._lose_daemon()
             daemon.close()
         return None
 
     def _next_daemon(self, then: str) -> socket.socket | None:
-        """The next daemon, as soon as there is one; None when the editor leaves first."""
+        """Waits for the next daemon. Returns None if the editor leaves first."""
         while not self._editor_leaves:
             if then != "restart" or self._loses_too_often():
                 self._editor_spoke.clear()
@@ -180,7 +183,7 @@ class Bridge:
                 if not self._has_begun:
                     self._editor_spoke.wait()
                     raise _Refused(str(error)) from None
-                self._tell(str(error))
+                self._show(str(error))
                 then = "on_demand"
             time.sleep(PAUSE_S)
         return None
@@ -190,22 +193,22 @@ class Bridge:
         return is_many and time.monotonic() - self._losses_s[0] < LOSSES_WITHIN_S
 
     def _introduce(self, daemon: socket.socket) -> None:
-        """Says hello and repeats what the editor has said. `_up` waits meanwhile, so that a change
-        comes after the text it changes."""
+        """Sends `llmd/hello` and the journal. `_up` waits meanwhile, so that a change arrives after
+        the text that it changes."""
         hello = {"protocol": PROTOCOL, "version": __version__}
         with self._lock, contextlib.suppress(OSError):  # `_relay` sees the end of the socket
             daemon.settimeout(REPLAY_TIMEOUT_S)
             daemon.sendall(frame(build_message(method="llmd/hello", params=hello)))
-            is_first = self._replay.initialize_id in self._unanswered
-            for body in self._replay.bodies():
+            is_first = self._journal.initialize_id in self._unanswered
+            for body in self._journal.bodies():
                 daemon.sendall(frame(body))
-            self._swallowed = None if is_first else self._replay.initialize_id
+            self._swallowed = None if is_first else self._journal.initialize_id
             daemon.settimeout(None)
             self._daemon = daemon
             self._has_begun = True
 
     def _relay(self, daemon: socket.socket) -> str:
-        """Until the daemon's end of file. Returns what it said should be done then."""
+        """Relays until the daemon's end of file. Returns the daemon's `then` of `llmd/bye`."""
         splitter, then = FrameSplitter(), "restart"
         while chunk := _receive(daemon):
             for body in splitter.feed(chunk):
@@ -213,16 +216,16 @@ class Bridge:
         return "stay" if self._was_stopped() else then
 
     def _pass_down(self, body: bytes) -> str:
-        """Hands a frame to the editor, but for what the daemon says to us."""
+        """Passes a frame to the editor, unless it is for the bridge. Returns a `then`, or empty."""
         id_, method, params = _envelope(body)
-        said = params if isinstance(params, dict) else {}
+        fields = params if isinstance(params, dict) else {}
         if method == "llmd/bye":
-            if said.get("then", "leave") == "leave":
-                raise _Refused(said.get("reason") or "The llmd daemon refused the connection")
-            return str(said["then"])
+            if fields.get("then", "leave") == "leave":
+                raise _Refused(fields.get("reason") or "The llmd daemon refused the connection")
+            return str(fields["then"])
         with self._lock:
             if method == "llmd/snapshot":
-                self._replay.take_snapshot(said)
+                self._journal.take_snapshot(fields)
                 return ""
             if method is None and id_ is not None:
                 if id_ == self._swallowed:
@@ -230,12 +233,12 @@ class Bridge:
                     return ""
                 self._unanswered.pop(id_, None)
         if method == "$/progress":
-            self._note_progress(said)
+            self._note_progress(fields)
         self._write(body)
         return ""
 
-    def _note_progress(self, said: dict[str, Any]) -> None:
-        value, token = said.get("value"), str(said.get("token"))
+    def _note_progress(self, params: dict[str, Any]) -> None:
+        value, token = params.get("value"), str(params.get("token"))
         kind = value.get("kind") if isinstance(value, dict) else None
         if kind == "begin":
             self._loads.add(token)
@@ -243,12 +246,12 @@ class Bridge:
             self._loads.discard(token)
 
     def _lose_daemon(self) -> None:
-        """Gives each request that nobody will answer now its one reply, null; `initialize` waits
-        for the next daemon. No progress stays on the screen."""
+        """Answers the requests in flight with null, except `initialize`, which waits for the next
+        daemon. Ends the progress that the editor shows."""
         self._losses_s.append(time.monotonic())
         with self._lock:
             self._daemon = None
-            first = self._replay.initialize_id
+            first = self._journal.initialize_id
             lost = [id_ for id_ in self._unanswered if id_ != first]
             self._unanswered = {id_: None for id_ in self._unanswered if id_ == first}
         for id_ in lost:
@@ -260,16 +263,16 @@ class Bridge:
 
     # -- to the editor
 
-    def _tell(self, reason: str) -> None:
-        """A sentence for the person, once."""
-        if reason not in self._told and self._replay.initialize:
-            self._told.add(reason)
+    def _show(self, reason: str) -> None:
+        """Shows a sentence to the user, once."""
+        if reason not in self._shown and self._journal.initialize:
+            self._shown.add(reason)
             params = {"type": 1, "message": f"llmd: {reason}"}
             self._write(build_message(method="window/showMessage", params=params))
 
     def _refuse_initialize(self, reason: str) -> None:
-        """An editor that waits for its first reply shows the error in it."""
-        id_ = self._replay.initialize_id
+        """Answers a pending `initialize` with an error, which the editor shows."""
+        id_ = self._journal.initialize_id
         if id_ is not None and id_ in self._unanswered:
             del self._unanswered[id_]
             error = {"code": REQUEST_FAILED, "message": f"llmd: {reason}"}
@@ -282,8 +285,8 @@ class Bridge:
                 rest = rest[os.write(self._stdout_fd, rest) :]
 
 
-class _Refused(Exception):  # noqa: N818 - an end, not an error
-    """The reason why there will be no daemon for this editor."""
+class _Refused(Exception):  # noqa: N818 - not an error
+    """Holds the reason why this editor gets no daemon."""
 
 
 def _receive(daemon: socket.socket) -> bytes:
@@ -294,7 +297,7 @@ def _receive(daemon: socket.socket) -> bytes:
 
 
 def _envelope(body: bytes) -> tuple[int | str | None, str | None, Any]:
-    """Id, method and params; nothing of a body that is no message (the daemon answers those)."""
+    """Returns id, method and params; None for an invalid message, which the daemon answers."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

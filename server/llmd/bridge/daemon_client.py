@@ -1,6 +1,6 @@
-"""The command line's way to the daemon, and the bridge's: find it, start it, ask it.
+"""Finds the daemon, starts it, and sends requests to it, for the command line and the bridge.
 
-Standard library only: every editor's bridge and every `llmd status` starts with this.
+Standard library only: every bridge and every command starts with this module.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _RETRY_S = 0.02
 
 
 def connect() -> socket.socket | None:
-    """A connection to the running daemon; None where there is none.
+    """Connects to the running daemon. Returns None if no daemon runs.
 
     Raises:
-        DaemonError: there is one that takes no connection.
+        DaemonError: a daemon runs but does not accept the connection.
     """
     for path in dict.fromkeys((str(paths.socket_path()), str(lock_contents().get("socket", "")))):
         if path and (peer := connect_to(path)):
@@ -39,7 +39,7 @@ def connect() -> socket.socket | None:
 
 
 def connect_to(path: str) -> socket.socket | None:
-    """The same where its socket is known."""
+    """Connects to the daemon at `path`. Returns None if no daemon listens there."""
     peer = socket.socket(socket.AF_UNIX)
     try:
         _connect(peer, path)
@@ -50,7 +50,7 @@ def connect_to(path: str) -> socket.socket | None:
 
 
 def _connect(peer: socket.socket, path: str) -> None:
-    """Waits its turn, and not for ever: where many wait already, the daemon must be stuck."""
+    """Waits while the daemon's backlog is full. A backlog that stays full means a hung daemon."""
     peer.setblocking(False)
     end_s = time.monotonic() + ANSWER_TIMEOUT_S
     while (code := peer.connect_ex(path)) == errno.EAGAIN:
@@ -64,23 +64,23 @@ def _connect(peer: socket.socket, path: str) -> None:
 
 def _unresponsive(timeout_s: float) -> DaemonError:
     return DaemonError(
-        f"The daemon ({_lock_text()}) runs but does not answer within {timeout_s:.0f} s;"
-        " `llmd stop` ends it, or `kill -9` its pid"
+        f"The daemon ({_lock_text()}) does not answer within {timeout_s:.0f} s;"
+        " run `llmd stop` to end the daemon"
     )
 
 
 def lock_contents() -> dict[str, Any]:
-    """What the lock says of the latest daemon: `pid` and `socket`; a shell with another
-    XDG_RUNTIME_DIR finds the socket so."""
+    """Returns `pid` and `socket` of the latest daemon from the lock's file. A shell with another
+    XDG_RUNTIME_DIR finds the socket this way."""
     try:
-        held = json.loads(_lock_text())
+        contents = json.loads(_lock_text())
     except ValueError:
         return {}
-    return held if isinstance(held, dict) else {}
+    return contents if isinstance(contents, dict) else {}
 
 
 def mark_stopped() -> None:
-    """Tells the bridges of a daemon that is about to be killed that nobody wants it back."""
+    """Marks a daemon that is about to be killed, so that bridges do not start another one."""
     with contextlib.suppress(OSError):
         paths.lock_path().write_text(json.dumps({**lock_contents(), "stopped": True}))
 
@@ -90,52 +90,51 @@ def was_stopped() -> bool:
 
 
 def is_running() -> bool:
-    """Whether a daemon holds the lock; it does so until its very end."""
+    """Returns whether a daemon holds the lock, which a daemon does until its process ends."""
     return is_locked(paths.lock_path())
 
 
 def ensure_daemon() -> socket.socket:
-    """A connection, to a daemon that is started if none runs.
+    """Connects to the daemon, and starts a daemon if none runs.
 
     Raises:
-        DaemonError, BadInput: it does not start, with its last words.
+        DaemonError, BadInput: the daemon does not start, with the last line of its output.
     """
     if peer := connect():
         return peer
     try:
         return _start()
     except OSError as error:
-        said = error.strerror or error
-        raise DaemonError(f"The daemon cannot be started: {said}; make room for it") from None
+        raise DaemonError(f"The daemon cannot be started: {error.strerror or error}") from None
 
 
 def _start() -> socket.socket:
-    with tempfile.TemporaryFile() as words:
-        child = _spawn(words)
+    with tempfile.TemporaryFile() as output:
+        child = _spawn(output)
         end_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < end_s:
             if peer := connect():
                 return peer
-            # A child that lost the race for the lock ends at once; the winner's socket comes.
+            # A child that lost the race for the lock ends at once; the winner's socket follows.
             if child.poll() and not is_running():
                 break
             time.sleep(_RETRY_S)
         if is_running():
             raise DaemonError(
-                f"A daemon runs ({_lock_text()}), but its socket is not there;"
-                " end that process and run `llmd start`"
+                f"A daemon is running ({_lock_text()}), but its socket does not exist;"
+                " end that process, then run `llmd start`"
             )
-        words.seek(0)
-        said = words.read().decode(errors="replace").strip().splitlines() or ["no output"]
-    reason = f"The daemon does not start: {said[-1].removeprefix('llmd: ')}"
+        output.seek(0)
+        lines = output.read().decode(errors="replace").strip().splitlines() or ["no output"]
+    reason = f"The daemon does not start: {lines[-1].removeprefix('llmd: ')}"
     raise BadInput(reason) if child.poll() == BadInput.exit_code else DaemonError(reason)
 
 
-def _spawn(words: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Its standard error goes to `words` until it serves, then nowhere: it has a log."""
+def _spawn(output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Starts a daemon that writes to `output` until it serves, and then to its log only."""
     return subprocess.Popen(
         [sys.executable, "-m", "llmd", "serve", "--detached"],
-        stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd="/", start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True,
     )  # fmt: skip
 
 
@@ -147,7 +146,7 @@ def _lock_text() -> str:
 
 
 class DaemonClient:
-    """One connection for requests, one after the other."""
+    """Sends requests over one connection, one after the other."""
 
     def __init__(self, peer: socket.socket) -> None:
         self._peer = peer
@@ -157,9 +156,10 @@ class DaemonClient:
     def request(
         self, method: str, params: dict[str, Any], timeout_s: float = ANSWER_TIMEOUT_S
     ) -> Any:
-        """
+        """Returns the result of the answer.
+
         Raises:
-            DaemonError: no answer in time, an error, or the daemon went away.
+            DaemonError: no answer in time, an error, or the daemon has gone away.
         """
         self._id += 1
         body = build_message(id=self._id, method=method, params=params)
@@ -181,7 +181,7 @@ class DaemonClient:
                 answer: dict[str, Any] = json.loads(body)
                 if answer.get("id") == self._id and "method" not in answer:
                     return answer
-        raise ConnectionError("closed before the answer came")
+        raise ConnectionError("closed before the answer arrived")
 
     def close(self) -> None:
         self._peer.close()

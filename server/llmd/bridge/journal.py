@@ -1,6 +1,6 @@
-"""What a bridge keeps so that a daemon which comes new can be told all: the editor's `initialize`
-and, for each open document, its text and the changes since. Standard library only; frames are
-kept as they came, and no edit is ever applied here.
+"""Stores what a bridge replays to a new daemon: the editor's `initialize` and, for each open
+document, its text and the changes since. Standard library only. Frames are stored unchanged, and
+no edit is ever applied here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from llmd.transport.framing import build_message
 class _Document:
     opened: bytes  # the body of a didOpen
     language: str
-    n_open: int  # its number among the didOpens of the present daemon
+    n_open: int  # its number among the didOpens of the current daemon
     changes: list[bytes] = field(default_factory=list)
-    n_dropped: int = 0  # changes since the daemon's didOpen that `opened` holds already
+    n_dropped: int = 0  # changes since the daemon's didOpen that `opened` already includes
 
 
 class Journal:
@@ -27,10 +27,10 @@ class Journal:
         self.initialize_id: int | str | None = None
         self._initialized: bytes = b""
         self._documents: dict[str, _Document] = {}
-        self._n_opens = 0  # didOpens that the present daemon has had
+        self._n_opens = 0  # didOpens sent to the current daemon
 
     def record(self, body: bytes, method: str, id_: int | str | None, params: Any) -> None:
-        """Keeps what a later daemon must be told of this message from the editor."""
+        """Stores a message from the editor, if a later daemon needs it."""
         if method == "initialize":
             self.initialize, self.initialize_id = body, id_
         elif method == "initialized":
@@ -46,8 +46,8 @@ class Journal:
             self._documents.pop(_uri(params), None)
 
     def take_snapshot(self, params: Any) -> None:
-        """The daemon's text stands for the first `n_changes` changes since its didOpen. One of a
-        document that was closed, or opened again meanwhile, comes too late."""
+        """Replaces the first `n_changes` changes since the didOpen with the daemon's text. Ignores
+        a snapshot of a document that was closed, or opened again, in the meantime."""
         uri, n_changes = params.get("uri"), params.get("n_changes")
         document = self._documents.get(uri) if isinstance(uri, str) else None
         if document is None or params.get("n_open") != document.n_open:
@@ -62,7 +62,7 @@ class Journal:
         document.n_dropped = n_changes
 
     def bodies(self) -> Iterator[bytes]:
-        """What a new daemon is sent, in order. From then on it counts changes anew."""
+        """Yields the messages for a new daemon, in order, and restarts the count of changes."""
         if not self.initialize:
             return
         yield self.initialize

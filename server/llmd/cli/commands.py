@@ -1,4 +1,5 @@
-"""What each command does: a function of the command's name. Imports what it needs when it runs."""
+"""Implements the commands that need no answer of the daemon. Imports as little as possible, since
+`llmd lsp` starts with this module: each function imports what it needs."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def logs(args: argparse.Namespace) -> None:
         log = path.open(errors="replace")
     except OSError as error:
         raise DaemonError(
-            f"Log `{path}` cannot be read: {error.strerror}; `llmd start` begins one"
+            f"Log `{path}` cannot be read: {error.strerror}; run `llmd start` to create it"
         ) from None
     print(log.read(), end="", flush=True)
     while args.follow:
@@ -85,7 +86,7 @@ def purge(args: argparse.Namespace) -> int:
 
     found = job.owned_paths()
     if not found:
-        print("llmd keeps nothing on this machine")
+        print("There are no files of llmd on this machine")
         return 0
     for place in found:
         print(f"{place.n_bytes / (1 << 20):8.1f} MiB  {place.path}")
@@ -101,7 +102,7 @@ def purge(args: argparse.Namespace) -> int:
 def _agrees(question: str) -> bool:
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:  # nobody is there to ask
+    except EOFError:  # no terminal
         print()
         return False
 
@@ -122,11 +123,11 @@ def demo(_: argparse.Namespace) -> int:
 def connect_running() -> daemon_client.DaemonClient:
     if peer := daemon_client.connect():
         return daemon_client.DaemonClient(peer)
-    raise DaemonError("No daemon runs; `llmd start` starts one")
+    raise DaemonError("No daemon is running; run `llmd start`")
 
 
 def stop_daemon(is_restart: bool) -> None:
-    """Returns when it has gone. One that does not answer is killed."""
+    """Returns when the daemon has ended. Kills a daemon that does not answer."""
     pid = daemon_client.lock_contents().get("pid")
     try:
         connect_running().request("llmd/stop", {"restart": is_restart})
@@ -135,10 +136,10 @@ def stop_daemon(is_restart: bool) -> None:
             raise
         _kill(pid, is_restart)
     end_s = time.monotonic() + STOP_TIMEOUT_S
-    # A bridge may start the next one at once: then the lock is held again, by another pid.
+    # A bridge may start the next daemon at once, which then holds the lock with another pid.
     while daemon_client.is_running() and daemon_client.lock_contents().get("pid") == pid:
         if time.monotonic() > end_s:
-            raise DaemonError(f"The daemon, pid {pid}, does not stop; `kill -9 {pid}` ends it")
+            raise DaemonError(f"The daemon, pid {pid}, does not stop; run `kill -9 {pid}`")
         time.sleep(POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""Commands that print what a running daemon answers. Imported only when one of them runs."""
+"""Implements the commands that show what a running daemon answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def restart(args: argparse.Namespace) -> None:
     if args.daemon:
         from llmd.config.load import load_settings
 
-        load_settings()  # a config that stops the start must not end the daemon that runs
+        load_settings()  # an invalid config must not end the running daemon
         stop_daemon(is_restart=True)
         daemon = DaemonClient(ensure_daemon())
     else:
@@ -49,9 +49,9 @@ def why(args: argparse.Namespace) -> None:
     answer = connect_running().request("llmd/why", {"uri": uri})
     if answer is None:
         raise BadInput(
-            f"No request of `{args.file}` is known; it keeps the last of each of the latest files"
+            f"No request for `{args.file}` is known; the daemon keeps one for each recent file"
             if args.file
-            else "Nobody has asked for a completion yet"
+            else "No completion was requested yet"
         )
     if args.json:
         print(json.dumps(answer))
@@ -75,7 +75,7 @@ def complete(args: argparse.Namespace) -> None:
 
 
 def _max_file_bytes() -> int:
-    """A config that turned bad is no reason to refuse while the daemon serves with the old one."""
+    """Returns the default for an invalid config, since a running daemon keeps its old settings."""
     from llmd.config import Config
     from llmd.config.load import load_settings
 
@@ -86,7 +86,7 @@ def _max_file_bytes() -> int:
 
 
 def config(args: argparse.Namespace) -> None:
-    """The running daemon's settings, else those that one would start with."""
+    """Shows the running daemon's settings, or else those that a daemon would start with."""
     if args.action:
         from llmd.cli import model_commands
 
@@ -108,10 +108,11 @@ def config(args: argparse.Namespace) -> None:
 
 
 def _wait_for_model(daemon: DaemonClient) -> str:
-    """Returns one line about the model that is loaded now.
+    """Returns one line about the model that is loaded.
 
     Raises:
-        DaemonError: it can't be loaded; the one before may go on.
+        BadInput: the config file is invalid.
+        DaemonError: the model cannot be loaded; the previous model may stay in use.
     """
     from llmd.cli.model_commands import wait_until_loaded
 

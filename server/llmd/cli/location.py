@@ -1,4 +1,4 @@
-"""A place on the command line, `FILE:LINE:COL`, as the parameters of `llmd/complete`."""
+"""Parses `FILE:LINE:COL` of the command line into the parameters of `llmd/complete`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 20
 # A line number with more digits is outside any file, and int() refuses thousands of them.
 MAX_DIGITS = 18
 SHOWN_DIGITS = 12
-SHOWN_CHARS = 200  # of a place that is none
+SHOWN_CHARS = 200  # of an invalid argument
 
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+):(?P<col>[0-9]+)", re.DOTALL)
 _KINDS = {
@@ -30,10 +30,10 @@ _KINDS = {
 
 
 def place_params(place: str, max_bytes: int) -> CompleteParams:
-    """`FILE:LINE:COL`, line and column counted from 1, as the parameters of `llmd/complete`.
+    """Parses `FILE:LINE:COL`, with line and column counted from 1, and reads the file.
 
     Raises:
-        BadInput: no such form, file or position, no text, or a file over `max_bytes`.
+        BadInput: another form, no such file or position, not a text, or a file over `max_bytes`.
     """
     found = _PLACE.fullmatch(place)
     if not found:
@@ -59,7 +59,7 @@ def place_params(place: str, max_bytes: int) -> CompleteParams:
 
 
 def _read(name: str, max_bytes: int) -> bytes:
-    """Looked at before it is opened: to open a pipe waits, to open a device may do something."""
+    """Checks a file before opening it: opening a pipe blocks, opening a device has effects."""
     try:
         _check(name, os.stat(name), max_bytes)
         with open(name, "rb", buffering=0, opener=_never_waits) as file:
@@ -88,7 +88,7 @@ def _check(name: str, found: os.stat_result, max_bytes: int) -> None:
 
 
 def _read_all(name: str, descriptor: int, max_bytes: int) -> bytes:
-    """Bounded also where the size says nothing: a file that grows, one of /proc."""
+    """Reads up to `max_bytes`, also if the size is unknown: a growing file, or a file of /proc."""
     data = bytearray()
     while chunk := os.read(descriptor, CHUNK_BYTES):
         data += chunk
@@ -105,12 +105,12 @@ def _too_big(name: str, n_bytes: int, max_bytes: int) -> BadInput:
 
 
 def _mb(n_bytes: int) -> float:
-    """Rounded up, so that a file just over the limit does not look as if it were within."""
+    """Rounds up, so that a file just over the limit is not shown as within the limit."""
     return math.ceil(10 * n_bytes / (1 << 20)) / 10
 
 
 def _text(name: str, data: bytes) -> str:
-    """Without the byte order mark, which no editor counts as a column."""
+    """Decodes the file and removes a byte order mark, which editors do not count as a column."""
     if (nul := data.find(0)) >= 0:
         raise BadInput(f"File `{printable(name)}` is binary (NUL at byte {nul}); give a text file")
     try:

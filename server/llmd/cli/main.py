@@ -1,5 +1,5 @@
-"""The command line: names, options, help. What a command does is in `commands`, which is imported
-when one runs, so that `lsp` starts at once. Exit 2 for bad input, 1 for a failure."""
+"""Parses the command line: commands, options, help. Imports a command's module only to run it, so
+that `lsp` starts at once. Exit code 2 for invalid input, 1 for a failure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class _Commands(argparse.HelpFormatter):
-    """Without the line that only says COMMAND, the commands fit a screen."""
+    """Omits the line that only reads COMMAND, so that the commands fit on a screen."""
 
     def _format_action(self, action: argparse.Action) -> str:
         text = super()._format_action(action)
@@ -55,10 +55,10 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-    version = f"llmd {__version__}"  # the usage names them: the help has to fit a screen
+    version = f"llmd {__version__}"  # the usage line names both: the help has to fit on a screen
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(
-        title="Completes code at the cursor in every editor, from one warm model",
+        title="Completes code at the cursor in every editor, with one warm model",
         required=True,
         metavar="COMMAND",
         prog="llmd",
@@ -71,50 +71,56 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = command("serve", "run the daemon in the foreground")
     serve.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                       help="a setting for this daemon, over the file's")  # fmt: skip
+                       help="override a setting of the config file")  # fmt: skip
     serve.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
-    command("start", "start the daemon if none runs")
+    command("start", "start the daemon if it is not running")
     command("stop", "stop the daemon")
-    restart = command("restart", "load the model anew, under the connected editors")
-    restart.add_argument("--daemon", action="store_true", help="replace the whole daemon")
-    status = command("status", "say what the daemon is and has done")
-    status.add_argument("--json", action="store_true", help="all of it, as docs/PROTOCOL.md has it")
-    status.add_argument("--plan", action="store_true", help="how the model is laid out, and why")
-    why = command("why", "say what became of the last request of a file")
-    why.add_argument("file", nargs="?", default="", help="the latest of all files if not given")
-    why.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
+    restart = command("restart", "reload the model while editors stay connected")
+    restart.add_argument("--daemon", action="store_true", help="restart the whole daemon")
+    status = command("status", "show the state and the counters of the daemon")
+    status.add_argument("--json", action="store_true", help="print all of it, see docs/PROTOCOL.md")
+    status.add_argument(
+        "--plan", action="store_true", help="explain how the model is laid out in memory"
+    )
+    why = command("why", "explain the latest request of a file")
+    why.add_argument("file", nargs="?", default="", help="default: the latest of all files")
+    why.add_argument("--json", action="store_true", help="print JSON, see docs/PROTOCOL.md")
     logs = command("logs", "print the daemon's log")
-    logs.add_argument("-f", "--follow", action="store_true", help="and what is added to it")
-    complete = command("complete", "complete at a place in a file")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
+    complete = command("complete", "complete at a position in a file")
     complete.add_argument("place", metavar="FILE:LINE:COL", help="counted from 1, in characters")
-    complete.add_argument("--json", action="store_true", help="text and trace")
-    add_options(command("eval", "measure completions at places whose text is known"))
-    bench_options.add_options(command("bench", "measure keys of an editing trace, or the model"))
+    complete.add_argument("--json", action="store_true", help="print text and trace")
+    add_options(command("eval", "measure completions at positions whose text is known"))
+    bench_options.add_options(command("bench", "measure a replayed editing trace, or the model"))
     pull = command("pull", "download a model")
-    pull.add_argument("model", nargs="?", help="NAME[:QUANTISATION] from `models`, hf:OWNER/REPO/"
+    pull.add_argument("model", nargs="?", help="NAME[:QUANTISATION] as in `models`, hf:OWNER/REPO/"
                       "FILE, or a GGUF file; default: the best for this machine")  # fmt: skip
-    pull.add_argument("--yes", action="store_true", help="do not ask")
-    models = command("models", "list installed and available models, and which fit")
+    pull.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    models = command("models", "list, check and remove models")
     models.add_argument("words", nargs="*", metavar="[rm|verify] NAME",
-                        help="show one model; remove or verify models")  # fmt: skip
-    models.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
+                        help="show one model; remove models, or check their files")  # fmt: skip
+    models.add_argument("--json", action="store_true", help="print JSON, see docs/PROTOCOL.md")
     use = command("use", "set the model and load it")
     use.add_argument("model", help="a GGUF file, or a name that `pull` accepts")
-    config = command("config", "show the settings in force, and where each came from")
-    config.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
-    config.add_argument("--write", action="store_true", help="from-flags: write into the config")
+    config = command("config", "show the settings in effect and the source of each")
+    config.add_argument("--json", action="store_true", help="print JSON, see docs/PROTOCOL.md")
+    config.add_argument(
+        "--write", action="store_true", help="with from-flags: write to the config file"
+    )
     config.add_argument("action", nargs="?", choices=["from-flags"],
-                        help="convert a line of llama-cli or llama-server to settings")  # fmt: skip
-    config.add_argument("line", nargs="*", metavar="-- LINE", help="llama.cpp's line, after `--`")
-    path = command("path", "print where llmd keeps something")
+                        help="translate options of llama-cli or llama-server")  # fmt: skip
+    config.add_argument(
+        "line", nargs="*", metavar="-- LINE", help="llama.cpp's command line, after `--`"
+    )
+    path = command("path", "print the path of a file or folder of llmd")
     places = ["socket", "models", "config", "log", "state", "plugin-nvim", "plugin-vim"]
     path.add_argument("what", choices=places)
-    doctor = command("doctor", "check the whole set-up, and say what to do")
-    doctor.add_argument("--json", action="store_true", help="as docs/PROTOCOL.md has it")
-    purge = command("purge", "remove all that llmd keeps on this machine, after showing it")
-    purge.add_argument("--yes", action="store_true", help="do not ask")
+    doctor = command("doctor", "check the whole installation and suggest fixes")
+    doctor.add_argument("--json", action="store_true", help="print JSON, see docs/PROTOCOL.md")
+    purge = command("purge", "list and remove all files of llmd on this machine")
+    purge.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     command("lsp", "serve an editor on standard input and output")
-    command("demo", "show a completion from a daemon of its own")
+    command("demo", "show a completion with a temporary daemon")
     return parser
 
 

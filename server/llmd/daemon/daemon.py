@@ -1,4 +1,4 @@
-"""The daemon's life: lock, listen, serve, and an ordered end. Everything is put together here."""
+"""Runs the daemon: takes the lock, listens, serves and shuts down. Connects all other parts."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from llmd.transport.status import ConfigStatus, PressureStatus, Status
 
 _log = logging.getLogger("llmd")
 
-# An answer that is on its way when the daemon is told to stop has this long to leave.
+# When the daemon stops, a reply that is being written has this long to reach the client.
 LAST_REPLY_S = 0.05
-# On its battery the machine waits for a pause in the typing, so that fewer requests are made.
+# On battery, requests wait for a pause in the typing, so that there are fewer of them.
 BATTERY_DEBOUNCE_MS = 75
 BATTERY_LOOK_S = 60.0
 
 
 class Daemon:
-    """What the transports see: transport.service.Service."""
+    """Implements transport.service.Service for the transports."""
 
     def __init__(self, settings: Settings, flags: Sequence[str], last_error: LastError) -> None:
         self._settings = settings
@@ -113,7 +113,7 @@ class Daemon:
         self._reload(force=True)
 
     def use(self) -> None:
-        """Loads what the config says now, where that is not loaded already."""
+        """Loads the model of the config file, unless that model is already loaded."""
         self._reload(force=self.engine.state == "failed" or self.engine.file_has_changed())
         self.engine.wake()
 
@@ -187,13 +187,13 @@ class Daemon:
             self._reload(is_seen=True)
 
     def _reload(self, force: bool = False, is_seen: bool = False) -> None:
-        """A bad file keeps the old values, and is told. `is_seen`: only because the file changed;
-        what was read from it already is not tried again."""
+        """Reads the config again. An invalid file is reported and changes nothing. `is_seen`: the
+        file has changed; values that were already read are not applied again."""
         old = self._settings.config
         try:
             self._settings = load_settings(self._settings.path, self._flags)
         except LlmdError as error:
-            self._config_problem = f"{error}; the old settings stay"
+            self._config_problem = f"{error}; the old settings stay in effect"
             _log.error("%s", error)
         else:
             self._config_problem = ""
@@ -207,7 +207,7 @@ class Daemon:
         self._notify_clients()
 
     async def _watch_battery(self) -> None:
-        """Ends at once where there is none."""
+        """Returns at once on a machine without a battery."""
         self._apply_policy()
         while machine.on_battery() is not None:
             await asyncio.sleep(BATTERY_LOOK_S)
@@ -221,7 +221,7 @@ class Daemon:
         )
 
     async def _watch_memory(self) -> None:
-        """When a model was loaded, then again and again; not while nothing is loaded."""
+        """Checks the memory periodically while a model is loaded or a step is in effect."""
         while True:
             if self.engine.state == "ready" or self._pressure.step:
                 reading = await asyncio.to_thread(machine.memory_reading)
@@ -246,18 +246,18 @@ class Daemon:
 
 
 def debounce_ms(config: Config, on_battery: bool) -> int:
-    """The pause in the typing before the model is asked."""
+    """Returns the pause in the typing before a request is sent to the engine."""
     saves = config.background == "mains" and on_battery
     return max(config.completion.debounce_ms, BATTERY_DEBOUNCE_MS if saves else 0)
 
 
 def may_prefetch(config: Config, on_battery: bool) -> bool:
-    """Whether the engine may do what nobody has asked for."""
+    """Returns whether the engine may work in the background."""
     return config.background == "on" or (config.background == "mains" and not on_battery)
 
 
 async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
-    """What must not happen is told, and only by its place: its words may hold what one wrote."""
+    """Logs an unexpected error by its location only: its text may contain buffer text."""
     try:
         await work
     except Exception as error:
@@ -265,9 +265,11 @@ async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
 
 
 def serve(flags: Sequence[str] = (), is_detached: bool = False) -> int:
-    """Serves until told to stop. Bad config is told before anything is started.
+    """Serves until the daemon is stopped. `is_detached`: does not log to standard error.
 
-    `is_detached`: nobody reads standard error once it serves.
+    Raises:
+        BadInput: the config is invalid; nothing was started.
+        DaemonError: another daemon runs, or a folder cannot be used.
     """
     settings = load_settings(flags=flags)
     with take_lock():

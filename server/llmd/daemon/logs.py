@@ -1,7 +1,7 @@
-"""The daemon's log: rotated, for its user's eyes only, and quiet when it can't be written.
+"""Sets up the daemon's log: rotated, readable by its user only, silent when it cannot be written.
 
-No buffer text is ever logged. What comes from outside is escaped, so that nobody can write a line
-of the log, or a terminal's escape sequence, from within a file name.
+No buffer text is ever logged. Text from outside is escaped, so that a file name cannot forge a line
+of the log or send an escape sequence to a terminal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _OneLine(logging.Formatter):
 
 
 class LastError(logging.Handler):
-    """The latest error, for the status."""
+    """Keeps the latest error for the status."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -44,8 +44,8 @@ class LastError(logging.Handler):
 
 
 def start(path: Path, to_stderr: bool) -> LastError:
-    """Logs to `path`, and to standard error."""
-    logging.raiseExceptions = False  # a full disk costs lines of the log, nothing else
+    """Starts logging to `path`, and to standard error if `to_stderr`."""
+    logging.raiseExceptions = False  # a full disk loses lines of the log, nothing else
     last_error = LastError()
     handlers: list[logging.Handler] = []
     if to_stderr:
@@ -57,5 +57,7 @@ def start(path: Path, to_stderr: bool) -> LastError:
     for handler in handlers:
         handler.setFormatter(_OneLine(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
-    logging.getLogger("llmd").addHandler(last_error)  # and not a library's templates
+    logging.getLogger("llmd").addHandler(
+        last_error
+    )  # not to the root: a library's messages are templates
     return last_error

@@ -1,6 +1,6 @@
-"""What became of the suggestions, counted by filetype and model, in one small file.
+"""Counts the outcomes of suggestions by filetype and model, in one small file.
 
-Counts only: nothing of the text, and no name of a file.
+The file holds counts only: no text, and no file name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llmd.completion.types import Outcome, OutcomeCount, OutcomeRow
 from llmd.errors import printable
 
 SAVE_EVERY_S = 60.0
-MAX_ROWS = 256  # what comes beyond is counted as one filetype, OTHERS
+MAX_ROWS = 256  # further rows are counted as one filetype, OTHERS
 MAX_NAME_CHARS = 64
 MAX_FILE_BYTES = 1 << 20
 OTHERS = "(others)"
@@ -32,13 +32,13 @@ class _File(msgspec.Struct):
 
 
 class SuggestionStats:
-    """The counts of this file since it was begun. Owned by the event loop."""
+    """Holds the counts since the file was created. Owned by the event loop."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows = {(row.filetype, row.model): row for row in _read(path)}
         self._changed = asyncio.Event()
-        self._is_refused = False  # told once
+        self._is_refused = False  # reported once
 
     def add(self, filetype: str, model: str, outcome: Outcome) -> None:
         row = self._row(_name(filetype), _name(model))
@@ -52,7 +52,7 @@ class SuggestionStats:
         return tuple(self._rows.values())
 
     async def save_periodically(self) -> None:
-        """Writes what has changed, at most once in `SAVE_EVERY_S`, and at the end."""
+        """Saves changed counts, at most once in `SAVE_EVERY_S`, and at the end."""
         try:
             while True:
                 await self._changed.wait()
@@ -71,7 +71,7 @@ class SuggestionStats:
             if not self._is_refused:
                 _log.warning("Counts cannot be written to `%s`: %s", self._path, error.strerror)
             self._is_refused = True
-            self._changed.set()  # another time
+            self._changed.set()  # saved later
         else:
             self._is_refused = False
 
@@ -82,12 +82,12 @@ class SuggestionStats:
 
 
 def _name(name: str) -> str:
-    """What an editor calls a filetype may be anything."""
+    """Bounds and escapes a name, which an editor may choose freely."""
     return printable(name[:MAX_NAME_CHARS])
 
 
 def _read(path: Path) -> list[OutcomeRow]:
-    """Empty where there is no file, or one that cannot be read; that one is set aside."""
+    """Reads the file, or returns nothing. A file that cannot be read is renamed."""
     try:
         with path.open("rb") as file:
             found = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_File)
@@ -101,21 +101,21 @@ def _read(path: Path) -> list[OutcomeRow]:
 
 
 def _set_aside(path: Path) -> str:
-    """Under the first free name beside it; says which."""
+    """Renames the file to the first free name, and returns a description."""
     names = (path.with_name(f"{path.name}.broken{no or ''}") for no in count())
     aside = next(name for name in names if not name.exists())
     try:
         path.rename(aside)
     except OSError as error:
-        return f"it cannot be set aside: {error.strerror}"
-    return f"it was set aside as `{aside.name}`, and counting begins anew"
+        return f"it cannot be renamed: {error.strerror}"
+    return f"it was renamed to `{aside.name}`, and the counts start at zero"
 
 
 def _write(path: Path, data: bytes) -> None:
-    """The whole file takes the old one's place, or nothing does."""
+    """Replaces the file as a whole, or not at all."""
     new = path.with_name(f"{path.name}.new")
     with suppress(FileNotFoundError):
-        new.unlink()  # a link, or what an end in the middle has left
+        new.unlink()  # a link, or the rest of an interrupted save
     descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(data)
