@@ -299,14 +299,14 @@ def _receive(daemon: socket.socket) -> bytes:
 def _envelope(body: bytes) -> tuple[int | str | None, str | None, Any]:
     """Returns id, method and params; None for an invalid message, which the daemon answers."""
     try:
-        found = json.loads(body)
+        parsed = json.loads(body)
     except (ValueError, RecursionError):
         return None, None, None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         return None, None, None
-    id_, method = found.get("id"), found.get("method")
+    id_, method = parsed.get("id"), parsed.get("method")
     return (
         id_ if isinstance(id_, int | str) else None,
         method if isinstance(method, str) else None,
-        found.get("params"),
+        parsed.get("params"),
     )

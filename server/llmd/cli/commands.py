@@ -84,11 +84,11 @@ def doctor(args: argparse.Namespace) -> int:
 def purge(args: argparse.Namespace) -> int:
     from llmd.cli import purge as job
 
-    found = job.owned_paths()
-    if not found:
+    places = job.owned_paths()
+    if not places:
         print("There are no files of llmd on this machine")
         return 0
-    for place in found:
+    for place in places:
         print(f"{place.n_bytes / (1 << 20):8.1f} MiB  {place.path}")
     if not (args.yes or _agrees("Remove all of this?")):
         print("Nothing was removed")

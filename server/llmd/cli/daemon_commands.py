@@ -20,9 +20,9 @@ from llmd.transport.status import Completion, Status, decode_answer
 def start(_: argparse.Namespace) -> None:
     """Fails where a daemon runs but does not answer."""
     daemon = DaemonClient(ensure_daemon())
-    found = decode_answer(daemon.request("llmd/status", {}), Status)
-    if found.state == "failed":
-        print(f"llmd: The daemon runs without a model: {found.reason}", file=sys.stderr)
+    status = decode_answer(daemon.request("llmd/status", {}), Status)
+    if status.state == "failed":
+        print(f"llmd: The daemon runs without a model: {status.reason}", file=sys.stderr)
 
 
 def restart(args: argparse.Namespace) -> None:
@@ -101,9 +101,9 @@ def config(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(answer))
         return
-    found = decode_answer(answer, SettingsReport)
-    print(f"# {found.path}")
-    rows = [(row.key, f"{json.dumps(row.value)}  ({row.source})") for row in found.rows]
+    settings = decode_answer(answer, SettingsReport)
+    print(f"# {settings.path}")
+    rows = [(row.key, f"{json.dumps(row.value)}  ({row.source})") for row in settings.rows]
     print(status_text.table(rows))
 
 
@@ -116,12 +116,12 @@ def _wait_for_model(daemon: DaemonClient) -> str:
     """
     from llmd.cli.model_commands import wait_until_loaded
 
-    found = wait_until_loaded(daemon)
-    if found.config.problem:
-        raise BadInput(found.config.problem)
-    if found.state == "failed":
-        raise DaemonError(found.reason)
-    if found.switch.state == "failed":
-        raise DaemonError(found.notice)
-    notice = f"\n{found.notice}" if found.notice else ""
-    return f"{found.model.name} ({found.model.quantisation}) is loaded{notice}"
+    status = wait_until_loaded(daemon)
+    if status.config.problem:
+        raise BadInput(status.config.problem)
+    if status.state == "failed":
+        raise DaemonError(status.reason)
+    if status.switch.state == "failed":
+        raise DaemonError(status.notice)
+    notice = f"\n{status.notice}" if status.notice else ""
+    return f"{status.model.name} ({status.model.quantisation}) is loaded{notice}"

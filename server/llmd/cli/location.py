@@ -35,14 +35,14 @@ def place_params(place: str, max_bytes: int) -> CompleteParams:
     Raises:
         BadInput: another form, no such file or position, not a text, or a file over `max_bytes`.
     """
-    found = _PLACE.fullmatch(place)
-    if not found:
-        said = printable(place[:SHOWN_CHARS])
-        raise BadInput(f"Place `{said}` is not FILE:LINE:COL, for example `main.py:12:5`")
-    name = found["file"]
+    match = _PLACE.fullmatch(place)
+    if not match:
+        shown = printable(place[:SHOWN_CHARS])
+        raise BadInput(f"Place `{shown}` is not FILE:LINE:COL, for example `main.py:12:5`")
+    name = match["file"]
     text = _text(name, _read(name, max_bytes))
     lines = split_lines(text)
-    line, col = _number(found["line"]), _number(found["col"])
+    line, col = _number(match["line"]), _number(match["col"])
     if not 1 <= line <= len(lines):
         raise BadInput(
             f"Line {_digits(line)} is outside `{printable(name)}`,"
@@ -79,12 +79,12 @@ def _never_waits(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
-def _check(name: str, found: os.stat_result, max_bytes: int) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "Path")
+def _check(name: str, status: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "Path")
         raise BadInput(f"{kind} `{printable(name)}` is not a file; give a text file")
-    if found.st_size > max_bytes:
-        raise _too_big(name, found.st_size, max_bytes)
+    if status.st_size > max_bytes:
+        raise _too_big(name, status.st_size, max_bytes)
 
 
 def _read_all(name: str, descriptor: int, max_bytes: int) -> bytes:
@@ -126,5 +126,5 @@ def _number(digits: str) -> int:
 
 
 def _digits(number: int) -> str:
-    said = str(number)
-    return said if len(said) <= SHOWN_DIGITS else f"{said[:SHOWN_DIGITS]}…"
+    digits = str(number)
+    return digits if len(digits) <= SHOWN_DIGITS else f"{digits[:SHOWN_DIGITS]}…"

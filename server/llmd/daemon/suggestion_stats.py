@@ -90,14 +90,14 @@ def _read(path: Path) -> list[OutcomeRow]:
     """Reads the file, or returns nothing. A file that cannot be read is renamed."""
     try:
         with path.open("rb") as file:
-            found = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_File)
+            saved = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_File)
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
         aside = _set_aside(path)
         _log.warning("Counts of `%s` cannot be read (%s): %s", path, type(error).__name__, aside)
         return []
-    return found.rows[: MAX_ROWS + 1]
+    return saved.rows[: MAX_ROWS + 1]
 
 
 def _set_aside(path: Path) -> str:

@@ -87,11 +87,11 @@ def read_paths() -> list[PathFacts]:
 def _read_path(what: str, path: Path, is_folder: bool, is_private: bool) -> PathFacts:
     facts = PathFacts(what, str(path), is_folder=is_folder, is_private=is_private)
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return facts
-    is_ours, is_writable = found.st_uid == os.getuid(), os.access(path, os.W_OK)
-    return replace(facts, mode=found.st_mode, is_ours=is_ours, is_writable=is_writable)
+    is_ours, is_writable = status.st_uid == os.getuid(), os.access(path, os.W_OK)
+    return replace(facts, mode=status.st_mode, is_ours=is_ours, is_writable=is_writable)
 
 
 def judge_daemon(daemon: DaemonFacts) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Finds the editors on this machine, and checks whether llmd is installed in each of them.
 
-No editor is started, except to print its version. Of a configuration only whether it names llmd is
-kept.
+Starts an editor only to print its version. Reads from a configuration only whether the file names
+llmd.
 """
 
 from __future__ import annotations

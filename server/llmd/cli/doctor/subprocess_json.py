@@ -33,11 +33,11 @@ def run_module(
 
 
 def _parse_lines(output: bytes) -> list[dict[str, Any]]:
-    objects = []
+    values = []
     for line in output.splitlines():
         with suppress(ValueError):
-            objects.append(json.loads(line))
-    return [found for found in objects if isinstance(found, dict)]
+            values.append(json.loads(line))
+    return [value for value in values if isinstance(value, dict)]
 
 
 def _describe_exit(code: int, stderr: bytes) -> str:
