@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from llmd.cli.llama_flags import flags_for_key
-from llmd.config.parse import Key, keys
+from llmd.config.parse import ConfigKey, keys
 
 INTRO = """\
 # Configuration
@@ -64,7 +64,7 @@ def _head(section: str) -> str:
     return f"\n## {title}\n\n{head}"
 
 
-def _row(key: Key) -> str:
+def _row(key: ConfigKey) -> str:
     leaf = key.name.rpartition(".")[2]
     flags = ", ".join(f"`{name}`" for name in flags_for_key(key.name))
     cells = (f"`{leaf}`", f"`{json.dumps(key.default)}`", key.allowed, key.unit, key.reason, flags)

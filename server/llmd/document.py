@@ -35,7 +35,7 @@ class LineRange:
     first: int
     end: int
 
-    def moved(self, changed: int, n_old: int, n_new: int) -> LineRange:
+    def after_edit(self, changed: int, n_old: int, n_new: int) -> LineRange:
         """The same text after `n_old` lines from `changed` on became `n_new`."""
 
         def shift(line: int) -> int:
@@ -60,7 +60,7 @@ class Edit:
         n_lines, n_cols = len(last) - 1, len(last[-1])
         return Position(self.start.line + n_lines, n_cols + (0 if n_lines else self.start.col))
 
-    def moved(self, position: Position) -> Position:
+    def move_position(self, position: Position) -> Position:
         """Where a place at or behind `end` is now."""
         is_same_line = position.line == self.end.line
         n_cols = self.new_end.col - self.end.col if is_same_line else 0
@@ -74,19 +74,19 @@ class Span:
     start: Position
     end: Position
 
-    def holds(self, edit: Edit) -> bool:
+    def contains(self, edit: Edit) -> bool:
         return self.start <= edit.start and edit.end <= self.end
 
-    def edited(self, edit: Edit) -> Span | None:
+    def after_edit(self, edit: Edit) -> Span | None:
         """None where the edit reached over one of its ends."""
-        if self.holds(edit):
-            return Span(self.start, edit.moved(self.end))
+        if self.contains(edit):
+            return Span(self.start, edit.move_position(self.end))
         if edit.end <= self.start:
-            return Span(edit.moved(self.start), edit.moved(self.end))
+            return Span(edit.move_position(self.start), edit.move_position(self.end))
         return self if edit.start >= self.end else None
 
 
-def _n_common(left: str, right: str) -> int:
+def _common_prefix_len(left: str, right: str) -> int:
     """The length of the common beginning."""
     n_same, n_most = 0, min(len(left), len(right))
     while n_same < n_most:
@@ -105,7 +105,7 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
-def content(line: str) -> str:
+def strip_line_end(line: str) -> str:
     """The line without its end."""
     return line.rstrip("\r\n")
 
@@ -123,24 +123,24 @@ class Text:
         if position.line < 0:
             return Position(0, 0)
         if position.line >= len(self.lines):
-            return Position(len(self.lines) - 1, len(content(self.lines[-1])))
-        n_cols = len(content(self.lines[position.line]))
+            return Position(len(self.lines) - 1, len(strip_line_end(self.lines[-1])))
+        n_cols = len(strip_line_end(self.lines[position.line]))
         return Position(max(position.line, 0), min(max(position.col, 0), n_cols))
 
-    def least(self, start: Position, end: Position, text: str) -> Edit:
+    def minimal_edit(self, start: Position, end: Position, text: str) -> Edit:
         """The same edit without what stays as it is at its two ends: an editor may send the whole
         line, or the whole document, for one key."""
         start, end = sorted((self.clamp(start), self.clamp(end)))
-        old = self._between(start, end) if text and start != end else ""
-        n_same = _n_common(old, text)
-        n_end = _n_common(old[n_same:][::-1], text[n_same:][::-1])
+        old = self._text_between(start, end) if text and start != end else ""
+        n_same = _common_prefix_len(old, text)
+        n_end = _common_prefix_len(old[n_same:][::-1], text[n_same:][::-1])
         if not (n_same or n_end) or "\r" in old or "\r" in text:
             return Edit(start, end, text)
         left = Edit(start, start, old[:n_same]).new_end
         right = Edit(left, left, old[n_same : len(old) - n_end]).new_end
         return Edit(left, right, text[n_same : len(text) - n_end])
 
-    def _between(self, start: Position, end: Position) -> str:
+    def _text_between(self, start: Position, end: Position) -> str:
         lines = self.lines[start.line : end.line + 1]
         lines[-1] = lines[-1][: end.col]
         lines[0] = lines[0][start.col :]
@@ -161,13 +161,13 @@ class Text:
         old = self.lines[first : end.line + 1]
         new = split_lines(changed)
         if end.line + 1 < len(self.lines):
-            new = self._join_tail(new)
+            new = self._drop_empty_last(new)
         self.lines[first : end.line + 1] = new
         self.n_chars += sum(map(len, new)) - sum(map(len, old))
         return first, len(old), len(new)
 
     @staticmethod
-    def _join_tail(new: list[str]) -> list[str]:
+    def _drop_empty_last(new: list[str]) -> list[str]:
         """Inside a document the part's last line has an end, so the empty one after it is not."""
         return new[:-1] if new[-1] == "" else new
 
@@ -201,8 +201,8 @@ def _n_units(char: str, encoding: Encoding) -> int:
     return 1 + (point > 0x7F) + (point > 0x7FF) + (point > 0xFFFF)
 
 
-_NUMBERS: Iterator[int] = itertools.count(1)
-_END = 1 << 31
+_DOCUMENT_NUMBERS: Iterator[int] = itertools.count(1)
+_MAX_LINE = 1 << 31
 
 
 @dataclass(slots=True)
@@ -217,7 +217,9 @@ class Document:
     names: tuple[str, ...]  # the path as opened and as resolved; what the gates judge
     window: LineRange | None = None
     typed: Span | None = None
-    number: int = field(default_factory=lambda: next(_NUMBERS))  # of this process's documents
+    number: int = field(
+        default_factory=lambda: next(_DOCUMENT_NUMBERS)
+    )  # of this process's documents
     slot: int = -1  # of the KV cache; those that are asked about once share slot 0
 
     def __post_init__(self) -> None:
@@ -225,29 +227,29 @@ class Document:
             self.slot = self.number
 
     def edit(self, start: Position, end: Position, text: str) -> None:
-        edit = self.text.least(start, end, text)
+        edit = self.text.minimal_edit(start, end, text)
         first, n_old, n_new = self.text.replace(edit.start, edit.end, edit.text)
         if not self.window:
             return
         is_seen = edit.start.line < self.window.end and edit.end.line >= self.window.first
         if self.typed:
-            stays = self.typed.holds(edit) or not is_seen
-            self.typed = self.typed.edited(edit) if stays else None
-        self.window = self.window.moved(first, n_old, n_new)
+            stays = self.typed.contains(edit) or not is_seen
+            self.typed = self.typed.after_edit(edit) if stays else None
+        self.window = self.window.after_edit(first, n_old, n_new)
 
     def set_text(self, text: str) -> None:
-        self.edit(Position(0, 0), Position(_END, 0), text)
+        self.edit(Position(0, 0), Position(_MAX_LINE, 0), text)
 
 
 def open_document(
-    uri: str, language: str, version: int, text: str, *, is_kept: bool = True
+    uri: str, language: str, version: int, text: str, *, is_reused: bool = True
 ) -> Document:
     """`is_kept`: it will be asked about again."""
-    slot = -1 if is_kept else 0
-    return Document(uri, language, version, Text(text), names_of(uri), slot=slot)
+    slot = -1 if is_reused else 0
+    return Document(uri, language, version, Text(text), paths_for_uri(uri), slot=slot)
 
 
-def names_of(uri: str) -> tuple[str, ...]:
+def paths_for_uri(uri: str) -> tuple[str, ...]:
     """The paths that a URI stands for: as written, and where its links lead."""
     path = unquote(urlsplit(uri).path, errors="surrogateescape")
     try:

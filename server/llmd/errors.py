@@ -47,7 +47,7 @@ def format_bytes(n_bytes: float) -> str:
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
-def place_of(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """`file.py:12`, where it was raised. Its words are not told: they may hold what one wrote."""
     steps = traceback.extract_tb(error.__traceback__)
     return f"{PurePath(steps[-1].filename).name}:{steps[-1].lineno}" if steps else "?"

@@ -62,7 +62,7 @@ def _n_fast_on_linux(root: Path = Path("/sys/devices")) -> int:
     cpus = root / "system" / "cpu"
     intel = root / "cpu_core" / "cpus"
     if intel.exists():
-        fast = _cpu_list(intel.read_text())
+        fast = _parse_cpu_list(intel.read_text())
     else:
         found = {int(path.parent.name[3:]): int(path.read_text())
                  for path in cpus.glob("cpu[0-9]*/cpu_capacity")}  # fmt: skip
@@ -71,7 +71,7 @@ def _n_fast_on_linux(root: Path = Path("/sys/devices")) -> int:
     return len({path.read_text() if path.exists() else str(path) for path in siblings})
 
 
-def _cpu_list(text: str) -> set[int]:
+def _parse_cpu_list(text: str) -> set[int]:
     """`0-3,8` to 0, 1, 2, 3, 8."""
     found: set[int] = set()
     for part in text.strip().split(","):
@@ -95,7 +95,7 @@ def set_priority(prio: int) -> str:
     return ""
 
 
-def on_battery() -> bool | None:
+def is_on_battery() -> bool | None:
     """Whether the machine runs on its battery; None where it has none or does not say."""
     try:
         battery = psutil.sensors_battery()
@@ -118,10 +118,10 @@ def memory_bytes() -> int:
 def available_bytes() -> int:
     """What can be had at this moment without the system going into swap."""
     free = min(int(psutil.virtual_memory().available), memory_bytes())
-    return min(free, _left_in_group()) if sys.platform == "linux" else free
+    return min(free, _available_in_cgroup()) if sys.platform == "linux" else free
 
 
-def _left_in_group(group: Path = Path("/sys/fs/cgroup")) -> int:
+def _available_in_cgroup(group: Path = Path("/sys/fs/cgroup")) -> int:
     """Of a container's memory, where it has a limit: files' pages can be dropped."""
     try:
         limit = int((group / "memory.max").read_text())
@@ -144,7 +144,7 @@ class MemoryReading:
     level: int | None = None
 
 
-def memory_reading() -> MemoryReading:
+def read_memory() -> MemoryReading:
     free, total = available_bytes(), memory_bytes()
     if sys.platform == "darwin":
         return MemoryReading(free, total, level=_macos_level())

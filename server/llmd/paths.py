@@ -25,13 +25,13 @@ def _platform_dir(kind: str) -> Path:
     return Path(getattr(platformdirs, f"user_{kind}_dir")("llmd", appauthor=False))
 
 
-def _place(variable: str, kind: str) -> Path:
+def _dir_from_env(variable: str, kind: str) -> Path:
     override = os.environ.get(variable)
     return Path(override) if override else _platform_dir(kind)
 
 
 def state_dir() -> Path:
-    return _place("LLMD_STATE_DIR", "state")
+    return _dir_from_env("LLMD_STATE_DIR", "state")
 
 
 def models_dir() -> Path:

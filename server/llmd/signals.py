@@ -12,7 +12,7 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 @contextmanager
-def sigterm_unwinds() -> Iterator[None]:
+def sigterm_as_exit() -> Iterator[None]:
     """Turns SIGTERM into SystemExit, so that files and processes of ours go. A program with a
     handler of its own keeps it, and only the main thread may set one."""
     is_ours = threading.current_thread() is threading.main_thread() and (

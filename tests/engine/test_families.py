@@ -12,8 +12,8 @@ from llmd.context.window import Excerpt
 from llmd.models.catalog import catalog
 from llmd.models.catalog_schema import Entry
 from llmd.models.references import HubFile
-from llmd.prompt.build import Piece, build
-from llmd.prompt.families import FAMILIES, Family, by_name, recognise
+from llmd.prompt.build import Piece, build_prompt
+from llmd.prompt.families import FAMILIES, Family, family_by_name, recognise
 from llmd.worker.llama import Model, Vocabulary
 
 NAMES = {
@@ -42,7 +42,7 @@ def test_a_prompt_has_the_family_s_ids_at_the_family_s_places(
     assert (match.family.name, match.order) == (family.name, family.order)
     special = {text: vocabulary.n_tokens - len(special_spellings(family)) + i
                for i, text in enumerate(special_spellings(family))}  # fmt: skip
-    for piece in build(match.family, match.order, PLACE, "main.py"):
+    for piece in build_prompt(match.family, match.order, PLACE, "main.py"):
         if piece.name in ("pre", "suf", "mid"):
             expected = getattr(family, piece.name)
             assert match.roles[piece.name] == (
@@ -77,7 +77,7 @@ def model_name(entry: Entry) -> str:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_an_entry_of_the_catalog_is_recognised_as_its_family(entry: Entry, tmp_path: Path) -> None:
-    family = by_name(entry.family)
+    family = family_by_name(entry.family)
     write_vocabulary(tmp_path / "toy.gguf", model_name(entry), family, {})
     vocabulary = Model(tmp_path / "toy.gguf", vocab_only=True).vocabulary
     match = recognise(model_name(entry), vocabulary.declared, vocabulary.find)
@@ -98,7 +98,7 @@ def test_an_entry_of_the_catalog_renders_with_its_real_vocabulary(entry: Entry) 
     special = {text: token for role, token in match.roles.items()
                if (text := getattr(family, role))}  # fmt: skip
     names = []
-    for piece in build(family, match.order, PLACE, "main.py"):
+    for piece in build_prompt(family, match.order, PLACE, "main.py"):
         names.append(piece.name)
         if piece.name not in ("pre", "suf", "mid", "token"):
             _is_plain(vocabulary.tokenize(piece.text), piece, special, vocabulary)

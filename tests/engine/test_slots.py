@@ -21,8 +21,8 @@ from llmd.engine.client import EngineClient
 from llmd.engine.messages import Done, Loaded
 from llmd.engine.requests import EngineRequest
 from llmd.postprocess.stop import StopRule
-from llmd.prompt.build import Piece, build
-from llmd.prompt.families import by_name
+from llmd.prompt.build import Piece, build_prompt
+from llmd.prompt.families import family_by_name
 
 # A prefill on a busy machine takes many times what it takes alone.
 pytestmark = pytest.mark.timeout(900)
@@ -129,7 +129,7 @@ def ask(
 ) -> EngineRequest:
     def pieces(model: Loaded) -> tuple[Piece, ...]:
         excerpt = Excerpt(prefix, suffix, "", "", "")
-        return build(by_name(model.family), model.order, excerpt, "a.py", heal=True)
+        return build_prompt(family_by_name(model.family), model.order, excerpt, "a.py", heal=True)
 
     rule = StopRule(max_tokens, 1, 0, "", LONG_MS)
     return engine.add_request(pieces, rule, GREEDY, slot=slot, background=background)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.vocabularies import NAMES, vocabulary_path
 
 from llmd.context.window import Excerpt
-from llmd.prompt.build import build
+from llmd.prompt.build import build_prompt
 from llmd.prompt.families import Match, Order, recognise
 from llmd.worker.llama import Model, Vocabulary
 from llmd.worker.prompt_tokens import DROP_STEP, MAX_TYPED, LoadedModel, tokenize_prompt, truncation
@@ -85,7 +85,7 @@ def test_a_prompt_is_laid_out_in_the_family_s_order(name: str) -> None:
     model, match = load(name)
     vocabulary = model.vocabulary
     engine = engine_of(model, match)
-    pieces = build(match.family, match.order, EXCERPT, "add.py")
+    pieces = build_prompt(match.family, match.order, EXCERPT, "add.py")
     tokens = list(tokenize_prompt(engine, pieces, 64).tokens)
     bos = (vocabulary.bos,) if vocabulary.add_bos else ()
     assert tokens == [
@@ -143,7 +143,7 @@ def test_a_prompt_too_long_loses_its_outer_ends() -> None:
     model, match = load("starcoder")
     tokenize = model.vocabulary.tokenize
     long = Excerpt("start\n" + "x = 1\n" * 1500, "y = 2\n" * 900 + "end\n", "", "", "")
-    pieces = build(match.family, match.order, long, "x.py")
+    pieces = build_prompt(match.family, match.order, long, "x.py")
     tokens = tokenize_prompt(engine_of(model, match), pieces, 64).tokens
     assert len(tokens) <= 2048 - 64
     suf = tokens.index(match.roles["suf"])
@@ -170,7 +170,7 @@ def typed_prompt(name: str, prefix: str, n_typed: int, order: Order = "psm") -> 
     """Prefix, typed text and draft of a prompt as the text that their tokens spell."""
     model, match = load(name)
     place = Excerpt(prefix, "SUFFIX", "", "", "", n_typed)
-    pieces = build(match.family, order, place, "x.py", "after_mid", heal=True)
+    pieces = build_prompt(match.family, order, place, "x.py", "after_mid", heal=True)
     prompt = tokenize_prompt(engine_of(model, match), pieces, 64)
     pre, suf, mid = (prompt.tokens.index(match.roles[role]) for role in ("pre", "suf", "mid"))
     end = suf if pre < suf else mid
@@ -228,7 +228,7 @@ def test_typed_text_is_bounded_in_steps() -> None:
     for n_words in range(100, 900, 7):
         place = Excerpt("x\n" + "a b " * n_words, "", "", "", "", 4 * n_words)
         prompt = tokenize_prompt(
-            engine, build(match.family, "psm", place, "x", "after_mid", True), 64
+            engine, build_prompt(match.family, "psm", place, "x", "after_mid", True), 64
         )
         sizes.append(len(prompt.tokens) - prompt.tokens.index(match.roles["mid"]))
     assert max(sizes) <= MAX_TYPED + 1

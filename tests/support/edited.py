@@ -20,8 +20,8 @@ from llmd.context.window import Excerpt
 from llmd.document import Document, Position, open_document
 from llmd.engine.messages import Done, Generate
 from llmd.postprocess.stop import StopRule
-from llmd.prompt.build import build
-from llmd.prompt.families import Order, typed_of
+from llmd.prompt.build import build_prompt
+from llmd.prompt.families import Order, typed_placement
 from llmd.worker.generate import generate
 from tests.support.real_engine import GREEDY, NEAR_TIE, RealEngine, load_real_engine
 
@@ -89,8 +89,8 @@ def position_at(document: Document, offset: int) -> Position:
 
 def ask(engine: RealEngine, excerpt: Excerpt, max_tokens: int = 14) -> Done:
     match = engine.match
-    typed = typed_of(match.family, match.order)
-    pieces = build(match.family, match.order, excerpt, "App.svelte", typed, heal=True)
+    typed = typed_placement(match.family, match.order)
+    pieces = build_prompt(match.family, match.order, excerpt, "App.svelte", typed, heal=True)
     request = Generate(1, pieces, StopRule(max_tokens, 64, 0, "", 600_000), GREEDY)
     return generate(engine.engine, request, time.monotonic(), lambda: False, lambda _: None)
 

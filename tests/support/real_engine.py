@@ -17,7 +17,7 @@ from llmd.context.window import Excerpt
 from llmd.engine.messages import Done, Generate
 from llmd.models.memory_plan import DescribedMachine, plan_load
 from llmd.postprocess.stop import StopRule
-from llmd.prompt.build import Piece, build
+from llmd.prompt.build import Piece, build_prompt
 from llmd.prompt.families import Match, recognise
 from llmd.worker import llama
 from llmd.worker.generate import generate
@@ -48,7 +48,7 @@ class RealEngine:
 
     def pieces(self, prefix: str, suffix: str) -> tuple[Piece, ...]:
         place = Excerpt(prefix, suffix, "", "", "")
-        return build(self.match.family, self.match.order, place, "a.py", heal=self.heal)
+        return build_prompt(self.match.family, self.match.order, place, "a.py", heal=self.heal)
 
     def ask(
         self,
@@ -94,7 +94,7 @@ def load_real_engine() -> RealEngine:
     plan = plan_load(EngineConfig(), DescribedMachine(llama.backend(), 2), model.shape)
     context = llama.Context(model, plan)
     flag = ctypes.create_string_buffer(2)
-    context.watch(ctypes.addressof(flag))
+    context.set_abort_flag(ctypes.addressof(flag))
     vocabulary = model.vocabulary
     match = recognise(model.name, vocabulary.declared, vocabulary.find)
     cache = KvCache(context)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmd.context.window import Excerpt
-from llmd.prompt.build import Piece, build
-from llmd.prompt.families import FAMILIES, Family, Order, Typed, by_name
+from llmd.prompt.build import Piece, build_prompt
+from llmd.prompt.families import FAMILIES, Family, Order, Typed, family_by_name
 
 PLACE = Excerpt("PREFIX", "SUFFIX", "head", "tail", "next")
 PRE_SUF = [("pre", ""), ("prefix", "PREFIX"), ("suf", ""), ("suffix", "SUFFIX")]
@@ -32,8 +32,8 @@ COMMON = [family.name for family in FAMILIES if family.name not in SPECIAL]
 
 
 def rendered(name: str, order: Order | None = None) -> list[tuple[str, str]]:
-    family = by_name(name)
-    return [(p.name, p.text) for p in build(family, order or family.order, PLACE, "a.py")]
+    family = family_by_name(name)
+    return [(p.name, p.text) for p in build_prompt(family, order or family.order, PLACE, "a.py")]
 
 
 @pytest.mark.parametrize(("name", "expected"), SPECIAL.items(), ids=SPECIAL)
@@ -45,27 +45,27 @@ def test_a_family_with_a_form_of_its_own_has_it(name: str, expected: list[tuple[
 def test_the_other_families_differ_in_order_only(name: str) -> None:
     assert rendered(name, "psm") == PRE_SUF + MID
     assert rendered(name, "spm") == SUF_PRE + MID
-    assert rendered(name) == rendered(name, by_name(name).order)
+    assert rendered(name) == rendered(name, family_by_name(name).order)
 
 
 @pytest.mark.parametrize("order", ["psm", "spm", "spm2"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_no_sentinel_is_spelled_as_text(family: Family, order: Order) -> None:
     special = (*family.spellings, *family.stop, family.repo, family.file)
-    pieces = build(family, order, PLACE, "a.py")
+    pieces = build_prompt(family, order, PLACE, "a.py")
     texts = [piece.text for piece in pieces if piece.name != "token"]
     assert not [s for s in special if s and any(s in text for text in texts)]
     assert all(not piece.text for piece in pieces if piece.name in ("pre", "suf", "mid"))
 
 
 def test_a_file_named_like_a_token_stays_text() -> None:
-    pieces = build(by_name("mellum"), "spm", PLACE, "<fim_middle>")
+    pieces = build_prompt(family_by_name("mellum"), "spm", PLACE, "<fim_middle>")
     assert pieces[1] == Piece("frame", "<fim_middle>\n")
 
 
 def test_a_sentinel_typed_by_the_user_stays_text() -> None:
     place = Excerpt("<fim_middle>", "<|endoftext|>", "", "", "")
-    pieces = build(by_name("starcoder"), "psm", place, "a.py")
+    pieces = build_prompt(family_by_name("starcoder"), "psm", place, "a.py")
     assert pieces[1] == Piece("prefix", "<fim_middle>")
     assert pieces[3] == Piece("suffix", "<|endoftext|>")
 
@@ -89,15 +89,15 @@ PRE_PART, TYPED_PART = ("prefix", "PRE"), ("typed", "FIX")
 def test_where_typed_text_stands(
     order: Order, typed: Typed, expected: list[tuple[str, str]], heal: bool
 ) -> None:
-    pieces = build(by_name("starcoder"), order, TYPED, "a.py", typed, heal)
+    pieces = build_prompt(family_by_name("starcoder"), order, TYPED, "a.py", typed, heal)
     assert [(p.name, p.text) for p in pieces] == [*expected, *([("heal", "")] if heal else [])]
 
 
 def test_typed_text_stands_behind_what_closes_the_prompt() -> None:
-    pieces = build(by_name("codegeex4"), "spm", TYPED, "a.py", "after_mid")
+    pieces = build_prompt(family_by_name("codegeex4"), "spm", TYPED, "a.py", "after_mid")
     assert [(p.name, p.text) for p in pieces[-2:]] == [("frame", "\n"), TYPED_PART]
 
 
 def test_without_sentinels_all_is_prefix() -> None:
-    pieces = build(by_name("plain"), "psm", TYPED, "a.py", "after_mid", True)
+    pieces = build_prompt(family_by_name("plain"), "psm", TYPED, "a.py", "after_mid", True)
     assert pieces == (Piece("prefix", "PREFIX"), Piece("heal"))

@@ -17,7 +17,7 @@ from llmd.models import resolve
 from llmd.models.catalog import catalog, find_variant
 from llmd.models.catalog_schema import BITS
 from llmd.models.references import HubFile, check_endpoint, parse_ref
-from llmd.prompt.families import by_name
+from llmd.prompt.families import family_by_name
 
 QWEN_3B = "hf:ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF/qwen2.5-coder-3b-q8_0.gguf"
 
@@ -50,7 +50,7 @@ def test_the_catalog_has_the_families_that_infill() -> None:
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_an_entry_is_complete(name: str) -> None:
     entry = BUILT_IN[name]
-    assert entry.order == by_name(entry.family).order
+    assert entry.order == family_by_name(entry.family).order
     assert all((entry.licence, entry.use, entry.n_params_b))
     assert 0 < entry.n_active_params_b <= entry.n_params_b
     assert entry.variants[0].name == name

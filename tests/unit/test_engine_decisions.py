@@ -16,7 +16,7 @@ from llmd.config import EngineConfig, SamplingConfig
 from llmd.errors import EngineError
 from llmd.models.memory_plan import DescribedMachine, Shape, plan_load
 from llmd.worker.kv_cache import plan_cells
-from llmd.worker.loader import notice, warm_cache
+from llmd.worker.loader import model_notice, warm_cache
 from llmd.worker.sampling import sample, uniform
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12)
@@ -119,7 +119,7 @@ def test_what_a_memory_can_do_is_tried(
 def test_what_a_model_cannot_do_is_said(
     is_plain: bool, can_cut: bool, can_save: bool, words: str
 ) -> None:
-    assert re.search(words, notice("m", is_plain, can_cut, can_save))
+    assert re.search(words, model_notice("m", is_plain, can_cut, can_save))
 
 
 def test_all_layers_go_to_the_gpu_by_default() -> None:

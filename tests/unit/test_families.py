@@ -8,8 +8,8 @@ from typing import Literal
 import pytest
 
 from llmd.context.window import Excerpt
-from llmd.prompt.build import build
-from llmd.prompt.families import FAMILIES, Family, Order, Role, Typed, recognise, typed_of
+from llmd.prompt.build import build_prompt
+from llmd.prompt.families import FAMILIES, Family, Order, Role, Typed, recognise, typed_placement
 
 PLACE = Excerpt("PREFIX", "SUFFIX", "PREFIX", "SUFFIX", "")
 NAMES = {
@@ -44,7 +44,7 @@ def test_a_family_is_found_by_its_name_and_tokens(family: Family) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_family_renders_in_its_order_without_spelling_a_sentinel(family: Family) -> None:
-    pieces = build(family, family.order, PLACE, "main.py")
+    pieces = build_prompt(family, family.order, PLACE, "main.py")
     body = [p.name for p in pieces if p.name in ("pre", "prefix", "suf", "suffix", "mid")]
     pre, suf = ["pre", "prefix"], ["suf", "suffix"]
     middle = [] if family.name == "codestral" else ["mid"]
@@ -73,14 +73,14 @@ def test_a_family_renders_in_its_order_without_spelling_a_sentinel(family: Famil
 )
 def test_the_exact_prompt(name: str, rendered: list[str]) -> None:
     family = next(family for family in FAMILIES if family.name == name)
-    pieces = build(family, family.order, PLACE, "main.py")
+    pieces = build_prompt(family, family.order, PLACE, "main.py")
     assert [piece.text or piece.name for piece in pieces] == rendered
 
 
 def test_a_repository_token_alone_is_no_sign_of_fim() -> None:
     match = recognise("SmolLM2-135M", {}, {"<reponame>": 4}.get)
     assert match.family.name == "plain"
-    assert [p.name for p in build(match.family, match.order, PLACE, "a.py")] == ["prefix"]
+    assert [p.name for p in build_prompt(match.family, match.order, PLACE, "a.py")] == ["prefix"]
 
 
 def test_ids_that_the_file_declares_win_over_spellings() -> None:
@@ -139,7 +139,7 @@ def test_where_typed_text_stands(
     measured: Typed | None, order: Order, wanted: Literal["auto"] | Typed, expected: Typed
 ) -> None:
     """What was measured is of the family's own order, which is `spm` here."""
-    assert typed_of(Family("f", order="spm", typed=measured), order, wanted) == expected
+    assert typed_placement(Family("f", order="spm", typed=measured), order, wanted) == expected
 
 
 @pytest.mark.parametrize("order", ["psm", "spm", "spm2"])

@@ -8,8 +8,8 @@ from llmd.context.window import (
     MAX_TYPED_CHARS,
     Budget,
     Excerpt,
+    build_excerpt,
     choose_window,
-    excerpt,
     update_anchor,
 )
 from llmd.document import Document, LineRange, Position, Span, Text, open_document
@@ -24,7 +24,7 @@ def test_typing_and_new_lines_move_neither_edge() -> None:
     lines = list(LINES)
     for line in range(100, 110):
         lines.insert(line + 1, "x\n")
-        window = choose_window(window.moved(line, 1, 2), lines, Position(line + 1, 1), BUDGET)
+        window = choose_window(window.after_edit(line, 1, 2), lines, Position(line + 1, 1), BUDGET)
     assert window.first == first.first
     assert window.end == first.end + 10
 
@@ -48,7 +48,7 @@ def test_an_edge_outside_the_document_is_laid_anew(edge: int) -> None:
 
 
 def test_the_next_line_is_the_first_that_holds_text() -> None:
-    place = excerpt(LineRange(0, 4), ["a = (\n", "\n", "  b)\n", ""], Position(0, 4))
+    place = build_excerpt(LineRange(0, 4), ["a = (\n", "\n", "  b)\n", ""], Position(0, 4))
     assert (place.head, place.tail, place.next_line) == ("a = ", "(", "b)")
 
 
@@ -60,7 +60,7 @@ def test_prefix_and_suffix_are_the_text_between_the_edges(
     line = data.draw(st.integers(0, len(lines) - 1))
     cursor = Position(line, data.draw(st.integers(0, len(lines[line].rstrip("\n")))))
     window = choose_window(None, lines, cursor, Budget(3, 2))
-    place = excerpt(window, lines, cursor)
+    place = build_excerpt(window, lines, cursor)
     assert place.prefix + place.suffix == "".join(lines[window.first : window.end])
 
 
@@ -110,7 +110,7 @@ def test_what_stands_after_the_anchor_is_typed(anchor: Position | None, typed: s
     cursor = Position(3, 4)
     previous = Span(anchor, max(anchor, cursor)) if anchor else None
     span = update_anchor(previous, WINDOW, TEXT, cursor)
-    place = excerpt(WINDOW, TEXT, cursor, span)
+    place = build_excerpt(WINDOW, TEXT, cursor, span)
     assert place.prefix.endswith(typed)
     assert place.n_typed == len(typed)
 
@@ -129,7 +129,7 @@ def typed_in(document: Document, cursor: Position) -> Excerpt:
     lines = document.text.lines
     document.window = choose_window(document.window, lines, cursor, BUDGET)
     document.typed = update_anchor(document.typed, document.window, lines, cursor)
-    return excerpt(document.window, lines, cursor, document.typed)
+    return build_excerpt(document.window, lines, cursor, document.typed)
 
 
 def test_closers_that_an_editor_adds_leave_the_model_s_suffix_as_it_was() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmd.config.parse import keys, problem_of
+from llmd.config.parse import find_problem, keys
 from llmd.models.references import HUB_PREFIX
 
 FlagSettings = dict[str, Any]  # by key of the config
@@ -204,7 +204,7 @@ def _convert(name: str, value: str) -> FlagSettings | str:
     settings = flag.convert(value)
     if isinstance(settings, str):
         return settings
-    problems = (problem_of(key, setting) for key, setting in settings.items())
+    problems = (find_problem(key, setting) for key, setting in settings.items())
     return next((problem.partition("; ")[0] for problem in problems if problem), settings)
 
 

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from llmd import paths
-from llmd.document import content, split_lines
+from llmd.document import split_lines, strip_line_end
 from llmd.errors import BadInput, printable
 from llmd.transport.status import CompleteParams
 
@@ -48,7 +48,7 @@ def place_params(place: str, max_bytes: int) -> CompleteParams:
             f"Line {_digits(line)} is outside `{printable(name)}`,"
             f" which has lines 1 to {len(lines)}"
         )
-    n_cols = len(content(lines[line - 1])) + 1
+    n_cols = len(strip_line_end(lines[line - 1])) + 1
     if not 1 <= col <= n_cols:
         raise BadInput(
             f"Column {_digits(col)} is outside line {line} of `{printable(name)}`, "

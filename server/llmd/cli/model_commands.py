@@ -56,19 +56,19 @@ def use(args: argparse.Namespace) -> None:
         BadInput: the model is not on this machine, or the daemon does not use the config file.
         DaemonError: the model cannot be loaded; the config is restored.
     """
-    from llmd.config.load import set_key, take_back, text_of
+    from llmd.config.load import read_text, restore_text, set_key
 
     value, config = _config_value(args.model), paths.config_path()
-    before = text_of(config)
+    before = read_text(config)
     set_key(config, "model", value)
-    changed = text_of(config)
+    changed = read_text(config)
     daemon = daemon_client.DaemonClient(daemon_client.ensure_daemon())
     daemon.request("llmd/use", {})
     status = wait_until_loaded(daemon)
     if status.config.problem:
         raise BadInput(status.config.problem)
     if "failed" in (status.state, status.switch.state):
-        take_back(config, changed, before)
+        restore_text(config, changed, before)
         reason = status.switch.reason or status.reason
         raise DaemonError(f"{reason}; the config names the previous model again")
     _check_effective(daemon, value)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmd.bridge.daemon_client import DaemonClient, connect_to
 from llmd.errors import DaemonError
-from llmd.signals import sigterm_unwinds
+from llmd.signals import sigterm_as_exit
 from llmd.transport.status import Status, decode_answer
 
 LOAD_TIMEOUT_S = 300.0
@@ -38,7 +38,7 @@ def temporary_daemon(
     Raises:
         DaemonError: the daemon does not start, or has no model.
     """
-    with sigterm_unwinds(), tempfile.TemporaryDirectory(prefix="llmd-") as name:
+    with sigterm_as_exit(), tempfile.TemporaryDirectory(prefix="llmd-") as name:
         folder = Path(name)
         variables = {
             "LLMD_RUNTIME_DIR": str(folder / "run"),

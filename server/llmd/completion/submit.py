@@ -8,8 +8,8 @@ from llmd.engine.client import EngineClient
 from llmd.engine.messages import Loaded
 from llmd.engine.requests import EngineRequest
 from llmd.postprocess.stop import rule_for
-from llmd.prompt.build import Piece, build
-from llmd.prompt.families import by_name, typed_of
+from llmd.prompt.build import Piece, build_prompt
+from llmd.prompt.families import family_by_name, typed_placement
 
 # The engine ends a request that takes longer. Callers are answered at their own deadline, long
 # before, and the request goes on for the next key.
@@ -40,9 +40,11 @@ class Submitter:
         rule = rule_for(request.excerpt, *n_most, time_limit_ms, self._disabled_rules)
 
         def pieces(model: Loaded) -> tuple[Piece, ...]:
-            family = by_name(model.family)
-            typed = typed_of(family, model.order, fim.typed)
-            return build(family, model.order, request.excerpt, request.file_name, typed, fim.heal)
+            family = family_by_name(model.family)
+            typed = typed_placement(family, model.order, fim.typed)
+            return build_prompt(
+                family, model.order, request.excerpt, request.file_name, typed, fim.heal
+            )
 
         return self._engine.add_request(
             pieces,
@@ -60,7 +62,7 @@ class Submitter:
         model = self._engine.info
         if model is None:
             return None
-        family = by_name(model.family)
-        if typed_of(family, model.order, self._config.fim.typed) != "after_mid":
+        family = family_by_name(model.family)
+        if typed_placement(family, model.order, self._config.fim.typed) != "after_mid":
             return None
         return bool(family.typed)

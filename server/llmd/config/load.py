@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from llmd import paths
 from llmd.config import Config
-from llmd.config.parse import keys, parse_with_keys, problem_of
+from llmd.config.parse import find_problem, keys, parse_with_keys
 from llmd.errors import BadInput
 
 Source = Literal["default", "file", "environment", "flag"]
@@ -60,16 +60,16 @@ def load_settings(path: Path | None = None, flags: Sequence[str] = ()) -> Settin
         BadInput: the file can't be read, or it or a flag is wrong.
     """
     path = path or paths.config_path()
-    config, named = parse_with_keys(_read(path), str(path))
+    config, named = parse_with_keys(read_text(path), str(path))
     sources: dict[str, Source] = dict.fromkeys(named, "file")
     if model := os.environ.get(MODEL_VARIABLE):
-        if problem := problem_of("model", model):
+        if problem := find_problem("model", model):
             raise BadInput(f"Environment variable {MODEL_VARIABLE}: {problem}")
-        config = _with(config, "model", model)
+        config = _replace_value(config, "model", model)
         sources["model"] = "environment"
     for flag in flags:
         key, value = _parse_flag(flag)
-        config = _with(config, key, value)
+        config = _replace_value(config, key, value)
         sources[key] = "flag"
     return Settings(config, sources, path)
 
@@ -99,19 +99,19 @@ def set_key(path: Path, key: str, value: Any) -> None:
     Raises:
         BadInput: key or value is wrong, the file is wrong already, or it can't be written.
     """
-    if problem := problem_of(key, value):
+    if problem := find_problem(key, value):
         raise BadInput(f"Setting {problem}")
-    text = _read(path)
+    text = read_text(path)
     config, _ = parse_with_keys(text, str(path))
-    changed = _changed(text, key, value)
+    changed = _set_in_toml(text, key, value)
     try:
-        is_done = parse_with_keys(changed, str(path))[0] == _with(config, key, value)
+        is_done = parse_with_keys(changed, str(path))[0] == _replace_value(config, key, value)
     except BadInput:
         is_done = False
     if not is_done:
         raise BadInput(f"Config `{path}` is laid out so that `{key}` can't be set; set it by hand")
     try:
-        _replace(path.resolve(), changed)
+        _write_atomically(path.resolve(), changed)
     except OSError as error:
         raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
 
@@ -122,25 +122,25 @@ def text_of(path: Path) -> str:
     Raises:
         BadInput: it can't be read.
     """
-    return _read(path)
+    return read_text(path)
 
 
-def take_back(path: Path, changed: str, before: str) -> bool:
+def restore_text(path: Path, changed: str, before: str) -> bool:
     """Writes `before` where the file still says `changed`. Whether it did.
 
     Raises:
         BadInput: it can't be written.
     """
-    if _read(path) != changed:
+    if read_text(path) != changed:
         return False
     try:
-        _replace(path.resolve(), before)
+        _write_atomically(path.resolve(), before)
     except OSError as error:
         raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
     return True
 
 
-def _changed(text: str, key: str, value: Any) -> str:
+def _set_in_toml(text: str, key: str, value: Any) -> str:
     """Empty where tomlkit can't."""
     import tomlkit  # takes as long to import as a status to print
     from tomlkit.exceptions import TOMLKitError
@@ -155,7 +155,7 @@ def _changed(text: str, key: str, value: Any) -> str:
         return ""
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Empty where there is no file. Looked at before it is opened: opening a pipe would wait."""
     try:
         found = path.stat()
@@ -178,7 +178,7 @@ def _read(path: Path) -> str:
         raise BadInput(f"Config `{path}` cannot be read: {said}") from None
 
 
-def _replace(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     """By another file that takes the name, with the old one's mode."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as new:
@@ -206,14 +206,14 @@ def _parse_flag(flag: str) -> tuple[str, Any]:
     except (ValueError, RecursionError):
         found = {}
     value = found["value"] if found.keys() == {"value"} else text
-    if problem := problem_of(key, value):
-        if not problem_of(key, text):  # a model named `123`
+    if problem := find_problem(key, value):
+        if not find_problem(key, text):  # a model named `123`
             return key, text
         raise BadInput(f"Setting `{flag[:MAX_SHOWN_CHARS]}`: {problem}")
     return key, value
 
 
-def _with(config: Config, key: str, value: Any) -> Config:
+def _replace_value(config: Config, key: str, value: Any) -> Config:
     """Invariant: key and value are good."""
     values = msgspec.to_builtins(config)
     section, _, leaf = key.rpartition(".")

@@ -18,18 +18,18 @@ from llmd.config import Config
 from llmd.errors import BadInput, printable
 
 _SHOWN_CHARS = 60
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 # Strings and comments, whose line breaks and brackets are none of the statement's, then these.
 _TOKEN = re.compile(
     r'''"""(?:\\.|[^\\])*?"""+|\'{3}.*?\'{3,}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[][{}\n]''',
     re.S,
 )
-_PART = r"""(?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[\w-]+)"""
-_HEAD = re.compile(rf"\s*(\[*)\s*({_PART}(?:\s*\.\s*{_PART})*)")
+_KEY_PART = r"""(?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[\w-]+)"""
+_KEY_OR_HEADER = re.compile(rf"\s*(\[*)\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ConfigKey:
     """One setting, from the tree in config."""
 
     name: str  # "sampling.min_p"
@@ -40,10 +40,10 @@ class Key:
 
 
 @cache
-def keys() -> dict[str, Key]:
+def keys() -> dict[str, ConfigKey]:
     """All settings in the tree's order."""
     schema = msgspec.json.schema(Config)["$defs"]
-    found: dict[str, Key] = {}
+    found: dict[str, ConfigKey] = {}
     for name, field in schema["Config"]["properties"].items():
         if "$ref" not in field:
             found[name] = _key(name, field)
@@ -72,16 +72,16 @@ def parse_with_keys(text: str, subject: str) -> tuple[Config, set[str]]:
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"Config `{subject}` {_no_toml(error)}; correct it") from None
+        raise BadInput(f"Config `{subject}` {_toml_problem(error)}; correct it") from None
     named = set()
-    for name, value in _leaves(data):
-        if problem := problem_of(name, value):
-            raise BadInput(f"Config `{subject}`{_line_of(name, text)}: {problem}")
+    for name, value in _iter_settings(data):
+        if problem := find_problem(name, value):
+            raise BadInput(f"Config `{subject}`{_find_line(name, text)}: {problem}")
         named.add(name)
     return msgspec.convert(data, Config), named
 
 
-def _no_toml(error: Exception) -> str:
+def _toml_problem(error: Exception) -> str:
     if isinstance(error, tomllib.TOMLDecodeError):
         return f"is no TOML: {error}"
     if isinstance(error, RecursionError):
@@ -89,39 +89,41 @@ def _no_toml(error: Exception) -> str:
     return "has a number of over 4300 digits"  # int() speaks of a setting of Python
 
 
-def problem_of(name: str, value: Any) -> str:
+def find_problem(name: str, value: Any) -> str:
     """What is wrong with a key and its value; empty where nothing is."""
     if name in sections():
-        return f"`{name}` is {_shown(value)}, expected a section `[{name}]`"
+        return f"`{name}` is {_format_value(value)}, expected a section `[{name}]`"
     if name not in keys():
         known = [*keys()] if "." in name else [*keys(), *sections()]
         near = difflib.get_close_matches(name, known, 1, 0.6)
         hint = f"did you mean `{near[0]}`?" if near else "`llmd config` shows them all"
-        return f"`{_cut(name)}` is no key; {hint}"
+        return f"`{_shorten(name)}` is no key; {hint}"
     section, _, leaf = name.rpartition(".")
     try:
         msgspec.convert({section: {leaf: value}} if section else {leaf: value}, Config)
     except (msgspec.ValidationError, RecursionError, OverflowError):
         allowed = keys()[name].allowed
-        return f"`{name}` is {_shown(value)}, expected {allowed}; correct it or remove the line"
+        return (
+            f"`{name}` is {_format_value(value)}, expected {allowed}; correct it or remove the line"
+        )
     return ""
 
 
-def _leaves(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _iter_settings(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in data.items():
         if isinstance(value, dict) and name in sections():
-            yield from ((_dotted(name, leaf), inner) for leaf, inner in value.items())
+            yield from ((_join_key(name, leaf), inner) for leaf, inner in value.items())
         else:
-            yield _dotted(name), value
+            yield _join_key(name), value
 
 
-def _dotted(*parts: str) -> str:
+def _join_key(*parts: str) -> str:
     """A key's name as TOML has it: `"a.b"` is one part, `a.b` are two."""
-    bare = (part if _BARE.fullmatch(part) else json.dumps(part) for part in parts)
+    bare = (part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in parts)
     return ".".join(bare)
 
 
-def _line_of(name: str, text: str) -> str:
+def _find_line(name: str, text: str) -> str:
     """`, line 3`: where the key is written, else the inline table that it is written in."""
     at = -1
     for start, found in _statements(text):
@@ -141,14 +143,14 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
         depth += (token[0] in "[{") - (token[0] in "]}")
         if token[0] != "\n" or depth:
             continue
-        if head := _HEAD.match(text, start, token.start()):
-            path = _parts(head[2])
-            yield head.start(2), _dotted(*([] if head[1] else header), *path)
+        if head := _KEY_OR_HEADER.match(text, start, token.start()):
+            path = _split_key(head[2])
+            yield head.start(2), _join_key(*([] if head[1] else header), *path)
             header = path if head[1] else header
         start = token.end()
 
 
-def _parts(head: str) -> list[str]:
+def _split_key(head: str) -> list[str]:
     """`a."b.c"` to a, b.c."""
     rest: Any = tomllib.loads(f"{head} = 0")
     parts = []
@@ -158,7 +160,7 @@ def _parts(head: str) -> list[str]:
     return parts
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
         return "a section"
     if isinstance(value, bool):
@@ -166,24 +168,26 @@ def _shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 1 << 64:
         return "a very large number"  # str() refuses more than 4,300 digits
     try:
-        return _cut(f'"{value}"' if isinstance(value, str) else str(value))
+        return _shorten(f'"{value}"' if isinstance(value, str) else str(value))
     except (RecursionError, ValueError):
         return "something else"
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     shown = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
     return printable(shown)
 
 
-def _key(name: str, field: dict[str, Any]) -> Key:
-    return Key(name, field["default"], _allowed(field), field["unit"], field["description"])
+def _key(name: str, field: dict[str, Any]) -> ConfigKey:
+    return ConfigKey(
+        name, field["default"], _describe_allowed(field), field["unit"], field["description"]
+    )
 
 
-def _allowed(field: dict[str, Any]) -> str:
+def _describe_allowed(field: dict[str, Any]) -> str:
     """The range or the values, as a person says them."""
     if "anyOf" in field:
-        return " or ".join(_allowed(part) for part in field["anyOf"])
+        return " or ".join(_describe_allowed(part) for part in field["anyOf"])
     if "enum" in field:
         return " or ".join(f'"{value}"' for value in field["enum"])
     if field["type"] == "array":

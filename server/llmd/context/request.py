@@ -61,7 +61,7 @@ def build_request(
     document: Document,
     cursor: Position,
     config: Config,
-    refuse: WorkspaceCheck,
+    check_workspace: WorkspaceCheck,
     *,
     invoked: bool = False,
     selected: Selected | None = None,
@@ -79,10 +79,11 @@ def build_request(
         arrived_s=time.monotonic(),
     )
     if refusal := (
-        eligibility.check_document(document, config) or refuse(document.names, document.language)
+        eligibility.check_document(document, config)
+        or check_workspace(document.names, document.language)
     ):
         return view(skip_reason=refusal)
-    lines, cursor, typed = _with_selected(document, cursor, selected)
+    lines, cursor, typed = _insert_selected(document, cursor, selected)
     budget = window.Budget(config.context.n_prefix, config.context.n_suffix)
     chosen = window.choose_window(document.window, lines, cursor, budget)
     document.window = chosen
@@ -93,10 +94,10 @@ def build_request(
     refusal = eligibility.check_position(lines, chosen.first, chosen.end, cursor, max_suffix)
     if refusal:
         return view(lines=chosen, skip_reason=refusal)
-    return view(lines=chosen, excerpt=window.excerpt(chosen, lines, cursor, typed))
+    return view(lines=chosen, excerpt=window.build_excerpt(chosen, lines, cursor, typed))
 
 
-def _with_selected(
+def _insert_selected(
     document: Document, cursor: Position, selected: Selected | None
 ) -> tuple[list[str], Position, Span | None]:
     """The lines as they would be with the menu's item inserted, the cursor after it, and what was
@@ -109,5 +110,5 @@ def _with_selected(
     before = lines[line][: selected.start.col] + selected.text
     lines[line] = before + lines[line][selected.end.col :]
     edit = Edit(selected.start, selected.end, selected.text)
-    typed = document.typed.edited(edit) if document.typed else None
+    typed = document.typed.after_edit(edit) if document.typed else None
     return lines, Position(line, len(before)), typed

@@ -17,8 +17,8 @@ from llmd.document import LineRange, Position, Span
 CHARS_PER_TOKEN = 3
 
 # A side is laid anew when it holds more than GROWN or less than SHRUNK of its budget.
-GROWN = 1.5
-SHRUNK = 0.5
+MAX_SHARE = 1.5
+MIN_SHARE = 0.5
 
 MAX_TYPED_CHARS = 256 * CHARS_PER_TOKEN
 _CLOSERS = frozenset(")]}>\"'`;, \t\r\n")  # what editors put right of the cursor
@@ -66,7 +66,7 @@ def choose_window(
     above = _Side(lines, cursor.line, -1, budget.n_prefix * CHARS_PER_TOKEN)
     below = _Side(lines, cursor.line + 1, 1, budget.n_suffix * CHARS_PER_TOKEN)
     kept = previous or LineRange(-1, -1)
-    return LineRange(above.keep_or_choose(kept.first), below.keep_or_choose(kept.end))
+    return LineRange(above.update_edge(kept.first), below.update_edge(kept.end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +82,19 @@ class _Side:
     def _last(self) -> int:
         return 0 if self.step < 0 else len(self.lines)
 
-    def keep_or_choose(self, edge: int) -> int:
-        return edge if self._is_still_good(edge) else self._choose()
+    def update_edge(self, edge: int) -> int:
+        return edge if self._can_keep(edge) else self._choose_edge()
 
-    def _is_still_good(self, edge: int) -> bool:
-        n_lines, n_most = (edge - self.origin) * self.step, self.n_chars_budget * GROWN
+    def _can_keep(self, edge: int) -> bool:
+        n_lines, n_most = (edge - self.origin) * self.step, self.n_chars_budget * MAX_SHARE
         # A line that is not the last has a character at least, its end.
         if edge < 0 or n_lines < 0 or edge > len(self.lines) or n_lines > n_most + 1:
             return False
         n_chars = sum(map(len, self.lines[min(edge, self.origin) : max(edge, self.origin)]))
-        is_enough = edge == self._last or n_chars >= self.n_chars_budget * SHRUNK
+        is_enough = edge == self._last or n_chars >= self.n_chars_budget * MIN_SHARE
         return is_enough and n_chars <= n_most
 
-    def _choose(self) -> int:
+    def _choose_edge(self) -> int:
         edge, n_chars = self.origin, 0
         while edge != self._last:
             line = self.lines[edge - 1 if self.step < 0 else edge]
@@ -114,12 +114,12 @@ def update_anchor(
     fresh = Span(Position(cursor.line, 0), cursor)
     if previous is None or not previous.start <= cursor <= previous.end:
         return fresh
-    is_short = len(between(lines, previous.start, cursor)) <= MAX_TYPED_CHARS
-    is_closed = _CLOSERS.issuperset(between(lines, cursor, previous.end))
+    is_short = len(text_between(lines, previous.start, cursor)) <= MAX_TYPED_CHARS
+    is_closed = _CLOSERS.issuperset(text_between(lines, cursor, previous.end))
     return previous if previous.start.line >= window.first and is_short and is_closed else fresh
 
 
-def between(lines: Sequence[str], start: Position, end: Position) -> str:
+def text_between(lines: Sequence[str], start: Position, end: Position) -> str:
     """The text from `start` to `end`, which is not before it."""
     if start.line == end.line:
         return lines[start.line][start.col : end.col]
@@ -127,7 +127,7 @@ def between(lines: Sequence[str], start: Position, end: Position) -> str:
     return "".join([lines[start.line][start.col :], *whole, lines[end.line][: end.col]])
 
 
-def excerpt(
+def build_excerpt(
     window: LineRange, lines: Sequence[str], cursor: Position, typed: Span | None = None
 ) -> Excerpt:
     """`typed` is what `anchored` gave; None: the cursor's line before the cursor."""
@@ -140,6 +140,6 @@ def excerpt(
         head=head,
         tail=tail.rstrip("\r\n"),
         next_line=next((text.strip() for text in below if not text.isspace()), ""),
-        n_typed=len(between(lines, typed.start, cursor)) if typed else cursor.col,
-        n_closers=len(between(lines, cursor, typed.end)) if typed else 0,
+        n_typed=len(text_between(lines, typed.start, cursor)) if typed else cursor.col,
+        n_closers=len(text_between(lines, cursor, typed.end)) if typed else 0,
     )

@@ -29,11 +29,11 @@ FILE_NAME = ".llmd.toml"
 MAX_FILE_BYTES = 64 << 10
 MAX_FOLDERS = 1024
 MAX_FOLDERS_ABOVE = 128  # of one path, so that two names fit into MAX_FOLDERS
-MAX_JUDGED = 256  # paths of which a file's verdict is remembered
+MAX_VERDICTS = 256  # paths of which a file's verdict is remembered
 MAX_PATTERNS = 500
 MAX_PATTERN_CHARS = 256
-MAX_STEPS = 30_000_000  # of matching one path, at worst a tenth of a second
-LOOK_AGAIN_S = 1.0  # a change is seen so late, and a key costs no system call before
+MAX_MATCH_STEPS = 30_000_000  # of matching one path, at worst a tenth of a second
+RECHECK_S = 1.0  # a change is seen so late, and a key costs no system call before
 
 # tomllib takes a time of the cube of a dotted key's parts. A number has one dot.
 _QUOTED = re.compile(
@@ -41,26 +41,26 @@ _QUOTED = re.compile(
 )
 _MANY_DOTS = re.compile(r"(?:\.[^.\n]*){9}")
 
-_Mark = tuple[int, int, int]  # of a file's state: time, size, inode
+_Fingerprint = tuple[int, int, int]  # of a file's state: time, size, inode
 
 
 @dataclass(frozen=True)
-class Rules:
+class WorkspaceRules:
     """What one file takes away."""
 
     is_disabled: bool = False
     filetypes: frozenset[str] = frozenset()
     patterns: tuple[str, ...] = ()
-    _judged: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
+    _verdicts: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
 
     def ignores(self, path: str) -> bool:
         """`path` is relative to the file's folder. One too costly to judge counts as ignored."""
-        if path not in self._judged:
-            if len(self._judged) >= MAX_JUDGED:
-                self._judged.clear()
-            is_costly = _n_steps(self.patterns, path) > MAX_STEPS
-            self._judged[path] = is_costly or self._spec.match_file(path)
-        return self._judged[path]
+        if path not in self._verdicts:
+            if len(self._verdicts) >= MAX_VERDICTS:
+                self._verdicts.clear()
+            is_costly = _n_match_steps(self.patterns, path) > MAX_MATCH_STEPS
+            self._verdicts[path] = is_costly or self._spec.match_file(path)
+        return self._verdicts[path]
 
     @cached_property
     def _spec(self) -> GitIgnoreSpec:
@@ -71,12 +71,12 @@ class Rules:
 
 @dataclass(slots=True)
 class _Folder:
-    looked_s: float
-    mark: _Mark | None
-    rules: Rules
+    checked_s: float
+    fingerprint: _Fingerprint | None
+    rules: WorkspaceRules
 
 
-_NOTHING = Rules()
+_NO_RULES = WorkspaceRules()
 
 
 class Workspaces:
@@ -89,14 +89,14 @@ class Workspaces:
         home = os.path.expanduser("~")
         homes = {Path(home), Path(os.path.realpath(home))}
         # Names stay while one types, and paths are slow to take apart.
-        self._above = lru_cache(MAX_JUDGED)(lambda path: tuple(_above(path, homes)))
+        self._above = lru_cache(MAX_VERDICTS)(lambda path: tuple(_folders_above(path, homes)))
 
-    def refuse(self, names: tuple[str, ...], language: str) -> str:
+    def skip_reason(self, names: tuple[str, ...], language: str) -> str:
         """Why a document, by its paths and language, gets no completion: `disabled`, `ignored`,
         or empty. A document without a file is not refused."""
         for path in map(Path, names if names and os.path.isabs(names[0]) else ()):
             for folder in self._above(path):
-                if reason := _reason(self._rules(folder), path, folder, language):
+                if reason := _skip_reason(self._rules(folder), path, folder, language):
                     return reason
         return ""
 
@@ -105,29 +105,29 @@ class Workspaces:
         taken, self._warnings = self._warnings, []
         return taken
 
-    def _rules(self, folder: Path) -> Rules:
+    def _rules(self, folder: Path) -> WorkspaceRules:
         now_s = self._clock()
         found = self._folders.get(folder)
-        if found is None or now_s - found.looked_s >= LOOK_AGAIN_S:
-            mark = _mark(folder / FILE_NAME)
-            if found is None or mark != found.mark:
+        if found is None or now_s - found.checked_s >= RECHECK_S:
+            mark = _read_fingerprint(folder / FILE_NAME)
+            if found is None or mark != found.fingerprint:
                 found = _Folder(now_s, mark, self._read(folder / FILE_NAME, mark))
-            found.looked_s = now_s
+            found.checked_s = now_s
             self._folders[folder] = found
             if len(self._folders) > MAX_FOLDERS:
                 self._folders.popitem(last=False)
         self._folders.move_to_end(folder)
         return found.rules
 
-    def _read(self, path: Path, mark: _Mark | None) -> Rules:
+    def _read(self, path: Path, mark: _Fingerprint | None) -> WorkspaceRules:
         if mark is None:
-            return _NOTHING
+            return _NO_RULES
         try:
-            rules, problems = parse_rules(_text(path))
+            rules, problems = parse_rules(_read_text(path))
         except (OSError, ValueError, RecursionError) as error:
             said = getattr(error, "strerror", None) or error
             self._warn(path, f"cannot be read and takes nothing away: {said}")
-            return _NOTHING
+            return _NO_RULES
         if problems:
             self._warn(path, "; ".join(problems))
         return rules
@@ -136,7 +136,7 @@ class Workspaces:
         self._warnings.append(f"Workspace file `{path}` {said}")
 
 
-def parse_rules(text: str) -> tuple[Rules, list[str]]:
+def parse_rules(text: str) -> tuple[WorkspaceRules, list[str]]:
     """The rules, and what of the text is none.
 
     Raises:
@@ -155,18 +155,18 @@ def parse_rules(text: str) -> tuple[Rules, list[str]]:
     if not isinstance(is_disabled, bool):
         problems.append("has a `disabled` that is not true or false")
         is_disabled = False
-    filetypes = _texts(data, "disabled_filetypes", problems)
-    patterns = _texts(data, "ignore", problems)
-    good = tuple(islice(filter(_is_pattern, patterns), MAX_PATTERNS))
+    filetypes = _pop_strings(data, "disabled_filetypes", problems)
+    patterns = _pop_strings(data, "ignore", problems)
+    good = tuple(islice(filter(_is_valid_pattern, patterns), MAX_PATTERNS))
     if len(good) < len(patterns):
         problems.append(f"has {len(patterns) - len(good)} patterns in `ignore` that are not used")
     if data:
         names = ", ".join(f"`{name[:40]}`" for name in sorted(data)[:5])
         problems.append(f"can ignore files and disable completion, and not set {names}")
-    return Rules(is_disabled, frozenset(filetypes), good), problems
+    return WorkspaceRules(is_disabled, frozenset(filetypes), good), problems
 
 
-def _texts(data: dict[str, Any], name: str, problems: list[str]) -> list[str]:
+def _pop_strings(data: dict[str, Any], name: str, problems: list[str]) -> list[str]:
     found = data.pop(name, [])
     if isinstance(found, list) and all(isinstance(item, str) for item in found):
         return found
@@ -174,7 +174,7 @@ def _texts(data: dict[str, Any], name: str, problems: list[str]) -> list[str]:
     return []
 
 
-def _is_pattern(text: str) -> bool:
+def _is_valid_pattern(text: str) -> bool:
     from pathspec import GitIgnoreSpec
 
     if len(text) > MAX_PATTERN_CHARS:
@@ -186,7 +186,7 @@ def _is_pattern(text: str) -> bool:
     return True
 
 
-def _n_steps(patterns: tuple[str, ...], path: str) -> int:
+def _n_match_steps(patterns: tuple[str, ...], path: str) -> int:
     """At most so many ways to match: pathspec's regular expressions try each, and a path of one
     letter against `*a*a*a*a*b` would take all day."""
     parts = path.split("/")
@@ -201,15 +201,15 @@ def _n_steps(patterns: tuple[str, ...], path: str) -> int:
     )
 
 
-def _above(path: Path, homes: set[Path]) -> Iterator[Path]:
+def _folders_above(path: Path, homes: set[Path]) -> Iterator[Path]:
     for folder in path.parents[:MAX_FOLDERS_ABOVE]:
         yield folder
         if folder in homes:
             return
 
 
-def _reason(rules: Rules, path: Path, folder: Path, language: str) -> str:
-    if rules is _NOTHING:
+def _skip_reason(rules: WorkspaceRules, path: Path, folder: Path, language: str) -> str:
+    if rules is _NO_RULES:
         return ""
     if rules.is_disabled or {language, path.suffix[1:].lower()} & rules.filetypes:
         return "disabled"
@@ -218,7 +218,7 @@ def _reason(rules: Rules, path: Path, folder: Path, language: str) -> str:
     return ""
 
 
-def _mark(path: Path) -> _Mark | None:
+def _read_fingerprint(path: Path) -> _Fingerprint | None:
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # none, or a name that can't be
@@ -226,7 +226,7 @@ def _mark(path: Path) -> _Mark | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """
     Raises:
         OSError, ValueError: it is no file, too large, or no text.

@@ -31,11 +31,11 @@ from llmd.daemon.lock import take_lock
 from llmd.daemon.logs import LastError
 from llmd.daemon.status import build_status
 from llmd.daemon.suggestion_stats import SuggestionStats
-from llmd.document import Document, names_of
+from llmd.document import Document, paths_for_uri
 from llmd.engine.client import EngineClient
 from llmd.engine.memory_pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, next_pressure
 from llmd.engine.messages import Loaded
-from llmd.errors import LlmdError, place_of
+from llmd.errors import LlmdError, error_location
 from llmd.transport import lsp, nvim
 from llmd.transport.listener import Listener, Protocols
 from llmd.transport.service import Client, EngineView, ReconnectPolicy
@@ -104,7 +104,7 @@ class Daemon:
         )
 
     def why(self, uri: str) -> RequestStages | None:
-        return self.pipeline.results.history.last(names_of(uri)[-1] if uri else "")
+        return self.pipeline.results.history.last(paths_for_uri(uri)[-1] if uri else "")
 
     def settings(self) -> SettingsReport:
         return report_settings(self._settings)
@@ -175,7 +175,7 @@ class Daemon:
             client.show(view)
 
     def _check_workspace(self, names: tuple[str, ...], language: str) -> str:
-        reason = self._workspaces.refuse(names, language)
+        reason = self._workspaces.skip_reason(names, language)
         for warning in self._workspaces.take_warnings():
             _log.warning("%s", warning)
         return reason
@@ -209,12 +209,12 @@ class Daemon:
     async def _watch_battery(self) -> None:
         """Returns at once on a machine without a battery."""
         self._apply_policy()
-        while machine.on_battery() is not None:
+        while machine.is_on_battery() is not None:
             await asyncio.sleep(BATTERY_LOOK_S)
             self._apply_policy()
 
     def _apply_policy(self) -> None:
-        config, on_battery = self._settings.config, bool(machine.on_battery())
+        config, on_battery = self._settings.config, bool(machine.is_on_battery())
         is_roomy = not self._pressure.step
         self.pipeline.set_policy(
             debounce_ms(config, on_battery), is_roomy and may_prefetch(config, on_battery)
@@ -224,7 +224,7 @@ class Daemon:
         """Checks the memory periodically while a model is loaded or a step is in effect."""
         while True:
             if self.engine.state == "ready" or self._pressure.step:
-                reading = await asyncio.to_thread(machine.memory_reading)
+                reading = await asyncio.to_thread(machine.read_memory)
                 self._apply_pressure(next_pressure(self._pressure, reading))
                 await asyncio.sleep(EVERY_S)
             else:
@@ -261,7 +261,7 @@ async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception as error:
-        _log.critical("%s ended by %s at %s", what, type(error).__name__, place_of(error))
+        _log.critical("%s ended by %s at %s", what, type(error).__name__, error_location(error))
 
 
 def serve(flags: Sequence[str] = (), is_detached: bool = False) -> int:

@@ -20,7 +20,7 @@ from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.candidate import CandidateWorker
 from llmd.engine.messages import EngineState
 from llmd.engine.process import KILLED, WorkerProcess, load_message
-from llmd.errors import EngineError, ModelError, place_of
+from llmd.errors import EngineError, ModelError, error_location
 from llmd.models.pull.staging import is_being_pulled
 from llmd.models.resolve import ResolvedModel, model_path, resolve_model
 
@@ -69,7 +69,7 @@ class Supervisor:
             try:
                 await self._run_worker()
             except Exception as error:  # a defect is reported, and ends nothing else
-                _log.error("The engine failed at %s", place_of(error))
+                _log.error("The engine failed at %s", error_location(error))
                 await self._fail(f"The engine failed ({type(error).__name__}); {TRY_AGAIN}")
 
     def wake(self) -> None:

@@ -23,12 +23,14 @@ _TRIPLE = ('"""', "'''")
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class BracketCount:
     opened: Mapping[str, int]  # by opener
     unopened: tuple[int, ...]  # where a closer stands that closes nothing
 
 
-def count(text: str, opened: Mapping[str, int] | None = None, start: int = 0) -> Counted:
+def count_brackets(
+    text: str, opened: Mapping[str, int] | None = None, start: int = 0
+) -> BracketCount:
     """By kind, not by nesting: a closer takes any opener of its kind, from `start` on."""
     left = Counter(opened or {})
     unopened: list[int] = []
@@ -43,7 +45,7 @@ def count(text: str, opened: Mapping[str, int] | None = None, start: int = 0) ->
             left[OPENER_OF[said]] -= 1
         else:
             unopened.append(at)
-    return Counted(left, tuple(unopened))
+    return BracketCount(left, tuple(unopened))
 
 
 def is_surplus(text: str, at: int, is_whole: bool) -> bool:
@@ -54,7 +56,7 @@ def is_surplus(text: str, at: int, is_whole: bool) -> bool:
     return OPENER_OF[text[at]] in before or is_closers
 
 
-def is_literal(prefix: str) -> bool:
+def is_inside_literal(prefix: str) -> bool:
     """Whether the cursor may stand in a string or comment of several lines."""
     in_string = any(prefix.count(mark) % 2 for mark in (*_TRIPLE, "`"))
     return in_string or prefix.rfind("/*") > prefix.rfind("*/")

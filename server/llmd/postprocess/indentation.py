@@ -22,36 +22,36 @@ _WIDTHS = (2, 4, 8)
 TAB_COLUMNS = 4  # of a file that is indented with tabs; only ratios matter
 
 
-def lead(line: str) -> str:
+def leading_whitespace(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" \t"))]
 
 
-def columns(line: str, tab_columns: int) -> int:
+def indent_columns(line: str, tab_columns: int) -> int:
     """How deep a line is indented."""
-    blank = lead(line)
+    blank = leading_whitespace(line)
     return len(blank) + blank.count("\t") * (tab_columns - 1)
 
 
-def code(line: str) -> str:
+def strip_comment(line: str) -> str:
     """A line without its comment and its blank end."""
     return _COMMENT.sub("", line).rstrip()
 
 
-def opens(line: str) -> bool:
-    return bool(_OPENED.search(code(line)))
+def opens_block(line: str) -> bool:
+    return bool(_OPENED.search(strip_comment(line)))
 
 
-def closers(line: str) -> tuple[str, ...]:
+def block_closers(line: str) -> tuple[str, ...]:
     """What the line that ends the block opened by `line` may begin with."""
-    said = code(line)
-    return _CLOSERS.get(said[-1:], _CLOSING_WORDS) if opens(line) else ()
+    said = strip_comment(line)
+    return _CLOSERS.get(said[-1:], _CLOSING_WORDS) if opens_block(line) else ()
 
 
 @dataclass(frozen=True)
 class Layout:
     """`above` and `below` are the nearest lines that are not blank, whole; empty: none."""
 
-    place: Excerpt
+    excerpt: Excerpt
 
     @cached_property
     def opened(self) -> Mapping[str, int]:
@@ -60,7 +60,7 @@ class Layout:
 
     @cached_property
     def _whole_above(self) -> str:
-        return self.place.prefix[: len(self.place.prefix) - len(self.place.head)]
+        return self.excerpt.prefix[: len(self.excerpt.prefix) - len(self.excerpt.head)]
 
     @cached_property
     def above(self) -> str:
@@ -71,23 +71,27 @@ class Layout:
         return next((x for x in self.lines_below if x.strip()), "")
 
     @cached_property
-    def second(self) -> str:
+    def second_below(self) -> str:
         """The line after `below` that is not blank."""
         found = [line for line in self.lines_below if line.strip()]
         return found[1] if len(found) > 1 else ""
 
     @cached_property
     def lines_above(self) -> list[str]:
-        return self.place.prefix.split("\n")[:-1]
+        return self.excerpt.prefix.split("\n")[:-1]
 
     @cached_property
     def lines_below(self) -> list[str]:
-        return self.place.suffix.split("\n")[1:]
+        return self.excerpt.suffix.split("\n")[1:]
 
     @cached_property
     def indents(self) -> frozenset[str]:
-        own = self.place.head if self.place.head.isspace() else lead(self.place.head)
-        around = _indents(self._whole_above) | _indents(self.place.suffix)
+        own = (
+            self.excerpt.head
+            if self.excerpt.head.isspace()
+            else leading_whitespace(self.excerpt.head)
+        )
+        around = _indents(self._whole_above) | _indents(self.excerpt.suffix)
         return around | {own} if own else around
 
     @cached_property
@@ -104,20 +108,20 @@ class Layout:
         return max((w for w in _WIDTHS if step % w == 0), default=TAB_COLUMNS)
 
     def depth(self, line: str) -> int:
-        return columns(line, self.tab_columns)
+        return indent_columns(line, self.tab_columns)
 
     @cached_property
     def opener(self) -> str:
         """The line that opened the block whose body begins at the cursor; empty: none."""
-        if self.place.head.strip():
-            return self.place.head if opens(self.place.head) else ""
-        is_opened = opens(self.above) or bool(_OPENED_BARE.match(code(self.above)))
+        if self.excerpt.head.strip():
+            return self.excerpt.head if opens_block(self.excerpt.head) else ""
+        is_opened = opens_block(self.above) or bool(_OPENED_BARE.match(strip_comment(self.above)))
         return self.above if is_opened else ""
 
     @cached_property
     def closers(self) -> tuple[str, ...]:
         """What may end the opened block, unless the line below does that already."""
-        found = closers(self.opener)
+        found = block_closers(self.opener)
         is_beside = self.depth(self.below) == self.depth(self.opener)
         return () if is_beside and self.below.strip().startswith(found) else found
 
@@ -126,28 +130,28 @@ class Layout:
         """The cursor's blank line stands right before a line of the block it belongs to."""
         if not (self.lines_below and self.lines_below[0].strip()):
             return False
-        wanted = self.depth(self.place.head) if self.place.head else self.depth(self.above)
-        return self.depth(self.below) >= wanted + bool(self.opener and not self.place.head)
+        wanted = self.depth(self.excerpt.head) if self.excerpt.head else self.depth(self.above)
+        return self.depth(self.below) >= wanted + bool(self.opener and not self.excerpt.head)
 
     @cached_property
     def is_whole(self) -> bool:
         """Whether the window begins outside of every block."""
-        lines = (*self.lines_above, self.place.head)
-        return not lead(next((x for x in lines if x.strip()), ""))
+        lines = (*self.lines_above, self.excerpt.head)
+        return not leading_whitespace(next((x for x in lines if x.strip()), ""))
 
-    def n_lines(self, max_lines: int, n_hole: int) -> int:
+    def n_lines(self, max_lines: int, n_gap: int) -> int:
         """One line inside a line, few in a hole, many where a block or a file goes on."""
-        if self.place.tail.strip():
+        if self.excerpt.tail.strip():
             return 1
-        if self.place.head.strip():
+        if self.excerpt.head.strip():
             return max_lines if self.opener else 1
-        return min(n_hole, max_lines) if self.is_gap else max_lines
+        return min(n_gap, max_lines) if self.is_gap else max_lines
 
 
 # The text around a line stands still while one types there, and takes most of the time.
 @lru_cache(maxsize=16)
 def _opened(text: str) -> Mapping[str, int]:
-    return brackets.count(text).opened
+    return brackets.count_brackets(text).opened
 
 
 @lru_cache(maxsize=16)
@@ -156,7 +160,7 @@ def _indents(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def layout_of(place: Excerpt) -> Layout:
+def cached_layout(place: Excerpt) -> Layout:
     """One layout for all the parts of an answer."""
     return Layout(place)
 
@@ -165,36 +169,36 @@ _BLOCK = re.compile(
     r"^\s*(?:async|class|def|elif|else|except|finally|for|if|try|while|with)\b[^;{]*:$",
     re.MULTILINE,
 )
-_OTHER = re.compile(r"[;{]$|^\s*(?:(?:end\w*|fi|done)[,;)]*$|\* |\d+\. )", re.MULTILINE)
+_OTHER_LANGUAGE = re.compile(r"[;{]$|^\s*(?:(?:end\w*|fi|done)[,;)]*$|\* |\d+\. )", re.MULTILINE)
 # Strings and comments of these languages; brackets and lists in them are none of the code's.
 _LITERAL = re.compile(
     r"""\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*"""
 )
-_GOES_ON = re.compile(r"[,\\(\[{=+\-*/|&.]$|\b(?:and|or|not|in|is)$")
+_CONTINUES = re.compile(r"[,\\(\[{=+\-*/|&.]$|\b(?:and|or|not|in|is)$")
 
 
 def drop_misindented(text: str, layout: Layout) -> str:
     """A block's first line is not kept without a body, and in a hole of existing code nothing is
     where the line below is deeper and the text does not open its block."""
-    if not text.strip() or layout.place.tail.strip() or not is_indentation_language(layout):
+    if not text.strip() or layout.excerpt.tail.strip() or not is_indentation_language(layout):
         return text
     lines = text.rstrip().split("\n")
-    last = code(layout.place.head + lines[0] if len(lines) == 1 else lines[-1])
-    if brackets.count(last).unopened or brackets.is_literal(text):
+    last = strip_comment(layout.excerpt.head + lines[0] if len(lines) == 1 else lines[-1])
+    if brackets.count_brackets(last).unopened or brackets.is_inside_literal(text):
         return text
     is_deeper = layout.depth(layout.below) > layout.depth(last)
     if last.endswith(":"):
         return text if is_deeper else "\n".join(lines[:-1])
-    is_open = any(brackets.count(text).opened.values()) or _GOES_ON.search(last)
+    is_open = any(brackets.count_brackets(text).opened.values()) or _CONTINUES.search(last)
     return "" if layout.is_gap and is_deeper and not is_open else text
 
 
 def is_indentation_language(layout: Layout) -> bool:
     """Whether the cursor's blank line is one where colons open blocks."""
-    place = layout.place
-    if place.head.strip() or brackets.is_literal(place.prefix) or "```" in place.prefix:
+    place = layout.excerpt
+    if place.head.strip() or brackets.is_inside_literal(place.prefix) or "```" in place.prefix:
         return False
     before, after = (_LITERAL.sub("''", side) for side in (place.prefix, place.suffix))
     window = f"{before}\n{after}"
-    is_closed = not any(brackets.count(before).opened.values())
-    return is_closed and bool(_BLOCK.search(window)) and not _OTHER.search(window)
+    is_closed = not any(brackets.count_brackets(before).opened.values())
+    return is_closed and bool(_BLOCK.search(window)) and not _OTHER_LANGUAGE.search(window)

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets, repeats
-from llmd.postprocess.indentation import Layout, code, columns, is_indentation_language, layout_of
+from llmd.postprocess.indentation import (
+    Layout,
+    cached_layout,
+    indent_columns,
+    is_indentation_language,
+    strip_comment,
+)
 
 # `cut` ends the decoding by the first five, `trim` takes from the finished text by the rest.
 PURPOSES = {
@@ -30,7 +36,7 @@ N_GAP_LINES = 3  # lines of text in a hole of existing code
 _COMMON = re.compile(r"\W*|(?:end\w*|fi|done|esac|else|try|break|continue|pass|return)\W*")
 _CLOSING = re.compile(r"[)\]}a-z]")
 _N_PART = 8  # characters of the next line that tell it from another
-_ENDING = re.compile(r"\s*(?:[)\]}]+|\w+)[;,)]*")
+_CLOSER = re.compile(r"\s*(?:[)\]}]+|\w+)[;,)]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +75,31 @@ class StopPoint:
 
 
 def rule_for(
-    place: Excerpt,
+    excerpt: Excerpt,
     max_tokens: int,
     max_lines: int,
     deadline_ms: int,
     without: frozenset[str] = frozenset(),
 ) -> StopRule:
     """`without` names the rules (`rules.RULES`) that are left out."""
-    layout, is_blank = layout_of(place), not place.head.strip()
+    layout, is_blank = cached_layout(excerpt), not excerpt.head.strip()
     n_lines = max_lines if "lines" in without else layout.n_lines(max_lines, N_GAP_LINES)
-    has_next = not place.tail.strip() and "suffix" not in without
+    has_next = not excerpt.tail.strip() and "suffix" not in without
     return StopRule(
         max_tokens=max_tokens,
         max_lines=n_lines,
-        indent_floor=0 if "indent" in without else _floor(layout, is_blank),
-        next_line=place.next_line if has_next else "",
+        indent_floor=0 if "indent" in without else _indent_floor(layout, is_blank),
+        next_line=excerpt.next_line if has_next else "",
         deadline_ms=deadline_ms,
         tab_columns=layout.tab_columns,
         next_indent=layout.depth(layout.below),
-        second_line=layout.second.strip(),
-        head=place.head,
+        second_line=layout.second_below.strip(),
+        head=excerpt.head,
         above=layout.above.strip() if is_blank and "repeat" not in without else "",
         closers=layout.closers,
         closer_indent=layout.depth(layout.opener),
         stops_repeats="repeat" not in without,
-        stops_closers="brackets" not in without and not brackets.is_literal(place.prefix),
+        stops_closers="brackets" not in without and not brackets.is_inside_literal(excerpt.prefix),
         is_whole=layout.is_whole,
         opened="".join(Counter(layout.opened).elements()),
         wants_text="block" not in without and _is_bodiless(layout),
@@ -102,15 +108,15 @@ def rule_for(
 
 
 def _is_bodiless(layout: Layout) -> bool:
-    head = layout.place.head
-    is_opener = bool(head.strip() and layout.opener and not layout.place.tail.strip())
+    head = layout.excerpt.head
+    is_opener = bool(head.strip() and layout.opener and not layout.excerpt.tail.strip())
     return is_opener and layout.depth(layout.below) <= layout.depth(head)
 
 
-def _floor(layout: Layout, is_blank: bool) -> int:
-    if is_blank and not layout.place.head:
+def _indent_floor(layout: Layout, is_blank: bool) -> int:
+    if is_blank and not layout.excerpt.head:
         return -1
-    return layout.depth(layout.place.head) + bool(layout.opener and not is_blank)
+    return layout.depth(layout.excerpt.head) + bool(layout.opener and not is_blank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +133,14 @@ class _Line:
         return self.whole.strip()
 
     @property
-    def before(self) -> int:
+    def previous_end(self) -> int:
         return max(self.start - 1, 0)
 
 
 def stop_at(text: str, rule: StopRule, is_final: bool = False) -> StopPoint:
     """Where `text` ends by the rule. A line is judged when its own end is there, or at the last."""
     found = _cut_lines(text, rule, is_final)
-    at = _surplus(text[: found.n_chars], rule) if rule.stops_closers else -1
+    at = _surplus_closer_at(text[: found.n_chars], rule) if rule.stops_closers else -1
     return found if at < 0 else StopPoint(at, "brackets")
 
 
@@ -142,8 +148,8 @@ def is_missing_body(text: str, rule: StopRule) -> bool:
     """Whether it would end with a line that opens a block, above a line that is no body of it."""
     if not text.strip():
         return rule.wants_text
-    last = code((rule.head + text.rstrip()).rpartition("\n")[2])
-    is_deeper = rule.next_indent > columns(last, rule.tab_columns)
+    last = strip_comment((rule.head + text.rstrip()).rpartition("\n")[2])
+    is_deeper = rule.next_indent > indent_columns(last, rule.tab_columns)
     return rule.wants_bodies and last.endswith(":") and not is_deeper
 
 
@@ -159,7 +165,7 @@ def stable_prefix(text: str, rule: StopRule) -> str:
     lines = [line for line in _lines(text, rule.head, False) if line.text]
     n_copied = repeats.n_copied([line.whole.rstrip() for line in lines[-repeats.N_LINES :]])
     n_held = max(n_copied * rule.stops_repeats, int(bool(lines) and _is_open(lines[-1], rule)))
-    return text[: lines[-n_held].before] if n_held else text[:last]
+    return text[: lines[-n_held].previous_end] if n_held else text[:last]
 
 
 def _lines(text: str, head: str, is_final: bool) -> Iterator[_Line]:
@@ -182,40 +188,40 @@ def _cut_lines(text: str, rule: StopRule, is_final: bool) -> StopPoint:
         if line.is_done and n_lines >= rule.max_lines:
             return StopPoint(line.end, "lines")
     if is_final and said and _is_open(said[-1], rule):
-        return StopPoint(said[-1].before, "suffix")
-    return _looped(text, rule) or StopPoint(len(text), "")
+        return StopPoint(said[-1].previous_end, "suffix")
+    return _stop_at_loop(text, rule) or StopPoint(len(text), "")
 
 
-def _rejection(said: list[_Line], rule: StopRule) -> StopPoint | None:
+def _rejection(lines: list[_Line], rule: StopRule) -> StopPoint | None:
     """Whether the last of the lines that hold text, and what follows it, is not kept."""
-    line = said[-1]
+    line = lines[-1]
     floor = rule.indent_floor
-    floor = columns(said[0].whole, rule.tab_columns) if floor < 0 else floor
-    if line.start and columns(line.whole, rule.tab_columns) < floor:
-        return StopPoint(_end_of_block(line, rule) or line.before, "indent")
-    if first := _first_repeated(said, rule):
-        return StopPoint(first.before, "suffix")
-    if not line.start and rule.above == line.text and _is_strong(line.text):
+    floor = indent_columns(lines[0].whole, rule.tab_columns) if floor < 0 else floor
+    if line.start and indent_columns(line.whole, rule.tab_columns) < floor:
+        return StopPoint(_closer_end(line, rule) or line.previous_end, "indent")
+    if first := _first_repeated(lines, rule):
+        return StopPoint(first.previous_end, "suffix")
+    if not line.start and rule.above == line.text and _is_distinctive(line.text):
         return StopPoint(0, "repeat")
-    last = [line.whole.rstrip() for line in said[-repeats.N_LINES :]]
+    last = [line.whole.rstrip() for line in lines[-repeats.N_LINES :]]
     n_repeated = repeats.n_repeated(last) if rule.stops_repeats else 0
-    return StopPoint(said[-n_repeated].before, "repeat") if n_repeated else None
+    return StopPoint(lines[-n_repeated].previous_end, "repeat") if n_repeated else None
 
 
-def _end_of_block(line: _Line, rule: StopRule) -> int:
+def _closer_end(line: _Line, rule: StopRule) -> int:
     """Where the closer ends, in a line that closes the block opened at the cursor; else 0."""
-    is_beside = columns(line.whole, rule.tab_columns) == rule.closer_indent
-    found = _ENDING.match(line.whole)
+    is_beside = indent_columns(line.whole, rule.tab_columns) == rule.closer_indent
+    found = _CLOSER.match(line.whole)
     is_closer = line.text.startswith(rule.closers) and is_beside and found
     return line.start + found.end() if is_closer and found else 0
 
 
-def _first_repeated(said: list[_Line], rule: StopRule) -> _Line | None:
+def _first_repeated(lines: list[_Line], rule: StopRule) -> _Line | None:
     """The line that says the next one again. What opens a bracket (`add_argument(`) often stands
     twice, so there the line after it decides."""
-    if len(said) > 1 and _is_open(said[-2], rule) and said[-1].text == rule.second_line:
-        return said[-2]
-    return said[-1] if _is_next(said[-1], rule) and not _is_open(said[-1], rule) else None
+    if len(lines) > 1 and _is_open(lines[-2], rule) and lines[-1].text == rule.second_line:
+        return lines[-2]
+    return lines[-1] if _is_next(lines[-1], rule) and not _is_open(lines[-1], rule) else None
 
 
 def _is_open(line: _Line, rule: StopRule) -> bool:
@@ -229,16 +235,16 @@ def _is_next(line: _Line, rule: StopRule) -> bool:
         is_part = line.start and not line.is_done and rule.next_line.startswith(line.text)
         is_in_word = rule.next_line[n_said - 1 : n_said + 1].isalnum()
         return bool(is_part and is_in_word and n_said >= _N_PART)
-    is_there = rule.next_indent in (-1, columns(line.whole, rule.tab_columns))
-    return _is_strong(line.text) or (is_there and bool(_CLOSING.search(line.text)))
+    is_there = rule.next_indent in (-1, indent_columns(line.whole, rule.tab_columns))
+    return _is_distinctive(line.text) or (is_there and bool(_CLOSING.search(line.text)))
 
 
-def _is_strong(said: str) -> bool:
+def _is_distinctive(text: str) -> bool:
     """Whether a line is one that is not said twice by chance: no bracket, rule or row of digits."""
-    return repeats.has_letter(said) and not _COMMON.fullmatch(said)
+    return repeats.has_letter(text) and not _COMMON.fullmatch(text)
 
 
-def _looped(text: str, rule: StopRule) -> StopPoint | None:
+def _stop_at_loop(text: str, rule: StopRule) -> StopPoint | None:
     """A phrase that comes again and again takes its line with it; the first line stays, so far
     as it may have been shown."""
     start = text.rfind("\n") + 1
@@ -246,10 +252,10 @@ def _looped(text: str, rule: StopRule) -> StopPoint | None:
     return StopPoint(start - 1 if start else len(text) - n_looped, "repeat") if n_looped else None
 
 
-def _surplus(text: str, rule: StopRule) -> int:
+def _surplus_closer_at(text: str, rule: StopRule) -> int:
     """Where a bracket closes nothing that is open in the text or before it; -1: nowhere."""
     whole, n_head = rule.head + text, len(rule.head)
-    for at in brackets.count(whole, Counter(rule.opened)).unopened:
+    for at in brackets.count_brackets(whole, Counter(rule.opened)).unopened:
         if at >= n_head and brackets.is_surplus(whole, at, rule.is_whole):
             kept = text[: at - n_head]
             return len(kept.rstrip() if kept[kept.rfind("\n") + 1 :].isspace() else kept)

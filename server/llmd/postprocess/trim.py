@@ -7,24 +7,28 @@ from collections.abc import Callable
 
 from llmd.context.window import Excerpt
 from llmd.postprocess import brackets
-from llmd.postprocess.indentation import Layout, drop_misindented, layout_of, lead
+from llmd.postprocess.indentation import Layout, cached_layout, drop_misindented, leading_whitespace
 
 _QUOTES = "\"'"
 _N_TAIL = 3  # characters; shorter rests of a line often stand twice
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def trim(text: str, place: Excerpt, without: frozenset[str] = frozenset()) -> str:
+def trim(text: str, excerpt: Excerpt, without: frozenset[str] = frozenset()) -> str:
     """Nothing invisible, no blank end, nothing that stands around the cursor already, nothing
     that can't stand there. `without` names the rules (`rules.RULES`) that are left out."""
     text = _INVISIBLE.sub("", text).replace("\r\n", "\n").rstrip()
-    layout = layout_of(place)
-    is_cut = layout.is_whole and not place.tail.strip() and not brackets.is_literal(place.prefix)
+    layout = cached_layout(excerpt)
+    is_cut = (
+        layout.is_whole
+        and not excerpt.tail.strip()
+        and not brackets.is_inside_literal(excerpt.prefix)
+    )
     steps: dict[str, Callable[[str], str]] = {
         "seam": lambda text: strip_repeated_indent(text, layout),
-        "tail": lambda text: _without_tail(text, layout),
+        "tail": lambda text: _drop_repeated_tail(text, layout),
         "brackets": lambda text: (
-            _without_surplus(text, layout, place.next_line) if is_cut else text
+            _cut_surplus_closer(text, layout, excerpt.next_line) if is_cut else text
         ),
         "block": lambda text: drop_misindented(text, layout),
     }
@@ -33,8 +37,8 @@ def trim(text: str, place: Excerpt, without: frozenset[str] = frozenset()) -> st
     return text if text.strip() else ""
 
 
-def _without_tail(text: str, layout: Layout) -> str:
-    place = layout.place
+def _drop_repeated_tail(text: str, layout: Layout) -> str:
+    place = layout.excerpt
     tail = place.tail.strip()
     if not tail:
         return text
@@ -43,27 +47,27 @@ def _without_tail(text: str, layout: Layout) -> str:
     is_in_word = kept[-1:].isalnum() and place.tail[0].isalnum()
     if kept != text and len(tail) >= _N_TAIL and not is_in_word and not _is_closing(tail):
         text = kept.rstrip()
-    text = _without_surplus(text, layout, tail)
-    return _without_closing(text, tail) if _is_closing(tail) else text
+    text = _cut_surplus_closer(text, layout, tail)
+    return _drop_repeated_closer(text, tail) if _is_closing(tail) else text
 
 
 def _is_closing(tail: str) -> bool:
     return set(tail) <= {*brackets.OPENER_OF, *_QUOTES, *brackets.SEPARATORS}
 
 
-def _without_surplus(text: str, layout: Layout, below: str) -> str:
+def _cut_surplus_closer(text: str, layout: Layout, below: str) -> str:
     """The text up to where it closes what `below`, which follows it, closes already.
 
     `foo(|)` answered `a)` becomes `a`; answered `a()` or `a) + b(c` it stays.
     """
-    head = layout.place.head
+    head = layout.excerpt.head
     n_head, whole = len(head), head + text
-    said = brackets.count(whole, start=n_head)
-    opened = brackets.count(head, layout.opened).opened
+    said = brackets.count_brackets(whole, start=n_head)
+    opened = brackets.count_brackets(head, layout.opened).opened
     closing = below[: len(below) - len(below.lstrip(")]} \t"))] or below
     cuts = [len(text)]
     for closer, opener in brackets.OPENER_OF.items():
-        n_below = sum(closing[at] == closer for at in brackets.count(closing).unopened)
+        n_below = sum(closing[at] == closer for at in brackets.count_brackets(closing).unopened)
         n_free = max(opened.get(opener, 0) - n_below, 0) + said.opened.get(opener, 0)
         places = [at - n_head for at in said.unopened if whole[at] == closer]
         cuts += places[n_free : n_free + 1] if n_below else []
@@ -71,7 +75,7 @@ def _without_surplus(text: str, layout: Layout, below: str) -> str:
     return kept if kept[kept.rfind("\n") + 1 :].strip() or kept == text else kept.rstrip()
 
 
-def _without_closing(text: str, tail: str) -> str:
+def _drop_repeated_closer(text: str, tail: str) -> str:
     """Quotes and separators: `"a|"` answered `b"` becomes `b`."""
     for n_chars in range(len(tail), 0, -1):
         kept, said = text[:-n_chars], tail[:n_chars]
@@ -82,11 +86,13 @@ def _without_closing(text: str, tail: str) -> str:
 
 
 def _n_unpaired(text: str) -> int:
-    return sum(text.count(quote) % 2 for quote in _QUOTES) + len(brackets.count(text).unopened)
+    return sum(text.count(quote) % 2 for quote in _QUOTES) + len(
+        brackets.count_brackets(text).unopened
+    )
 
 
-_ENDS_IN_ONE = re.compile(r"^(?!.*\S {2}).*\S $")  # where nothing is aligned
-_BEGINS_WITH_ONE = re.compile(r" \S")
+_ENDS_WITH_SPACE = re.compile(r"^(?!.*\S {2}).*\S $")  # where nothing is aligned
+_BEGINS_WITH_SPACE = re.compile(r" \S")
 
 
 def strip_repeated_indent(text: str, layout: Layout) -> str:
@@ -95,10 +101,12 @@ def strip_repeated_indent(text: str, layout: Layout) -> str:
     The cursor's column is what the user wants, but where the body of a block is still to be
     indented, and between brackets of several lines, where the text may align itself.
     """
-    head = layout.place.head
+    head = layout.excerpt.head
     if head.strip():
-        is_doubled = _ENDS_IN_ONE.search(head) and _BEGINS_WITH_ONE.match(text)
+        is_doubled = _ENDS_WITH_SPACE.search(head) and _BEGINS_WITH_SPACE.match(text)
         return text[1:] if is_doubled else text
     is_body = layout.opener and layout.depth(head) <= layout.depth(layout.above)
-    is_said = lead(text) and text.strip() and text[len(lead(text))] != "\n"
-    return text if not head or is_body or not is_said else text[len(lead(text)) :]
+    is_said = (
+        leading_whitespace(text) and text.strip() and text[len(leading_whitespace(text))] != "\n"
+    )
+    return text if not head or is_body or not is_said else text[len(leading_whitespace(text)) :]

@@ -9,7 +9,7 @@ from typing import Literal
 from llmd.context.window import Excerpt
 from llmd.prompt.families import Family, Order, Typed
 
-Name = Literal["pre", "suf", "mid", "token", "frame", "prefix", "suffix", "typed", "heal"]
+PieceName = Literal["pre", "suf", "mid", "token", "frame", "prefix", "suffix", "typed", "heal"]
 
 _TOKEN = re.compile(r"<[^>]+>")
 
@@ -23,11 +23,11 @@ class Piece:
     `typed` goes on where `prefix` ends; the engine moves that border to one between pre-tokens.
     """
 
-    name: Name
+    name: PieceName
     text: str = ""
 
 
-def build(
+def build_prompt(
     family: Family,
     order: Order,
     excerpt: Excerpt,

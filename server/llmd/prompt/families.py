@@ -36,7 +36,7 @@ class Family:
     repo: str = ""
     file: str = ""
     stop: tuple[str, ...] = ()
-    named: str = ""  # a pattern that the model's own name must match
+    name_pattern: str = ""  # a pattern that the model's own name must match
     opening: tuple[str, ...] = ()
     closing: tuple[str, ...] = ()
     typed: Typed | None = None
@@ -51,34 +51,34 @@ PLAIN = Family("plain")
 
 # The first row that fits is taken, so rows told apart by name stand before their look-alikes.
 FAMILIES = (
-    Family("smollm2-fim", order="spm", named=r"(?i)smollm2.*fim", typed="after_mid"),
+    Family("smollm2-fim", order="spm", name_pattern=r"(?i)smollm2.*fim", typed="after_mid"),
     Family(
         "mellum", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "spm",
         file="<filename>", stop=("<|endoftext|>", "<filename>"),
-        named=r"(?i)mellum", opening=("<filename>", "{path}\n"),
+        name_pattern=r"(?i)mellum", opening=("<filename>", "{path}\n"),
     ),
     Family(
         "codegeex4", "<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>", "spm",
-        stop=("<|user|>", "<|endoftext|>"), named=r"(?i)codegeex",
+        stop=("<|user|>", "<|endoftext|>"), name_pattern=r"(?i)codegeex",
         opening=("<|user|>", "\n###PATH:{path}\n###MODE:BLOCK\n"),
         closing=("<|assistant|>", "\n"),
     ),
     Family(
         "granite4", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
-        stop=("<|end_of_text|>", "<|fim_pad|>"), named=r"(?i)granite",
+        stop=("<|end_of_text|>", "<|fim_pad|>"), name_pattern=r"(?i)granite",
     ),
     Family(
         "granite3", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
-        repo="<reponame>", stop=("<|end_of_text|>",), named=r"(?i)granite",
+        repo="<reponame>", stop=("<|end_of_text|>",), name_pattern=r"(?i)granite",
     ),
     Family(
         "codeqwen", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
         repo="<reponame>", file="<file_sep>", stop=("<|endoftext|>", "<file_sep>"),
-        named=r"(?i)codeqwen",
+        name_pattern=r"(?i)codeqwen",
     ),
     Family(
         "codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
-        file="<|file_separator|>", stop=("<|file_separator|>",), named=r"(?i)gemma",
+        file="<|file_separator|>", stop=("<|file_separator|>",), name_pattern=r"(?i)gemma",
     ),
     Family(
         "qwen-coder", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
@@ -87,7 +87,7 @@ FAMILIES = (
     ),
     Family(
         "refact", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
-        repo="<reponame>", stop=("<|endoftext|>", "<empty_output>"), named=r"(?i)refact",
+        repo="<reponame>", stop=("<|endoftext|>", "<empty_output>"), name_pattern=r"(?i)refact",
     ),
     Family(
         "starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
@@ -116,7 +116,7 @@ DECLARED = Family("declared")  # sentinels named by id in the GGUF, of no family
 _BY_NAME = {family.name: family for family in (*FAMILIES, PLAIN, DECLARED)}
 
 
-def by_name(name: str) -> Family:
+def family_by_name(name: str) -> Family:
     return _BY_NAME[name]
 
 
@@ -130,7 +130,9 @@ class Match:
     stop_ids: frozenset[int] = frozenset()
 
 
-def typed_of(family: Family, order: Order, wanted: Typed | Literal["auto"] = "auto") -> Typed:
+def typed_placement(
+    family: Family, order: Order, wanted: Typed | Literal["auto"] = "auto"
+) -> Typed:
     """Where typed text stands. Where nobody measured, after the middle marker in `psm`, in which
     each key would else cost the suffix; in the other orders the prefix is last anyway."""
     if wanted != "auto":
@@ -153,7 +155,7 @@ def recognise(
     prefix and a suffix token the answer is PLAIN: a repository token alone is no sign of FIM.
     """
     for family in FAMILIES:
-        if family.named and not re.search(family.named, name):
+        if family.name_pattern and not re.search(family.name_pattern, name):
             continue
         roles = _roles(family, declared, find)
         if "pre" in roles and "suf" in roles and ("mid" in roles or not family.mid):

@@ -65,7 +65,7 @@ class _Generation:
             self.reason = "deadline"
         return bool(self.reason)
 
-    def is_done(self, outcome: DecodeOutcome) -> bool:
+    def record_outcome(self, outcome: DecodeOutcome) -> bool:
         """Whether to go on."""
         if outcome == "full":
             self.reason = "context"
@@ -82,7 +82,7 @@ class _Generation:
         wanted = [*self.prompt.tokens, *self.drafted]
         todo = plan_cells(cache.cells, wanted, len(self.drafted) + 1, cache.can_cut)
         outcome, n_cached, n_evaluated = cache.prefill(todo, self.is_stopped)
-        self.is_done(outcome)
+        self.record_outcome(outcome)
         return n_cached, n_evaluated
 
     def decode(self) -> None:
@@ -90,18 +90,18 @@ class _Generation:
         while not self.reason:
             ids, logits = self._candidates()
             if self._is_drafted and is_near_tie(logits):
-                self._decode_again()
+                self._reevaluate_last()
                 continue
-            chosen = self._draw(logits)
+            chosen = self._sample(logits)
             if self._diverges_at(_token(ids, chosen)):
-                chosen = self._draw_alternative(ids, logits, chosen)
+                chosen = self._sample_alternative(ids, logits, chosen)
             if chosen < 0:
                 self.reason = "alternative"
                 break
             token = _token(ids, chosen)
             said = self._new_bytes(token)
             if said is not None:
-                self._note_logprob(logits, chosen)
+                self._record_logprob(logits, chosen)
                 self._append(said)
             if not self.reason and not self.is_stopped():
                 self._advance(token)
@@ -125,27 +125,27 @@ class _Generation:
                 self.pending_bytes[len(piece) :],
             )
             return rest or None
-        if self._ends(token):
+        if self._is_end(token):
             self.first_token_s = self.first_token_s or time.monotonic()
             self.reason = "eog"
             return None
         self.n_decoded += 1
         return self.engine.vocabulary.piece(token)
 
-    def _ends(self, token: int) -> bool:
+    def _is_end(self, token: int) -> bool:
         return token in self.engine.match.stop_ids or self.engine.vocabulary.is_eog(token)
 
-    def _draw(self, logits: Logits) -> int:
+    def _sample(self, logits: Logits) -> int:
         """An index of `logits`; no end of the text where a block has no body yet."""
         idx = -1 - self.n_healed if self.pending_bytes else self.n_decoded
         chosen = sample(logits, self.request.sampling, idx)
         if (
             not self.pending_bytes
-            and self._ends(chosen)
+            and self._is_end(chosen)
             and is_missing_body(self.text, self.request.stop)
         ):
             logits = logits.copy()
-            while self._ends(chosen):
+            while self._is_end(chosen):
                 logits[chosen] = -math.inf
                 chosen = sample(logits, self.request.sampling, idx)
         return chosen
@@ -154,21 +154,23 @@ class _Generation:
         """Whether an alternative says something else here: at the first token that gives text."""
         if self._has_diverged or not self.request.alternative:
             return False
-        return self._ends(token) or len(self.engine.vocabulary.piece(token)) > len(
+        return self._is_end(token) or len(self.engine.vocabulary.piece(token)) > len(
             self.pending_bytes
         )
 
-    def _draw_alternative(self, ids: TokenIds | None, logits: Logits, drawn: int) -> int:
+    def _sample_alternative(self, ids: TokenIds | None, logits: Logits, drawn: int) -> int:
         """An index of `logits`; -1: there are not so many."""
         self._has_diverged = True
         k = self.request.alternative
-        others = (idx for idx in runners_up(logits, drawn) if self._may_begin(_token(ids, idx)))
+        others = (
+            idx for idx in runners_up(logits, drawn) if self._is_usable_start(_token(ids, idx))
+        )
         return next(islice(others, k - 1, k), -1) if k <= MAX_ALTERNATIVES else -1
 
-    def _may_begin(self, token: int) -> bool:
+    def _is_usable_start(self, token: int) -> bool:
         """Whether it gives text that the rule does not end at once."""
         piece = self.engine.vocabulary.piece(token)[len(self.pending_bytes) :]
-        if not piece or self._ends(token):
+        if not piece or self._is_end(token):
             return False
         found = stop_at(piece.decode(errors="replace"), self.request.stop)
         return bool(found.n_chars or not found.reason)
@@ -189,7 +191,7 @@ class _Generation:
             self._emit_from_s = time.monotonic() + PARTIAL_EVERY_S
             self.emit(said)
 
-    def _note_logprob(self, logits: Logits, chosen: int) -> None:
+    def _record_logprob(self, logits: Logits, chosen: int) -> None:
         if "\n" not in self.text:
             self.logprobs.append(logprob(logits, chosen))
 
@@ -201,7 +203,7 @@ class _Generation:
         else:
             self._evaluate(len(self.engine.cache.cells) - len(self.drafted), token)
 
-    def _decode_again(self) -> None:
+    def _reevaluate_last(self) -> None:
         """The draft's last confirmed token alone, so that text with a draft equals text without."""
         last = len(self.engine.cache.cells) - len(self.drafted) - 1
         self._evaluate(last, self.engine.cache.cells[last])
@@ -213,12 +215,12 @@ class _Generation:
         if cache.keep(n_keep) < n_keep:  # a memory that cannot be cut was cleared
             outcome, _, n_evaluated = cache.prefill(CachePlan(0, 0, kept), self.is_stopped)
             self.n_reevaluated += n_evaluated
-            if not self.is_done(outcome):
+            if not self.record_outcome(outcome):
                 return
         if cache.is_full:
             self.reason = "context"
         else:
-            self.is_done(cache.decode([token]))
+            self.record_outcome(cache.decode([token]))
 
 
 def _token(ids: TokenIds | None, idx: int) -> int:

@@ -30,12 +30,12 @@ def load_engine(
     """
     refused_prio = machine.set_priority(load.engine.prio)
     model, context, setup = open_model(load, tell)
-    context.watch(no_flag)
+    context.set_abort_flag(no_flag)
     vocabulary = model.vocabulary
     match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
     cache = warm_cache(model, context)
     engine = LoadedModel(context, vocabulary, match, cache, HealingTable(vocabulary.text_pieces()))
-    return engine, _loaded(model, Path(load.path), match, setup, cache, refused_prio)
+    return engine, _loaded_message(model, Path(load.path), match, setup, cache, refused_prio)
 
 
 def open_model(
@@ -51,10 +51,10 @@ def open_model(
         check_adapter(Path(adapter), header)
     n_adapters = sum(Path(adapter).stat().st_size for adapter, _ in load.adapters)
     shape = replace(whole_shape(path, header), adapter_bytes=n_adapters)
-    setup = setup_of(load, path, shape)
+    setup = plan_setup(load, path, shape)
 
     def attempt(plan: memory_plan.LoadPlan) -> tuple[llama.Model, llama.Context]:
-        return _opened(load, path, plan, tell)
+        return _open_with_plan(load, path, plan, tell)
 
     (model, context), plan = memory_plan.retry_smaller(
         attempt, load.engine, setup.machine, setup.shape, setup.plan, path.name
@@ -70,7 +70,7 @@ class LoadSetup:
     plan: memory_plan.LoadPlan
 
 
-def setup_of(load: messages.Load, path: Path, shape: memory_plan.Shape) -> LoadSetup:
+def plan_setup(load: messages.Load, path: Path, shape: memory_plan.Shape) -> LoadSetup:
     """
     Raises:
         LlmdError: it does not fit, or what the user set does not go together.
@@ -97,7 +97,7 @@ def describe_machine() -> memory_plan.DescribedMachine:
     )
 
 
-def _opened(
+def _open_with_plan(
     load: messages.Load, path: Path, plan: memory_plan.LoadPlan, tell: Callable[[float], None]
 ) -> tuple[llama.Model, llama.Context]:
     model = llama.Model(
@@ -110,7 +110,7 @@ def _opened(
     )
     try:
         for adapter, scale in load.adapters:
-            model.put_on(Path(adapter), scale)
+            model.apply_adapter(Path(adapter), scale)
         return model, llama.Context(model, plan)
     except BaseException:
         model.close()
@@ -133,7 +133,7 @@ def warm_cache(model: llama.Model, context: llama.Context) -> KvCache:
     return KvCache(context, can_cut, can_save)
 
 
-def _loaded(
+def _loaded_message(
     model: llama.Model,
     path: Path,
     match: Match,
@@ -144,7 +144,7 @@ def _loaded(
     name, plan, shape = model.name or path.stem, setup.plan, setup.shape
     n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
     backend = setup.machine.backend
-    said = notice(name, match.family is PLAIN, cache.can_cut, cache.can_save)
+    said = model_notice(name, match.family is PLAIN, cache.can_cut, cache.can_save)
     return messages.Loaded(
         name=name,
         family=match.family.name,
@@ -162,13 +162,13 @@ def _loaded(
         kv_bytes=memory_plan.kv_bytes(shape, cache.n_ctx, plan.cache_type_k, plan.cache_type_v),
         notice=". ".join(filter(None, (said, refused_prio))),
         plan=memory_plan.explain_plan(
-            setup.engine, setup.machine, shape, plan, llama.has_own_fit()
+            setup.engine, setup.machine, shape, plan, llama.has_params_fit()
         ),
         planned_bytes=plan.memory.ram_bytes if plan.memory else 0,
     )
 
 
-def notice(name: str, is_plain: bool, can_cut: bool, can_save: bool) -> str:
+def model_notice(name: str, is_plain: bool, can_cut: bool, can_save: bool) -> str:
     """What the user should know of the model, as one sentence; empty where all is as usual."""
     said = []
     if is_plain:

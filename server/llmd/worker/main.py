@@ -21,13 +21,13 @@ import msgspec
 
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlagReader
-from llmd.errors import LlmdError, place_of
+from llmd.errors import LlmdError, error_location
 from llmd.worker.generate import generate
 from llmd.worker.loader import load_engine
 from llmd.worker.prompt_tokens import LoadedModel
 from llmd.worker.slots import Slots
 
-_LOADING_STEP = 0.05  # of the whole: how often loading is told
+_PROGRESS_STEP = 0.05  # of the whole: how often loading is told
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Arrival = tuple[float, messages.ToWorker]
@@ -46,7 +46,7 @@ class DaemonLink:
         try:
             self._socket.sendall(messages.encode(frame))
         except OSError:
-            _end()
+            _exit()
 
     def _read(self) -> NoReturn:
         splitter = messages.FrameDecoder()
@@ -57,10 +57,10 @@ class DaemonLink:
                     self.arrivals.put((time.monotonic(), frame))
         except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
             print(f"Worker ends: {type(error).__name__} from the daemon's socket", file=sys.stderr)
-        _end()
+        _exit()
 
 
-def _end() -> NoReturn:
+def _exit() -> NoReturn:
     sys.stderr.flush()
     os._exit(0)
 
@@ -100,7 +100,7 @@ class Worker:
                     slots.drop_parked(keep)
 
     def _report_progress(self, share: float) -> None:
-        if share - self._reported_share >= _LOADING_STEP:
+        if share - self._reported_share >= _PROGRESS_STEP:
             self._reported_share = share
             self._link.send(messages.Loading(round(share, 3)))
 
@@ -117,7 +117,7 @@ class Worker:
             return messages.empty_done(id_, "cancelled")
         try:
             slots.switch(request.slot)
-            engine.context.watch(self._flags.address(id_))
+            engine.context.set_abort_flag(self._flags.address(id_))
             return generate(
                 engine,
                 request,
@@ -129,10 +129,10 @@ class Worker:
             engine.cache.clear()
             said = str(error) if isinstance(error, LlmdError) else _describe(error, "a request")
             # No traceback: a foreign error's message may hold what the user wrote.
-            print(f"{said} at {place_of(error)}", file=sys.stderr, flush=True)
+            print(f"{said} at {error_location(error)}", file=sys.stderr, flush=True)
             return messages.empty_done(id_, "failed", said)
         finally:
-            engine.context.watch(self._flags.never)
+            engine.context.set_abort_flag(self._flags.never)
 
 
 def _describe(error: Exception, doing: str) -> str:

@@ -42,7 +42,7 @@ class PromptTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class _CursorTokens:
     """The tokens of the text before the cursor, in their three parts."""
 
     prefix: Sequence[int]
@@ -58,8 +58,8 @@ def tokenize_prompt(engine: LoadedModel, pieces: Sequence[Piece], max_tokens: in
         EngineError: the pieces without prefix and suffix do not fit, or name an unknown token.
     """
     vocabulary = engine.vocabulary
-    text = _text(engine, pieces)
-    parts = [(piece.name, _tokens(engine, piece, text)) for piece in pieces]
+    text = _tokenize_before_cursor(engine, pieces)
+    parts = [(piece.name, _piece_tokens(engine, piece, text)) for piece in pieces]
     if vocabulary.add_bos:
         parts.insert(0, ("token", (vocabulary.bos,)))
     sizes = dict.fromkeys(("prefix", "suffix", "rest"), 0)
@@ -94,22 +94,22 @@ def _round_up(n_tokens: int, step: int, at_most: int) -> int:
     return min(-(-max(n_tokens, 0) // step) * step, at_most)
 
 
-def _text(engine: LoadedModel, pieces: Sequence[Piece]) -> _Text:
+def _tokenize_before_cursor(engine: LoadedModel, pieces: Sequence[Piece]) -> _CursorTokens:
     """Prefix and typed text are tokenised as the one text that they are; what is taken back never
     reaches over the border between them."""
     texts = {piece.name: piece.text for piece in pieces}
     vocabulary, typed = engine.vocabulary, texts.get("typed")
     tokens = vocabulary.tokenize(texts.get("prefix", "") + (typed or ""))
-    border = len(tokens) if typed is None else _border(engine, tokens, typed)
+    border = len(tokens) if typed is None else _typed_start(engine, tokens, typed)
     own = tokens if typed is None else tokens[border:]
     n_back = (
         token_healing.n_healed_tokens(own, vocabulary.piece, engine.table) if "heal" in texts else 0
     )
     end = len(tokens) - n_back
-    return _Text(tokens[: min(border, end)], tokens[border:end], tokens[end:])
+    return _CursorTokens(tokens[: min(border, end)], tokens[border:end], tokens[end:])
 
 
-def _border(engine: LoadedModel, tokens: Sequence[int], typed: str) -> int:
+def _typed_start(engine: LoadedModel, tokens: Sequence[int], typed: str) -> int:
     """The first token of the typed text, of which no more is left than its share."""
     n_bytes = len(typed.encode(errors="replace"))
     n_typed = token_healing.n_after_anchor(tokens, n_bytes, engine.vocabulary.piece, engine.table)
@@ -117,7 +117,7 @@ def _border(engine: LoadedModel, tokens: Sequence[int], typed: str) -> int:
     return len(tokens) - n_typed + _round_up(n_typed - limit, max(limit // 2, 1), n_typed)
 
 
-def _tokens(engine: LoadedModel, piece: Piece, text: _Text) -> Sequence[int]:
+def _piece_tokens(engine: LoadedModel, piece: Piece, text: _CursorTokens) -> Sequence[int]:
     match piece.name:
         case "prefix":
             return text.prefix

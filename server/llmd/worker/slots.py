@@ -27,7 +27,7 @@ class Slots:
         self._cache = cache
         self._ram_bytes = ram_bytes
         self._min_cells = min_cells
-        self._may_park = True
+        self._is_parking_enabled = True
         self._parked: OrderedDict[int, SavedCells] = OrderedDict()  # least recently used first
 
     @property
@@ -54,7 +54,7 @@ class Slots:
 
     def drop_parked(self, keep: bool) -> None:
         """And keeps nothing more, until told otherwise."""
-        self._may_park = keep
+        self._is_parking_enabled = keep
         if not keep:
             self._parked.clear()
 
@@ -69,7 +69,9 @@ class Slots:
 
     def _park(self) -> None:
         is_worth_it = (
-            self._may_park and self._ram_bytes and len(self._cache.cells) >= self._min_cells
+            self._is_parking_enabled
+            and self._ram_bytes
+            and len(self._cache.cells) >= self._min_cells
         )
         if self.resident == NO_SLOT or not self._cache.can_save or not is_worth_it:
             return

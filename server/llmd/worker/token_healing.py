@@ -40,27 +40,27 @@ class HealingTable:
         The text's own tokens after "\\n    " may be "\\n   " and " return": hence the second kind.
         """
         lengths = range(1, min(len(owed), self._max_bytes + 1))
-        parts = [self._same(owed[:n_bytes]) for n_bytes in lengths]
-        first, end = self._beginning(owed)
+        parts = [self._ids_of_piece(owed[:n_bytes]) for n_bytes in lengths]
+        first, end = self._prefix_range(owed)
         return np.concatenate([self._ids[first:end], *parts])
 
-    def continues(self, start: bytes) -> bool:
+    def has_prefix(self, start: bytes) -> bool:
         """Whether any token begins so."""
-        first, end = self._beginning(start)
+        first, end = self._prefix_range(start)
         return first < end
 
-    def holds(self, token: int, piece: bytes) -> bool:
-        return bool((self._same(piece) == token).any())
+    def contains(self, token: int, piece: bytes) -> bool:
+        return bool((self._ids_of_piece(piece) == token).any())
 
     def covers(self, owed: bytes) -> bool:
         """Whether a token for each byte is there, so that no choice leads to a dead end."""
         return self._single.issuperset(owed)
 
-    def _same(self, piece: bytes) -> TokenIds:
+    def _ids_of_piece(self, piece: bytes) -> TokenIds:
         first = bisect_left(self._pieces, piece)
         return self._ids[first : bisect_right(self._pieces, piece, first)]
 
-    def _beginning(self, start: bytes) -> tuple[int, int]:
+    def _prefix_range(self, start: bytes) -> tuple[int, int]:
         first = bisect_left(self._pieces, start)
         stem = start.rstrip(b"\xff")
         after = stem[:-1] + bytes([stem[-1] + 1]) if stem else b""
@@ -79,10 +79,10 @@ def n_healed_tokens(
     tail: list[bytes] = []
     for token in reversed(tokens[-MAX_TOKENS:]):
         part = piece(token)
-        if not (table.holds(token, part) and table.covers(part)):
+        if not (table.contains(token, part) and table.covers(part)):
             break
         tail.insert(0, part)
-    n_tokens = n_from(tail, pre_token_start(b"".join(tail), table))
+    n_tokens = n_pieces_from(tail, pre_token_start(b"".join(tail), table))
     # Whitespace is taken back even so: what is typed next makes one pre-token with it.
     is_useless = n_tokens == 1 and tail[-1].strip() and len(table.allowed(tail[-1])) == 1
     return 0 if is_useless else n_tokens
@@ -108,10 +108,10 @@ def n_after_anchor(
             n_beyond += 1
             if at > 0 or n_beyond == MAX_TOKENS:
                 break
-    return n_from(tail, at)
+    return n_pieces_from(tail, at)
 
 
-def n_from(pieces: Sequence[bytes], at: int) -> int:
+def n_pieces_from(pieces: Sequence[bytes], at: int) -> int:
     """How many of the last pieces hold the bytes from `at` on; the one around `at` is among
     them."""
     end = 0
@@ -130,14 +130,18 @@ def pre_token_start(text: bytes, table: HealingTable) -> int:
     sign before it (" return", ".append") is seen from the vocabulary: it has tokens that do.
     """
     at = len(text)
-    while at and _kind(text[at - 1]) == _kind(text[-1]):
+    while at and _char_class(text[at - 1]) == _char_class(text[-1]):
         at -= 1
-    if at in (0, len(text)) or _kind(text[-1]) == "space" or _kind(text[at - 1]) == "word":
+    if (
+        at in (0, len(text))
+        or _char_class(text[-1]) == "space"
+        or _char_class(text[at - 1]) == "word"
+    ):
         return at
-    return at - (text[at - 1] not in b"\r\n" and table.continues(text[at - 1 : at + 1]))
+    return at - (text[at - 1] not in b"\r\n" and table.has_prefix(text[at - 1 : at + 1]))
 
 
-def _kind(byte: int) -> str:
+def _char_class(byte: int) -> str:
     if byte in _SPACES:
         return "space"
     return "word" if byte >= 0x80 or chr(byte).isalnum() else "sign"

@@ -74,7 +74,7 @@ def read_memory(config: Config, header: Header | None, status: Status | None) ->
     total, used = machine.swap_bytes()
     worker_pid = status.worker_pid if status else None
     return MemoryFacts(
-        machine.memory_reading(), total, used, machine.swapped_bytes(worker_pid),
+        machine.read_memory(), total, used, machine.swapped_bytes(worker_pid),
         machine.wired_limit_bytes(), machine.lock_bytes(), config.engine.mlock,
         header.file_bytes if header else 0,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.pipeline import EvalCompletion
 from llmd.cli.eval.settings_grid import EmulatedClient
 from llmd.completion.trace import trace_of
-from llmd.document import content, split_lines
+from llmd.document import split_lines, strip_line_end
 from llmd.engine.http_client import HttpClient, UnexpectedReplyError
 from llmd.engine.messages import Cost
 from llmd.errors import BadInput, DaemonError
@@ -58,8 +58,8 @@ def request_body(client: EmulatedClient, case: EvalCase) -> dict[str, Any]:
 
 
 def _texts(case: EvalCase) -> dict[str, Any]:
-    above = [content(line) for line in split_lines(case.before)[:-1]][-N_PREFIX_LINES:]
-    below = [content(line) for line in split_lines(case.after)[1:]][:N_SUFFIX_LINES]
+    above = [strip_line_end(line) for line in split_lines(case.before)[:-1]][-N_PREFIX_LINES:]
+    below = [strip_line_end(line) for line in split_lines(case.after)[1:]][:N_SUFFIX_LINES]
     is_blank = _is_blank(case)
     tail = "" if is_blank else case.tail
     return {

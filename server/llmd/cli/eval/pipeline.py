@@ -20,8 +20,8 @@ from llmd.engine.client import EngineClient
 from llmd.engine.messages import Loaded
 from llmd.errors import EngineError
 from llmd.postprocess.stop import RULES, rule_for
-from llmd.prompt.build import Piece, build
-from llmd.prompt.families import by_name
+from llmd.prompt.build import Piece, build_prompt
+from llmd.prompt.families import family_by_name
 
 DEADLINE_MS = 600_000
 LOAD_POLL_S = 0.05
@@ -118,7 +118,7 @@ class BareModel:
         rule = rule_for(excerpt, max_tokens, max_lines, DEADLINE_MS, frozenset(RULES))
 
         def pieces(model: Loaded) -> tuple[Piece, ...]:
-            return build(by_name(model.family), model.order, excerpt, case.file_name)
+            return build_prompt(family_by_name(model.family), model.order, excerpt, case.file_name)
 
         job = self._engine.add_request(pieces, rule, self._config.sampling)
         done = await job.finished
@@ -130,13 +130,13 @@ class BareModel:
         lines = open_case(case).text.lines
         budget = window.Budget(self._config.context.n_prefix, self._config.context.n_suffix)
         chosen = window.choose_window(None, lines, case.cursor, budget)
-        return window.excerpt(chosen, lines, case.cursor)
+        return window.build_excerpt(chosen, lines, case.cursor)
 
 
 def open_case(case: EvalCase) -> Document:
     language = LANGUAGES.get(case.file_name.rpartition(".")[2], "text")
     text = case.before + case.after
-    return open_document(f"untitled:{case.file_name}", language, 1, text, is_kept=False)
+    return open_document(f"untitled:{case.file_name}", language, 1, text, is_reused=False)
 
 
 def _raise_if_failed(reply: EvalCompletion, reason: str) -> EvalCompletion:

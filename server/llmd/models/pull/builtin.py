@@ -30,7 +30,7 @@ from llmd.errors import ModelError, printable
 from llmd.files import replace_durably
 from llmd.models import resolve
 from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull
-from llmd.signals import sigterm_unwinds
+from llmd.signals import sigterm_as_exit
 
 ReportStage = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
 
@@ -73,7 +73,7 @@ def pull_builtin(report: ReportStage) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            sigterm_unwinds(),
+            sigterm_as_exit(),
             only_pull(lambda stage: report(stage, 0.0)),
         ):
             # Invariant: this process holds the lock, so no other process uses these folders.

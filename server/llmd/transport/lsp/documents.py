@@ -8,7 +8,15 @@ from typing import Any
 
 from lsprotocol import types as t
 
-from llmd.document import Document, Encoding, Position, col_chars, col_units, content, open_document
+from llmd.document import (
+    Document,
+    Encoding,
+    Position,
+    col_chars,
+    col_units,
+    open_document,
+    strip_line_end,
+)
 from llmd.transport.lsp.protocol_types import replace_surrogates
 
 # The bridge's journal of a document gets a snapshot once it exceeds this and the document's size.
@@ -101,7 +109,7 @@ class Documents:
         lines = document.text.lines
         if position.line >= len(lines):
             return document.text.clamp(Position(position.line, 0))
-        line = content(lines[position.line])
+        line = strip_line_end(lines[position.line])
         return Position(position.line, col_chars(line, position.character, self.encoding))
 
     def to_client(self, document: Document, position: Position) -> t.Position:

@@ -133,7 +133,7 @@ class ExtensionMethods:
     def _complete(self, params: Any) -> Deferred:
         typed = _convert(params, CompleteParams)
         text = replace_surrogates(typed.text)
-        document = open_document(typed.uri, typed.languageId, 0, text, is_kept=False)
+        document = open_document(typed.uri, typed.languageId, 0, text, is_reused=False)
         cursor = document.text.clamp(Position(typed.line, typed.col))
         return Deferred(self._service.complete(document, cursor, invoked=True), _traced)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lsprotocol import types as t
 
-from llmd.document import content, split_lines
+from llmd.document import split_lines, strip_line_end
 
 # Characters after which a client with a popup requests completions, besides within words.
 TRIGGER_CHARACTERS = (".", "(", "=", " ")
@@ -55,7 +55,7 @@ def _is_count(value: Any, least: int = 0) -> bool:
 def to_popup(text: str, range_: t.Range) -> t.CompletionList:
     """Returns a list of one item that replaces `range_`, labelled with the first line that is not
     empty. The list is incomplete, so that the client requests it anew while the user types."""
-    lines = [content(line) for line in split_lines(text)]
+    lines = [strip_line_end(line) for line in split_lines(text)]
     item = t.CompletionItem(
         label=next((line for line in lines if line), "↵"),
         kind=t.CompletionItemKind.Text,

@@ -6,7 +6,7 @@ or a NUL, which Neovim sends as a line feed. Both become spaces, so that they do
 
 from __future__ import annotations
 
-from llmd.document import Document, Position, col_chars, col_units, content
+from llmd.document import Document, Position, col_chars, col_units, strip_line_end
 from llmd.transport.nvim.msgpack_rpc import replace_invalid_bytes
 from llmd.transport.nvim.protocol_types import Change, RowCol
 
@@ -26,7 +26,7 @@ def to_position(document: Document, row_col: RowCol) -> Position:
     lines = document.text.lines
     if row >= len(lines):
         return document.text.clamp(Position(row, 0))
-    return Position(row, col_chars(content(lines[row]), col_bytes, "utf-8"))
+    return Position(row, col_chars(strip_line_end(lines[row]), col_bytes, "utf-8"))
 
 
 def apply(document: Document, change: Change) -> None:
@@ -47,7 +47,7 @@ def _is_at(document: Document, position: Position, row_col: RowCol) -> bool:
     lines = document.text.lines
     if row_col[0] >= len(lines):
         return True
-    line = content(lines[position.line])
+    line = strip_line_end(lines[position.line])
     return position.col == len(line) or col_units(line, position.col, "utf-8") == row_col[1]
 
 
@@ -62,4 +62,4 @@ def _apply_within_character(document: Document, change: Change, new: str) -> Non
 
 def _line_bytes(document: Document, row: int) -> bytes:
     lines = document.text.lines
-    return content(lines[row]).encode() if row < len(lines) else b""
+    return strip_line_end(lines[row]).encode() if row < len(lines) else b""

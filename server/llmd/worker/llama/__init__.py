@@ -5,7 +5,7 @@ calls it.
 """
 
 from llmd.worker.llama.context import Context, Logits, StateBytes
-from llmd.worker.llama.devices import backend, gpus, has_own_fit
+from llmd.worker.llama.devices import backend, gpus, has_params_fit
 from llmd.worker.llama.model import Model
 from llmd.worker.llama.vocabulary import Vocabulary
 
@@ -17,5 +17,5 @@ __all__ = [
     "Vocabulary",
     "backend",
     "gpus",
-    "has_own_fit",
+    "has_params_fit",
 ]

@@ -35,12 +35,12 @@ class Context:
             EngineError: llama.cpp cannot make it, mostly for want of memory.
         """
         self._model = model  # keeps it alive
-        log.forget_errors()
+        log.clear_errors()
         self._handle: Any = c.llama_init_from_model(model.handle, _context_params(plan))
         if not self._handle:
             said = log.last_error()
             raise EngineError(f"The KV cache cannot be set up: llama.cpp says `{said}`")
-        self._put_on(model.adapters)
+        self._apply_adapters(model.adapters)
         self._memory: Any = c.llama_get_memory(self._handle)
         self.n_ctx: int = c.llama_n_ctx(self._handle)
         self.n_batch = plan.n_batch
@@ -62,7 +62,7 @@ class Context:
             c.llama_free(self._handle)
             self._handle = None
 
-    def _put_on(self, adapters: Sequence[tuple[Any, float]]) -> None:
+    def _apply_adapters(self, adapters: Sequence[tuple[Any, float]]) -> None:
         if not adapters:
             return
         handles = (c.llama_adapter_lora_p_ctypes * len(adapters))(*(each for each, _ in adapters))
@@ -70,7 +70,7 @@ class Context:
         if c.llama_set_adapters_lora(self._handle, handles, len(adapters), scales):
             raise EngineError("llama.cpp does not put the adapters upon the model")
 
-    def watch(self, flag_address: int) -> None:
+    def set_abort_flag(self, flag_address: int) -> None:
         """From here on a decode ends with 2 once the byte at the address is not zero.
 
         Invariant: the byte after it is zero. GPU backends never look.
@@ -111,7 +111,7 @@ class Context:
         """
         n_bytes = int(c.llama_state_seq_get_size(self._handle, 0))
         state = np.empty(n_bytes, np.uint8)
-        n_copied = n_bytes and c.llama_state_seq_get_data(self._handle, _at(state), n_bytes, 0)
+        n_copied = n_bytes and c.llama_state_seq_get_data(self._handle, _address(state), n_bytes, 0)
         if not n_bytes or n_copied != n_bytes:
             raise EngineError("llama.cpp could not copy the cells of the KV cache")
         return state
@@ -119,11 +119,11 @@ class Context:
     def restore(self, state: StateBytes) -> bool:
         """Puts the cells of `state` in the place of those that are there. False: it failed, and
         what is there cannot be trusted."""
-        n_read = c.llama_state_seq_set_data(self._handle, _at(state), state.size, 0)
+        n_read = c.llama_state_seq_set_data(self._handle, _address(state), state.size, 0)
         return bool(n_read == state.size)
 
 
-def _at(state: StateBytes) -> Any:
+def _address(state: StateBytes) -> Any:
     """Its address, for the length of a call."""
     return ctypes.byref(ctypes.c_uint8.from_buffer(state.data))
 

@@ -46,13 +46,13 @@ def system_info() -> str:
     return str(c.llama_print_system_info().decode(errors="replace"))
 
 
-def may_repack() -> bool:
+def can_repack() -> bool:
     """Whether weights may be laid out anew for the CPU: not for AMX, since GCC 12 drops most of the
     tile configuration and the first decode dies with SIGSEGV (llama.cpp, pull request 26954)."""
     return "AMX_INT8 = 1" not in system_info()
 
 
-def has_own_fit() -> bool:
+def has_params_fit() -> bool:
     """Whether the library can fit parameters to the machine itself: its tools can."""
     return hasattr(c._lib, "llama_params_fit")
 

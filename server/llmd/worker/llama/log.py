@@ -36,7 +36,7 @@ def expect_abort(flag_address: int) -> None:
     _cancel_flag = ctypes.c_char.from_address(flag_address)
 
 
-def forget_errors() -> None:
+def clear_errors() -> None:
     """Before a call whose own error is to be told."""
     _errors.clear()
 

@@ -12,7 +12,7 @@ from llama_cpp import llama_cpp as c
 from llmd.errors import ModelError
 from llmd.models.memory_plan import Shape
 from llmd.worker.llama import log
-from llmd.worker.llama.devices import may_repack
+from llmd.worker.llama.devices import can_repack
 from llmd.worker.llama.vocabulary import Vocabulary
 
 _LOAD_MODES = {  # by mmap and mlock
@@ -55,10 +55,10 @@ class Model:
             size = int(c.llama_max_devices())
             self._split = (ctypes.c_float * size)(*tensor_split[:size])
             params.tensor_split = self._split
-        params.use_extra_bufts = may_repack()
+        params.use_extra_bufts = can_repack()
         params.vocab_only = vocab_only
         params.progress_callback = report
-        log.forget_errors()
+        log.clear_errors()
         self.handle: Any = c.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
             raise ModelError(
@@ -67,14 +67,14 @@ class Model:
         self.vocabulary = Vocabulary(self.handle)
         self.adapters: list[tuple[Any, float]] = []
 
-    def put_on(self, adapter: Path, scale: float) -> None:
+    def apply_adapter(self, adapter: Path, scale: float) -> None:
         """Puts a LoRA upon the model, for the contexts that are made later. The caller has read
         its header.
 
         Raises:
             ModelError: llama.cpp does not take it for this model.
         """
-        log.forget_errors()
+        log.clear_errors()
         handle: Any = c.llama_adapter_lora_init(self.handle, str(adapter).encode())
         if not handle:
             raise ModelError(
@@ -87,7 +87,7 @@ class Model:
             c.llama_model_free(self.handle)
             self.handle = None
 
-    def meta(self, key: str) -> str:
+    def metadata(self, key: str) -> str:
         """A metadata value as text, or empty."""
         buffer = ctypes.create_string_buffer(1024)
         n_bytes = c.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
@@ -95,7 +95,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        return self.meta("general.name")
+        return self.metadata("general.name")
 
     @property
     def quantisation(self) -> str:
@@ -115,7 +115,7 @@ class Model:
     @property
     def shape(self) -> Shape:
         n_head = max(c.llama_model_n_head(self.handle), 1)
-        declared = self.meta(f"{self.meta('general.architecture')}.attention.key_length")
+        declared = self.metadata(f"{self.metadata('general.architecture')}.attention.key_length")
         return Shape(
             n_layers=c.llama_model_n_layer(self.handle),
             n_head_kv=c.llama_model_n_head_kv(self.handle),

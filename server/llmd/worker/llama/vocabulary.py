@@ -35,7 +35,7 @@ class Vocabulary:
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         self._attrs = [c.llama_vocab_get_attr(self._handle, i) for i in range(self.n_tokens)]
         self._user_defined = self._user_defined_spellings()
-        self._guard = self._working_guard()
+        self._guard = self._find_guard()
         self._segments: OrderedDict[str, tuple[int, ...]] = OrderedDict()
 
     @property
@@ -50,8 +50,8 @@ class Vocabulary:
 
     def find(self, spelling: str) -> int | None:
         """The token that is spelled exactly so."""
-        tokens = self._raw(spelling.encode(), parse_special=True)
-        if len(tokens) != 1 or self._text(tokens[0]) != spelling:
+        tokens = self._tokenize_raw(spelling.encode(), parse_special=True)
+        if len(tokens) != 1 or self._token_text(tokens[0]) != spelling:
             return None
         return tokens[0]
 
@@ -85,14 +85,18 @@ class Vocabulary:
     def tokenize(self, text: str) -> tuple[int, ...]:
         """The tokens of a whole segment, remembered by its text."""
         if (tokens := self._segments.get(text)) is None:
-            tokens = tuple(token for part in self._cut(text) for token in self._guarded(part))
+            tokens = tuple(
+                token
+                for part in self._split_user_defined(text)
+                for token in self._tokenize_guarded(part)
+            )
             self._segments[text] = tokens
             if len(self._segments) > _N_CACHED_SEGMENTS:
                 self._segments.popitem(last=False)
         self._segments.move_to_end(text)
         return tokens
 
-    def _cut(self, text: str) -> list[str]:
+    def _split_user_defined(self, text: str) -> list[str]:
         """Cuts inside every user-defined spelling, which llama.cpp would match in any text.
 
         "a<pad>b" becomes "a<" and "pad>b".
@@ -105,22 +109,22 @@ class Vocabulary:
             start = match.start() + 1
         return [part for part in (*parts, text[start:]) if part]
 
-    def _guarded(self, text: str) -> list[int]:
+    def _tokenize_guarded(self, text: str) -> list[int]:
         encoded = text.encode(errors="replace")
         if not self._guard:
-            return self._raw(encoded)
+            return self._tokenize_raw(encoded)
         for guard in (self._guard, *_GUARDS):
-            before, tokens = self._raw(guard), self._raw(guard + encoded)
+            before, tokens = self._tokenize_raw(guard), self._tokenize_raw(guard + encoded)
             if tokens[: len(before)] == before:
                 return tokens[len(before) :]
-        return self._raw(encoded)
+        return self._tokenize_raw(encoded)
 
-    def _working_guard(self) -> bytes:
+    def _find_guard(self) -> bytes:
         """Empty where the vocabulary puts nothing before a text."""
-        said = b"".join(map(self.piece, self._raw(b"a")))
+        said = b"".join(map(self.piece, self._tokenize_raw(b"a")))
         return b"" if said == b"a" else _GUARDS[0]
 
-    def _raw(self, text: bytes, parse_special: bool = False) -> list[int]:
+    def _tokenize_raw(self, text: bytes, parse_special: bool = False) -> list[int]:
         capacity = len(text) + 8
         tokens = (c.llama_token * capacity)()
         n_tokens = c.llama_tokenize(
@@ -130,13 +134,13 @@ class Vocabulary:
             raise EngineError(f"llama.cpp cannot tokenize a segment of {len(text)} bytes")
         return tokens[:n_tokens]
 
-    def _text(self, token: int) -> str:
+    def _token_text(self, token: int) -> str:
         return (c.llama_vocab_get_text(self._handle, token) or b"").decode(errors="replace")
 
     def _user_defined_spellings(self) -> re.Pattern[str] | None:
         """One character alone cannot be cut, and whitespace means the same either way."""
         found = {
-            self._text(token)
+            self._token_text(token)
             for token, attr in enumerate(self._attrs)
             if attr & c.LLAMA_TOKEN_ATTR_USER_DEFINED
         }

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.test_post_languages import JAVASCRIPT, OTHERS, PYTHON, at, shown
+from tests.unit.test_postprocess_languages import JAVASCRIPT, OTHERS, PYTHON, at, shown
 
 from llmd.engine.messages import StopReason
-from llmd.postprocess.brackets import count
+from llmd.postprocess.brackets import count_brackets
 from llmd.postprocess.repeats import n_looped, n_repeated
 from llmd.postprocess.stop import (
     PURPOSES,
@@ -114,7 +114,7 @@ BRACKETS = {
 
 @pytest.mark.parametrize(("text", "opened", "unopened"), BRACKETS.values(), ids=BRACKETS)
 def test_brackets_are_counted(text: str, opened: str, unopened: tuple[int, ...]) -> None:
-    found = count(text)
+    found = count_brackets(text)
     assert "".join(x * n for x, n in found.opened.items()) == opened
     assert found.unopened == unopened
 

@@ -188,9 +188,9 @@ def test_the_anchor_is_a_border_of_pre_tokens(
 def test_the_work_of_a_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most a look-up for each byte of the longest token, whatever is owed."""
     vocabulary, looks = table(), itertools.count()
-    same = HealingTable._same
+    same = HealingTable._ids_of_piece
     monkeypatch.setattr(
-        HealingTable, "_same", lambda self, piece: (next(looks), same(self, piece))[1]
+        HealingTable, "_ids_of_piece", lambda self, piece: (next(looks), same(self, piece))[1]
     )
     vocabulary.allowed(b" " * 4000)
     assert next(looks) <= max(map(len, GPT))

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmd.document import Edit, Encoding, Position, Text, col_chars, col_units, content, split_lines
+from llmd.document import (
+    Edit,
+    Encoding,
+    Position,
+    Text,
+    col_chars,
+    col_units,
+    split_lines,
+    strip_line_end,
+)
 
 CHARS = st.sampled_from(
     ["a", "b", " ", "\t", "\n", "\r", "\r\n", "\f", "\u2028", "\x85", "é", "😀"]
@@ -49,7 +58,7 @@ def test_edits_agree_with_the_joined_string(
         ours.replace(Position(line_a, col_a), Position(line_b, col_b), new)
         assert str(ours) == expected
         assert ours.lines == split_lines(expected)
-        assert [content(line) for line in ours.lines] == [
+        assert [strip_line_end(line) for line in ours.lines] == [
             expected[a:b] for a, b in reference_lines(expected)
         ]
         assert ours.n_chars == len(expected)
@@ -62,7 +71,7 @@ def test_the_least_edit_has_the_same_effect_and_says_where_it_ends(
     ours, whole = Text(text), Text(text)
     for line_a, col_a, line_b, col_b, new in edits:
         start, end = Position(line_a, col_a), Position(line_b, col_b)
-        edit = ours.least(start, end, new)
+        edit = ours.minimal_edit(start, end, new)
         n_before = ours.n_chars
         ours.replace(edit.start, edit.end, edit.text)
         whole.replace(start, end, new)
@@ -86,7 +95,7 @@ def test_the_least_edit_has_the_same_effect_and_says_where_it_ends(
 def test_what_stays_as_it_is_is_no_edit(
     start: tuple[int, int], end: tuple[int, int], text: str, expected: Edit
 ) -> None:
-    assert Text("ab\ncd\n").least(Position(*start), Position(*end), text) == expected
+    assert Text("ab\ncd\n").minimal_edit(Position(*start), Position(*end), text) == expected
 
 
 @given(TEXTS, EDITS)

@@ -20,8 +20,8 @@ from llmd.config import SamplingConfig
 from llmd.context.window import Excerpt
 from llmd.engine.messages import Done, Generate
 from llmd.postprocess.stop import StopRule
-from llmd.prompt.build import build
-from llmd.prompt.families import Match, Order, Typed, by_name
+from llmd.prompt.build import build_prompt
+from llmd.prompt.families import Match, Order, Typed, family_by_name
 from llmd.worker.generate import generate
 from llmd.worker.kv_cache import KvCache
 from llmd.worker.prompt_tokens import LoadedModel, tokenize_prompt
@@ -103,7 +103,7 @@ def engine_of(context: ToyContext) -> LoadedModel:
         piece=lambda token: PIECES[token] if token < len(PIECES) else b"",
         is_eog=lambda token: token == EOG,
     )  # fmt: skip
-    match = Match(by_name("declared"), "psm", {"pre": PRE, "suf": SUF, "mid": MID},
+    match = Match(family_by_name("declared"), "psm", {"pre": PRE, "suf": SUF, "mid": MID},
                   frozenset({PRE, SUF, MID}))  # fmt: skip
     table = HealingTable((piece, token) for token, piece in enumerate(PIECES))
     return LoadedModel(cast(Any, context), cast(Any, vocabulary), match, KvCache(context), table)
@@ -127,7 +127,7 @@ def ask(
 ) -> Done:
     """`n_looks`: how often it may look before it finds itself cancelled."""
     place = Excerpt(prefix, "S", "", "", "", n_typed)
-    pieces = build(engine.match.family, order, place, "a.py", typed, heal)
+    pieces = build_prompt(engine.match.family, order, place, "a.py", typed, heal)
     stop = StopRule(max_tokens, max_lines, 0, "", 60_000, wants_bodies=wants_bodies)
     request = Generate(1, pieces, stop, sampling, is_prefill=is_prefill, alternative=alternative)
     looks = iter(range(n_looks))
@@ -308,7 +308,9 @@ def test_the_bytes_generated_begin_with_the_owed(
     order, typed = form
     context = ToyContext()
     engine = engine_of(context)
-    pieces = build(engine.match.family, order, Excerpt(prefix, "S", "", "", ""), "a", typed, True)
+    pieces = build_prompt(
+        engine.match.family, order, Excerpt(prefix, "S", "", "", ""), "a", typed, True
+    )
     prompt = tokenize_prompt(engine, pieces, 6)
     done = ask(engine, prefix, order=order, typed=typed, sampling=sampling)
     after = context.held[len(prompt.tokens) :]
@@ -399,7 +401,7 @@ def test_a_take_back_never_reaches_over_the_anchor() -> None:
     engine = engine_of(context)
     place = Excerpt("x\n" + "c" * 11, "S", "", "", "", 11)
     prompt = tokenize_prompt(
-        engine, build(engine.match.family, "psm", place, "a", "after_mid", True), 6
+        engine, build_prompt(engine.match.family, "psm", place, "a", "after_mid", True), 6
     )
     assert prompt.pending_bytes == b"c" * 7
     assert b"".join(PIECES[t] for t in prompt.tokens if t < len(PIECES)) == b"x\nccccS"

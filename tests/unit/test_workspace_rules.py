@@ -23,7 +23,7 @@ class Clock:
 
 def refuse(folder: Path, text: str, name: str = "src/a.py", language: str = "python") -> str:
     (folder / FILE_NAME).write_text(text)
-    return Workspaces().refuse((str(folder / name),), language)
+    return Workspaces().skip_reason((str(folder / name),), language)
 
 
 CASES = {
@@ -55,34 +55,34 @@ def test_all_folders_above_apply(tmp_path: Path) -> None:
     inner.mkdir(parents=True)
     (tmp_path / FILE_NAME).write_text('ignore = ["a/b/x.py"]')
     (inner / FILE_NAME).write_text("disabled = false")
-    assert Workspaces().refuse((str(inner / "x.py"),), "") == "ignored"
-    assert Workspaces().refuse((str(inner / "y.py"),), "") == ""
+    assert Workspaces().skip_reason((str(inner / "x.py"),), "") == "ignored"
+    assert Workspaces().skip_reason((str(inner / "y.py"),), "") == ""
 
 
 def test_a_link_into_a_disabled_folder_is_disabled(tmp_path: Path) -> None:
     (tmp_path / "off").mkdir()
     (tmp_path / "off" / FILE_NAME).write_text("disabled = true")
     names = (str(tmp_path / "on" / "a.py"), str(tmp_path / "off" / "a.py"))
-    assert Workspaces().refuse(names, "") == "disabled"
+    assert Workspaces().skip_reason(names, "") == "disabled"
 
 
 def test_no_file_stands_behind_an_unsaved_buffer() -> None:
-    assert Workspaces().refuse(("Untitled-1",), "python") == ""
+    assert Workspaces().skip_reason(("Untitled-1",), "python") == ""
 
 
 def test_a_change_is_seen_after_a_second_and_no_file_is_looked_at_before(tmp_path: Path) -> None:
     clock = Clock()
     workspaces = Workspaces(clock)
     names = (str(tmp_path / "a.py"),)
-    assert workspaces.refuse(names, "") == ""
+    assert workspaces.skip_reason(names, "") == ""
     (tmp_path / FILE_NAME).write_text("disabled = true")
     clock.now_s = 0.9
-    assert workspaces.refuse(names, "") == ""
+    assert workspaces.skip_reason(names, "") == ""
     clock.now_s = 1.0
-    assert workspaces.refuse(names, "") == "disabled"
+    assert workspaces.skip_reason(names, "") == "disabled"
     (tmp_path / FILE_NAME).unlink()
     clock.now_s = 2.0
-    assert workspaces.refuse(names, "") == ""
+    assert workspaces.skip_reason(names, "") == ""
 
 
 def test_a_path_too_costly_to_judge_is_ignored(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_only_so_many_patterns_are_used(tmp_path: Path) -> None:
 def test_a_deep_path_is_looked_at_in_part_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     workspaces = Workspaces(Clock())
-    monkeypatch.setattr("llmd.context.workspace_rules._mark", looked.append)
+    monkeypatch.setattr("llmd.context.workspace_rules._read_fingerprint", looked.append)
     for _ in range(2):
-        assert workspaces.refuse(("/a" * 2000 + "/a.py", "/b" * 2000 + "/a.py"), "") == ""
+        assert workspaces.skip_reason(("/a" * 2000 + "/a.py", "/b" * 2000 + "/a.py"), "") == ""
     assert len(looked) == 2 * 128
 
 
@@ -121,9 +121,9 @@ def test_nothing_above_the_home_folder_counts(
     (tmp_path / FILE_NAME).write_text("disabled = true")
     monkeypatch.setenv("HOME", str(tmp_path / "link"))
     names = (str(tmp_path / "link" / "x" / "a.py"), str(tmp_path / "home" / "x" / "a.py"))
-    assert Workspaces().refuse(names, "") == ""
+    assert Workspaces().skip_reason(names, "") == ""
     (tmp_path / "home" / FILE_NAME).write_text("disabled = true")
-    assert Workspaces().refuse(names, "") == "disabled"
+    assert Workspaces().skip_reason(names, "") == "disabled"
 
 
 ODD = {
@@ -137,7 +137,7 @@ ODD = {
 
 @pytest.mark.parametrize("names", ODD.values(), ids=ODD)
 def test_an_odd_name_is_not_refused(names: tuple[str, ...]) -> None:
-    assert Workspaces().refuse(names, "python") == ""
+    assert Workspaces().skip_reason(names, "python") == ""
 
 
 PART = {
@@ -152,7 +152,7 @@ PART = {
 def test_a_wrong_key_is_warned_of_and_takes_nothing(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / FILE_NAME).write_text(text)
     workspaces = Workspaces()
-    assert workspaces.refuse((str(tmp_path / "a.py"),), "") == ""
+    assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     assert workspaces.take_warnings() == [f"Workspace file `{tmp_path / FILE_NAME}` {told}"]
 
 
@@ -172,7 +172,7 @@ def test_a_wrong_file_is_warned_of_once_and_takes_nothing(tmp_path: Path, text: 
     (tmp_path / FILE_NAME).write_text(text)
     workspaces = Workspaces()
     for _ in range(2):
-        assert workspaces.refuse((str(tmp_path / "a.py"),), "") == ""
+        assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     (warning,) = workspaces.take_warnings()
     said = f"Workspace file `{tmp_path / FILE_NAME}` cannot be read and takes nothing away: "
     assert warning.startswith(said)
@@ -185,7 +185,7 @@ def test_what_is_no_file_is_warned_of_and_does_not_hang(
 ) -> None:
     make(tmp_path / FILE_NAME)
     workspaces = Workspaces()
-    assert workspaces.refuse((str(tmp_path / "a.py"),), "") == ""
+    assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     assert _n_open_on(tmp_path / FILE_NAME) == 0
     (warning,) = workspaces.take_warnings()
     assert warning.endswith("takes nothing away: it is not a file")
@@ -203,7 +203,7 @@ def test_row_68_more_than_taking_away_is_warned_of(tmp_path: Path) -> None:
     text = 'model = "/evil.gguf"\n[engine]\nthreads = 1\n[env]\nPATH = "."\n'
     (tmp_path / FILE_NAME).write_text(text)
     workspaces = Workspaces()
-    assert workspaces.refuse((str(tmp_path / "a.py"),), "") == ""
+    assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     assert workspaces.take_warnings() == [
         f"Workspace file `{tmp_path / FILE_NAME}` can ignore files and disable completion,"
         " and not set `engine`, `env`, `model`"
@@ -215,5 +215,5 @@ def test_row_68_more_than_taking_away_is_warned_of(tmp_path: Path) -> None:
 def test_whatever_it_says_only_takes_away(tmp_path: Path, said: str | bytes) -> None:
     data = said.encode(errors="surrogatepass") if isinstance(said, str) else said
     (tmp_path / FILE_NAME).write_bytes(data)
-    found = Workspaces().refuse((str(tmp_path / "a.py"),), "python")
+    found = Workspaces().skip_reason((str(tmp_path / "a.py"),), "python")
     assert found in ("", "disabled", "ignored")
