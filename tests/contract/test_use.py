@@ -84,7 +84,7 @@ def test_if_a_model_cannot_be_loaded_the_previous_one_stays(own_daemon: RunningD
     pid, path = own_daemon.status()["worker_pid"], broken(own_daemon.folder)
     done = own_daemon.llmd("use", str(path))
     assert done.returncode == 1
-    assert f"Model file `{path}` cannot be loaded: llama.cpp says" in done.stderr
+    assert f"Model file `{path}` cannot be loaded: llama.cpp reports" in done.stderr
     assert done.stderr.endswith("; the config names the previous model again\n")
     assert config.read_text() == GREEDY
     status = wait_until(

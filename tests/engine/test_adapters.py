@@ -78,5 +78,5 @@ def test_what_is_no_adapter_is_refused_before_llama_cpp_sees_it(
 
 def test_an_adapter_of_another_model_is_told(model: Path, tmp_path: Path) -> None:
     other = lora(tmp_path / "o.gguf", name="blk.7.ffn_up.weight")
-    with pytest.raises(ModelError, match=r"^Adapter `.*o.gguf` cannot be used: llama.cpp says"):
+    with pytest.raises(ModelError, match=r"^Adapter `.*o.gguf` cannot be used: llama.cpp reports"):
         logits(model, (str(other), 1.0))

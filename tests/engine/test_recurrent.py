@@ -54,7 +54,7 @@ def recurrent(tmp_path: Path) -> Recurrent:
 
 def test_it_is_said(recurrent: Recurrent) -> None:
     assert recurrent.notice.endswith(
-        "It has a memory that cannot be cut; every request evaluates its whole prompt"
+        "It cannot remove single KV cells; every request evaluates its whole prompt"
     )
     assert not recurrent.engine.cache.can_save
 

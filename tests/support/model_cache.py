@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmd.worker.kv_cache import SavedState
+from llmd.worker.llama import StateBytes
 
 PRE, SUF, MID = 1, 2, 3  # not the code of a character in the texts
 N_PREFIX, N_SUFFIX, STEP = 12, 6, 4  # characters, one token each
@@ -58,10 +58,10 @@ class Memory:
     def clear(self) -> None:
         self.held.clear()
 
-    def state(self) -> SavedState:
+    def state(self) -> StateBytes:
         return np.frombuffer(pickle.dumps(self.held), np.uint8)
 
-    def restore(self, state: SavedState) -> bool:
+    def restore(self, state: StateBytes) -> bool:
         assert not self.held, "the old cells are freed first"
         held: list[Cell] = pickle.loads(state.tobytes())  # noqa: S301 - our own
         self.held = held if self.can_restore else held[:1]

@@ -106,13 +106,13 @@ def test_what_a_memory_can_do_is_tried(
     [
         (False, True, True, r"^$"),
         (True, True, True, r"^Model `m` has no FIM tokens; .* trained for infilling$"),
-        (False, True, False, r"^Model `m` has a memory that cannot be parked; each change"),
-        (False, False, False, r"^Model `m` has a memory that cannot be cut; every request"),
+        (False, True, False, r"^Model `m` cannot save its KV cells; each switch"),
+        (False, False, False, r"^Model `m` cannot remove single KV cells; every request"),
         (
             True,
             False,
             False,
-            r"^Model `m` has no FIM .* infilling\. It has a memory that cannot be",
+            r"^Model `m` has no FIM .* infilling\. It cannot remove single KV cells",
         ),
     ],
 )

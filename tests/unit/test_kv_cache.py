@@ -60,7 +60,7 @@ def test_no_room_and_errors_leave_nothing() -> None:
     cache = KvCache(memory)
     assert prefill(memory, cache) == "full"
     assert cache.cells == memory.cells == []
-    with pytest.raises(EngineError, match="could not evaluate 4 tokens"):
+    with pytest.raises(EngineError, match="failed to evaluate 4 tokens"):
         prefill(memory, cache)
     assert cache.cells == memory.cells == []
 

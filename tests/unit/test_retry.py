@@ -23,7 +23,7 @@ SHAPE = Shape(
 )  # fmt: skip
 CARD = DescribedMachine("gpu", 8, 0, 64 * GIB, 60 * GIB, (Gpu("card", 24 * GIB, 24 * GIB),))
 CPU = DescribedMachine("cpu", 8, 0, 64 * GIB, 60 * GIB)
-MESSAGE = "The KV cache cannot be set up: llama.cpp says `failed to allocate buffer for kv cache`"
+MESSAGE = "KV cache cannot be created: llama.cpp reports `failed to allocate buffer for kv cache`"
 
 
 def load(
@@ -74,7 +74,7 @@ def test_fixed_layers_are_named_and_not_touched() -> None:
 
 def test_another_error_is_not_tried_again() -> None:
     with pytest.raises(EngineError, match="unknown model architecture"):
-        load(EngineConfig(), CARD, 0, "llama.cpp says `unknown model architecture`")
+        load(EngineConfig(), CARD, 0, "llama.cpp reports `unknown model architecture`")
 
 
 def test_user_settings_that_do_not_fit_are_reported_before_the_load() -> None:

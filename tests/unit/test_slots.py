@@ -8,7 +8,8 @@ from tests.support.model_cache import Memory
 
 from llmd.engine.messages import SlotView
 from llmd.errors import EngineError
-from llmd.worker.kv_cache import KvCache, SavedState
+from llmd.worker.kv_cache import KvCache
+from llmd.worker.llama import StateBytes
 from llmd.worker.slots import MAX_PARKED, MIN_PARKED_CELLS, Slots
 
 N_CELLS = 40
@@ -18,7 +19,7 @@ STATE_BYTES = 1000
 class Context(Memory):
     """Its states are all of one size."""
 
-    def state(self) -> SavedState:
+    def state(self) -> StateBytes:
         return np.resize(super().state(), STATE_BYTES * 4)
 
     @property
@@ -141,7 +142,7 @@ def test_a_state_that_is_not_taken_back_leaves_an_empty_cache() -> None:
 
 
 class Full(Memory):
-    def state(self) -> SavedState:
+    def state(self) -> StateBytes:
         raise EngineError("llama.cpp could not copy the cells of the KV cache")
 
 
@@ -152,7 +153,7 @@ def test_a_state_that_cannot_be_had_costs_its_slot_only(capsys: pytest.CaptureFi
     fill(cache, 0)
     slots.switch(2)
     assert (slots.resident, cache.cells, slots.parked_bytes) == (2, [], 0)
-    assert "A slot is dropped: llama.cpp could not copy" in capsys.readouterr().err
+    assert "Slot 1 cannot be parked: llama.cpp could not copy" in capsys.readouterr().err
 
 
 def test_a_forgotten_slot_begins_anew() -> None:

@@ -1,1 +1,1 @@
-"""Runs the engine's child process. The only package that loads llama.cpp."""
+"""Runs the engine in a child process. No other package loads llama.cpp."""

@@ -1,7 +1,7 @@
-"""One request in the worker: pieces to tokens, prefill, decode, stop. Runs in its main thread.
+"""Runs one request in the worker's main thread: tokenize the prompt, prefill, decode, stop.
 
-It is given what it depends on (vocabulary, cache, clock by `arrived_s`), and leaves the cache
-holding what was evaluated, so that the next request of the document begins there.
+The caller passes in every dependency: the loaded model with its cache, and the arrival time. After
+a request the cache still holds the evaluated tokens, so the document's next request reuses them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from llmd.worker.sampling import is_near_tie, logprob, runners_up, sample
 from llmd.worker.token_healing import TokenIds
 
 MAX_ALTERNATIVES = 8
-PARTIAL_EVERY_S = 0.03  # chosen: two frames of a screen
+PARTIAL_EVERY_S = 0.03  # chosen: two frames of a 60 Hz screen
 
 
 @dataclass(slots=True)
 class _Generation:
-    """The state of one request.
+    """Holds the state of one request.
 
-    `ahead`: tokens of the draft whose cells are there and which were not generated yet; the logits
-    looked at are those before them.
+    `drafted`: draft tokens that the cache already holds and that are not generated yet. The next
+    token is sampled from the logits of the cell before `drafted`.
     """
 
     engine: LoadedModel
@@ -50,8 +50,8 @@ class _Generation:
     n_reevaluated: int = 0
     logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
-    _is_drafted: bool = False  # the logits come from a token of the draft
-    _has_diverged: bool = False  # an alternative has parted from the text proper
+    _is_drafted: bool = False  # the current logits were computed within the draft's batch
+    _has_diverged: bool = False  # the alternative was already chosen
     _emitted: str = ""
     _emit_from_s: float = 0.0
     _utf8: codecs.IncrementalDecoder = field(
@@ -66,7 +66,7 @@ class _Generation:
         return bool(self.reason)
 
     def record_outcome(self, outcome: DecodeOutcome) -> bool:
-        """Whether to go on."""
+        """Records why decoding stops, if `outcome` stops it. Returns True to continue."""
         if outcome == "full":
             self.reason = "context"
         elif outcome == "aborted" and not self.reason:
@@ -74,19 +74,19 @@ class _Generation:
         return outcome == "done"
 
     def prefill(self) -> tuple[int, int]:
-        """Evaluates the prompt and its draft. Returns the tokens kept and those evaluated."""
+        """Evaluates the prompt and its draft. Returns `(n_cached, n_evaluated)` in tokens."""
         cache = self.engine.cache
         self.pending_bytes = self.prompt.pending_bytes
-        if cache.can_cut:  # a draft that fails is taken back
+        if cache.can_cut:  # the cells of a rejected draft have to be removed
             self.drafted = list(self.prompt.draft[: self.engine.context.n_batch - 1])
-        wanted = [*self.prompt.tokens, *self.drafted]
-        todo = plan_cells(cache.cells, wanted, len(self.drafted) + 1, cache.can_cut)
-        outcome, n_cached, n_evaluated = cache.prefill(todo, self.is_stopped)
+        tokens = [*self.prompt.tokens, *self.drafted]
+        plan = plan_cells(cache.cells, tokens, len(self.drafted) + 1, cache.can_cut)
+        outcome, n_cached, n_evaluated = cache.prefill(plan, self.is_stopped)
         self.record_outcome(outcome)
         return n_cached, n_evaluated
 
     def decode(self) -> None:
-        """Samples and evaluates until a reason to stop is found."""
+        """Samples and evaluates tokens until `reason` is set."""
         while not self.reason:
             ids, logits = self._candidates()
             if self._is_drafted and is_near_tie(logits):
@@ -99,15 +99,19 @@ class _Generation:
                 self.reason = "alternative"
                 break
             token = _token(ids, chosen)
-            said = self._new_bytes(token)
-            if said is not None:
-                self._record_logprob(logits, chosen)
-                self._append(said)
+            new_bytes = self._new_bytes(token)
+            if new_bytes is not None:
+                if "\n" not in self.text:
+                    self.logprobs.append(logprob(logits, chosen))
+                self._append(new_bytes)
             if not self.reason and not self.is_stopped():
                 self._advance(token)
 
     def _candidates(self) -> tuple[TokenIds | None, Logits]:
-        """The tokens that may come next and their logits; None: all tokens."""
+        """Returns the ids that may come next and their logits, both of shape `(n,)`.
+
+        Ids of None mean the whole vocabulary.
+        """
         logits = self.engine.context.logits(len(self.drafted))
         if not self.pending_bytes:
             return None, logits
@@ -115,8 +119,10 @@ class _Generation:
         return ids, logits[ids]
 
     def _new_bytes(self, token: int) -> bytes | None:
-        """What a token adds to the text; None where it adds nothing: it pays for owed bytes only,
-        or ends the text."""
+        """Returns the bytes that a token adds to the text.
+
+        None: the token only covers bytes that token healing removed, or ends the text.
+        """
         if self.pending_bytes:
             self.n_healed += 1
             piece = self.engine.vocabulary.piece(token)
@@ -136,7 +142,7 @@ class _Generation:
         return token in self.engine.match.stop_ids or self.engine.vocabulary.is_eog(token)
 
     def _sample(self, logits: Logits) -> int:
-        """An index of `logits`; no end of the text where a block has no body yet."""
+        """Returns an index into `logits`. Excludes end tokens while a block has no body yet."""
         idx = -1 - self.n_healed if self.pending_bytes else self.n_decoded
         chosen = sample(logits, self.request.sampling, idx)
         if (
@@ -151,7 +157,10 @@ class _Generation:
         return chosen
 
     def _diverges_at(self, token: int) -> bool:
-        """Whether an alternative says something else here: at the first token that gives text."""
+        """Returns whether an alternative departs from the best text here.
+
+        An alternative departs at the first token that adds text.
+        """
         if self._has_diverged or not self.request.alternative:
             return False
         return self._is_end(token) or len(self.engine.vocabulary.piece(token)) > len(
@@ -159,7 +168,7 @@ class _Generation:
         )
 
     def _sample_alternative(self, ids: TokenIds | None, logits: Logits, drawn: int) -> int:
-        """An index of `logits`; -1: there are not so many."""
+        """Returns the index into `logits` of the k-th runner-up; -1: fewer than k exist."""
         self._has_diverged = True
         k = self.request.alternative
         others = (
@@ -168,12 +177,12 @@ class _Generation:
         return next(islice(others, k - 1, k), -1) if k <= MAX_ALTERNATIVES else -1
 
     def _is_usable_start(self, token: int) -> bool:
-        """Whether it gives text that the rule does not end at once."""
+        """Returns whether a token adds text that the stop rule does not cut off at once."""
         piece = self.engine.vocabulary.piece(token)[len(self.pending_bytes) :]
         if not piece or self._is_end(token):
             return False
-        found = stop_at(piece.decode(errors="replace"), self.request.stop)
-        return bool(found.n_chars or not found.reason)
+        stop_point = stop_at(piece.decode(errors="replace"), self.request.stop)
+        return bool(stop_point.n_chars or not stop_point.reason)
 
     def _append(self, piece: bytes) -> None:
         self.first_token_s = self.first_token_s or time.monotonic()
@@ -184,19 +193,15 @@ class _Generation:
         if not self.reason and time.monotonic() >= self._emit_from_s:
             self._emit_stable(stable_prefix(self.text, self.request.stop))
 
-    def _emit_stable(self, said: str) -> None:
-        """Whoever shows it works on the same cores: not more often than it can be read."""
-        if len(said) > len(self._emitted):
-            self._emitted = said
+    def _emit_stable(self, text: str) -> None:
+        """Emits `text` if it grew. Rate limited: rendering competes for the same CPU cores."""
+        if len(text) > len(self._emitted):
+            self._emitted = text
             self._emit_from_s = time.monotonic() + PARTIAL_EVERY_S
-            self.emit(said)
-
-    def _record_logprob(self, logits: Logits, chosen: int) -> None:
-        if "\n" not in self.text:
-            self.logprobs.append(logprob(logits, chosen))
+            self.emit(text)
 
     def _advance(self, token: int) -> None:
-        """The draft's next token is there already; anything else takes the draft's place."""
+        """Accepts the draft's next token if it equals `token`, else replaces the draft."""
         if self.drafted and self.drafted[0] == token:
             del self.drafted[0]
             self._is_drafted = True
@@ -204,16 +209,20 @@ class _Generation:
             self._evaluate(len(self.engine.cache.cells) - len(self.drafted), token)
 
     def _reevaluate_last(self) -> None:
-        """The draft's last confirmed token alone, so that text with a draft equals text without."""
+        """Evaluates the last accepted token alone and drops the draft.
+
+        Batch size changes logits slightly; on a near tie only a batch of one gives the same text
+        as decoding without a draft.
+        """
         last = len(self.engine.cache.cells) - len(self.drafted) - 1
         self._evaluate(last, self.engine.cache.cells[last])
 
     def _evaluate(self, n_keep: int, token: int) -> None:
         cache = self.engine.cache
-        kept = tuple(cache.cells[:n_keep])
+        tokens = tuple(cache.cells[:n_keep])
         self.drafted, self._is_drafted = [], False
         if cache.keep(n_keep) < n_keep:  # a memory that cannot be cut was cleared
-            outcome, _, n_evaluated = cache.prefill(CachePlan(0, 0, kept), self.is_stopped)
+            outcome, _, n_evaluated = cache.prefill(CachePlan(0, tokens), self.is_stopped)
             self.n_reevaluated += n_evaluated
             if not self.record_outcome(outcome):
                 return
@@ -234,10 +243,10 @@ def generate(
     is_cancelled: Callable[[], bool],
     emit: Callable[[str], None],
 ) -> Done:
-    """Answers one request. `arrived_s` is when its frame came in, on the monotonic clock.
+    """Runs one request. `arrived_s`: when the request reached the worker, on the monotonic clock.
 
     Raises:
-        EngineError: llama.cpp failed, or the prompt cannot be made; the cache may be empty.
+        EngineError: llama.cpp failed (the cache may be empty), or the prompt does not fit.
     """
     started_s = time.monotonic()
     max_tokens = min(request.stop.max_tokens, engine.context.n_ctx // 2)
@@ -249,7 +258,7 @@ def generate(
     if request.is_prefill or not max_tokens:
         run.reason = run.reason or "tokens"
     run.decode()
-    final = stop_at(run.text, request.stop, is_final=True)  # as after each token: a part of decode
+    final = stop_at(run.text, request.stop, is_final=True)  # counted as decode time
     ended_s = time.monotonic()
     cost = Cost(
         n_prompt=n_cached + n_prefill + run.n_reevaluated,

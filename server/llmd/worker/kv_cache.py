@@ -1,7 +1,9 @@
-"""The mirror of what the KV cache holds, and the only way to change it.
+"""Plans which KV cells a prompt reuses, and tracks which tokens the KV cache holds.
 
-Invariant: `cells[i]` is the token at position i, and every cell was computed from exactly the
-cells before it. A batch is recorded once its decode has returned 0.
+`KvCache` is the only code that changes the cells of the llama.cpp context.
+
+Invariant: `cells[i]` is the token at position i, and llama.cpp computed every cell from exactly
+the cells before it. A batch is recorded in `cells` only after its decode returned 0.
 """
 
 from __future__ import annotations
@@ -11,45 +13,45 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from llmd.errors import EngineError
+from llmd.worker.llama import StateBytes
+
+DecodeOutcome = Literal["done", "aborted", "full"]
+_NO_ROOM = 1  # llama_decode's codes
+_ABORTED = 2
 
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """Operations in the order in which they are applied: the first `n_keep` cells are kept, the
-    `n_remove` behind them removed, and these tokens evaluated after what is left, the last
-    `n_logits` of them with logits."""
+    """Describes a prefill: keep the first `n_keep` cells, remove the others, evaluate the tokens
+    `evaluate`, and compute logits for the last `n_logits` of these tokens."""
 
     n_keep: int
-    n_remove: int
     evaluate: tuple[int, ...]
     n_logits: int = 1
-
-    @property
-    def cost_tokens(self) -> int:
-        return len(self.evaluate)
 
 
 def plan_cells(
     cells: Sequence[int], wanted: Sequence[int], n_logits: int = 1, can_cut: bool = True
 ) -> CachePlan:
-    """The longest common prefix is kept: each kept cell was computed from exactly the tokens that
-    stand before it. The last `n_logits` wanted tokens are always evaluated, for their logits.
+    """Plans the cheapest prefill that turns `cells` into `wanted`.
 
-    Without `can_cut` the cells behind the kept ones cannot be removed alone: all go.
+    The plan keeps the longest common prefix, but always evaluates the last `n_logits` tokens, since
+    their logits are needed. Without `can_cut` the memory cannot drop its last cells alone, so the
+    plan keeps either all cells or none.
     """
     n_keep = min(_common_len(cells, wanted), max(len(wanted) - n_logits, 0))
     if not can_cut and n_keep < len(cells):
         n_keep = 0
-    return CachePlan(n_keep, len(cells) - n_keep, tuple(wanted[n_keep:]), n_logits)
+    return CachePlan(n_keep, tuple(wanted[n_keep:]), n_logits)
 
 
 def batches(n_tokens: int, n_batch: int, n_logits: int) -> list[int]:
-    """The sizes of the batches that evaluate `n_tokens`. All logits are asked of the last one,
-    since the next decode overwrites them; `n_logits` is at most `n_batch`."""
+    """Returns the sizes of the batches that evaluate `n_tokens` tokens.
+
+    The last batch has at least `n_logits` tokens, since each decode overwrites the logits of the
+    one before. `n_logits` is at most `n_batch`.
+    """
     sizes = [min(n_batch, n_tokens - start) for start in range(0, n_tokens, n_batch)]
     if len(sizes) > 1 and (n_short := n_logits - sizes[-1]) > 0:
         sizes[-2:] = [sizes[-2] - n_short, n_logits]
@@ -63,14 +65,8 @@ def _common_len(left: Sequence[int], right: Sequence[int]) -> int:
     return min(len(left), len(right))
 
 
-DecodeOutcome = Literal["done", "aborted", "full"]
-SavedState = npt.NDArray[np.uint8]
-_ABORTED = 2  # llama_decode's codes
-_NO_ROOM = 1
-
-
 class BatchEvaluator(Protocol):
-    """What the cache needs of a llama.Context."""
+    """Describes the methods of `llama.Context` that the cache uses."""
 
     n_ctx: int
     n_batch: int
@@ -78,16 +74,16 @@ class BatchEvaluator(Protocol):
     def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int: ...
     def seq_rm(self, start: int) -> bool: ...
     def clear(self) -> None: ...
-    def state(self) -> SavedState: ...
-    def restore(self, state: SavedState) -> bool: ...
+    def state(self) -> StateBytes: ...
+    def restore(self, state: StateBytes) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedCells:
-    """Cells that were taken out of the cache. Of this process and this context only."""
+    """Holds a copy of the cache's cells. Only the context that made the copy can restore it."""
 
     cells: array[int]
-    state: SavedState
+    state: StateBytes
 
     @property
     def n_bytes(self) -> int:
@@ -98,8 +94,8 @@ class KvCache:
     def __init__(
         self, context: BatchEvaluator, can_cut: bool = True, can_save: bool = True
     ) -> None:
-        """`can_cut`: the memory can drop its last cells alone. `can_save`: a copy of it is as good
-        as itself."""
+        """`can_cut`: the memory can drop its last cells alone. `can_save`: cells restored from a
+        copy behave exactly like the original cells."""
         self._context = context
         self.can_cut = can_cut
         self.can_save = can_save
@@ -118,8 +114,10 @@ class KvCache:
         self.cells.clear()
 
     def keep(self, n_keep: int) -> int:
-        """Cuts the cells after `n_keep`. Returns how many are left: fewer where the model's memory
-        cannot be cut, as in a recurrent one."""
+        """Removes the cells from position `n_keep` on. Returns how many cells are left.
+
+        None are left if the model's memory cannot be cut, as in a recurrent model.
+        """
         if n_keep < len(self.cells):
             if (self.can_cut or not n_keep) and self._context.seq_rm(n_keep):
                 del self.cells[n_keep:]
@@ -128,15 +126,15 @@ class KvCache:
         return len(self.cells)
 
     def save(self) -> SavedCells:
-        """A copy of what is held.
+        """Returns a copy of all cells.
 
         Raises:
-            EngineError: llama.cpp could not copy it.
+            EngineError: llama.cpp could not copy the cells.
         """
         return SavedCells(array("i", self.cells), self._context.state())
 
     def restore(self, saved: SavedCells) -> None:
-        """In the place of what is held. Where llama.cpp will not, nothing is."""
+        """Replaces all cells by the saved ones. The cache is empty if llama.cpp fails."""
         self.keep(0)
         if self._context.restore(saved.state):
             self.cells += saved.cells
@@ -146,10 +144,10 @@ class KvCache:
     def prefill(
         self, plan: CachePlan, is_stopped: Callable[[], bool]
     ) -> tuple[DecodeOutcome, int, int]:
-        """Applies a plan batch by batch. Returns how it went, the tokens kept and the tokens
-        evaluated, those of an aborted batch among them.
+        """Applies a plan batch by batch. Returns `(outcome, n_cached, n_evaluated)`.
 
-        `is_stopped` is asked before each batch; what finished is kept.
+        `n_evaluated` includes the tokens of an aborted batch. Calls `is_stopped` before each batch;
+        the cells of finished batches stay.
 
         Raises:
             EngineError: llama.cpp failed; the cache is empty.
@@ -169,7 +167,7 @@ class KvCache:
         return "done", n_cached, n_evaluated
 
     def decode(self, tokens: Sequence[int], n_logits: int = 1) -> DecodeOutcome:
-        """Evaluates one batch behind the last cell.
+        """Evaluates one batch after the last cell.
 
         Raises:
             EngineError: llama.cpp failed; the cache is empty.
@@ -179,14 +177,11 @@ class KvCache:
             self.cells += tokens
             return "done"
         if code == _ABORTED:
-            self._drop_unconfirmed()
+            # An aborted batch may leave cells of its own, or a half-updated recurrent state.
+            if not (self.can_cut and self.cells and self._context.seq_rm(len(self.cells))):
+                self.clear()
             return "aborted"
         self.clear()
         if code == _NO_ROOM:
             return "full"
-        raise EngineError(f"llama.cpp could not evaluate {len(tokens)} tokens (code {code})")
-
-    def _drop_unconfirmed(self) -> None:
-        """An aborted batch may have left cells behind, or half a state."""
-        if not (self.can_cut and self.cells and self._context.seq_rm(len(self.cells))):
-            self.clear()
+        raise EngineError(f"llama.cpp failed to evaluate {len(tokens)} tokens (code {code})")

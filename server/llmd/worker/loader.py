@@ -1,4 +1,4 @@
-"""From a model's file to an engine that can be asked, and what there is to know of it."""
+"""Loads a model from its file, plans its memory, and describes the result to the daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from llmd import machine
-from llmd.config import EngineConfig as EngineConfig
+from llmd.config import EngineConfig
 from llmd.engine import messages
 from llmd.models import memory_plan
 from llmd.models.gguf.header import check_adapter, check_model, whole_shape
@@ -21,40 +21,43 @@ from llmd.worker.token_healing import HealingTable
 
 
 def load_engine(
-    load: messages.Load, no_flag: int, tell: Callable[[float], None]
+    load: messages.Load, unset_flag_address: int, on_progress: Callable[[float], None]
 ) -> tuple[LoadedModel, messages.Loaded]:
-    """`no_flag` is the address of a flag that nobody sets, `tell` is told the share loaded.
+    """Loads a model for requests. `on_progress` receives the share loaded so far, 0 to 1.
+
+    `unset_flag_address`: address of a cancel flag that is never set, in force between requests.
 
     Raises:
-        LlmdError: the file is no good, or the machine too small for it.
+        LlmdError: the file is invalid, or the machine has too little memory for it.
     """
-    refused_prio = machine.set_priority(load.engine.prio)
-    model, context, setup = open_model(load, tell)
-    context.set_abort_flag(no_flag)
+    priority_problem = machine.set_priority(load.engine.prio)
+    model, context, setup = open_model(load, on_progress)
+    context.set_abort_flag(unset_flag_address)
     vocabulary = model.vocabulary
     match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
     cache = warm_cache(model, context)
     engine = LoadedModel(context, vocabulary, match, cache, HealingTable(vocabulary.text_pieces()))
-    return engine, _loaded_message(model, Path(load.path), match, setup, cache, refused_prio)
+    return engine, _loaded_message(model, Path(load.path), match, setup, cache, priority_problem)
 
 
 def open_model(
-    load: messages.Load, tell: Callable[[float], None]
+    load: messages.Load, on_progress: Callable[[float], None]
 ) -> tuple[llama.Model, llama.Context, LoadSetup]:
-    """
+    """Opens a model and its context, with a smaller plan when an attempt runs out of memory.
+
     Raises:
-        LlmdError: see `load_engine`.
+        LlmdError: the file is invalid, or the machine has too little memory for it.
     """
     path = Path(load.path)
     header = check_model(path)
     for adapter, _ in load.adapters:
         check_adapter(Path(adapter), header)
-    n_adapters = sum(Path(adapter).stat().st_size for adapter, _ in load.adapters)
-    shape = replace(whole_shape(path, header), adapter_bytes=n_adapters)
+    adapter_bytes = sum(Path(adapter).stat().st_size for adapter, _ in load.adapters)
+    shape = replace(whole_shape(path, header), adapter_bytes=adapter_bytes)
     setup = plan_setup(load, path, shape)
 
     def attempt(plan: memory_plan.LoadPlan) -> tuple[llama.Model, llama.Context]:
-        return _open_with_plan(load, path, plan, tell)
+        return _open_with_plan(load, path, plan, on_progress)
 
     (model, context), plan = memory_plan.retry_smaller(
         attempt, load.engine, setup.machine, setup.shape, setup.plan, path.name
@@ -64,6 +67,8 @@ def open_model(
 
 @dataclass(frozen=True, slots=True)
 class LoadSetup:
+    """Holds a load plan and what the plan was made from."""
+
     engine: EngineConfig
     machine: memory_plan.DescribedMachine
     shape: memory_plan.Shape
@@ -71,20 +76,21 @@ class LoadSetup:
 
 
 def plan_setup(load: messages.Load, path: Path, shape: memory_plan.Shape) -> LoadSetup:
-    """
+    """Plans how to load a model on this machine, `load.n_shrunk` steps below the best plan.
+
     Raises:
-        LlmdError: it does not fit, or what the user set does not go together.
+        LlmdError: the model does not fit, or the user's settings contradict each other.
     """
-    here = describe_machine()
-    plan = memory_plan.plan_load(load.engine, here, shape, path.name)
+    host = describe_machine()
+    plan = memory_plan.plan_load(load.engine, host, shape, path.name)
     for _ in range(load.n_shrunk):
-        if less := memory_plan.smaller_plan(load.engine, here, shape, plan, path.name):
-            plan, here = less
-    return LoadSetup(load.engine, here, shape, plan)
+        if smaller := memory_plan.smaller_plan(load.engine, host, shape, plan, path.name):
+            plan, host = smaller
+    return LoadSetup(load.engine, host, shape, plan)
 
 
 def describe_machine() -> memory_plan.DescribedMachine:
-    """This machine as it is now."""
+    """Describes this machine's cores, free memory and GPUs at this moment."""
     gpus, is_unified = llama.gpus()
     return memory_plan.DescribedMachine(
         llama.backend(),
@@ -98,13 +104,16 @@ def describe_machine() -> memory_plan.DescribedMachine:
 
 
 def _open_with_plan(
-    load: messages.Load, path: Path, plan: memory_plan.LoadPlan, tell: Callable[[float], None]
+    load: messages.Load,
+    path: Path,
+    plan: memory_plan.LoadPlan,
+    on_progress: Callable[[float], None],
 ) -> tuple[llama.Model, llama.Context]:
     model = llama.Model(
         path,
         n_gpu_layers=plan.n_gpu_layers,
         use_mmap=plan.mmap,
-        on_progress=tell,
+        on_progress=on_progress,
         use_mlock=plan.mlock,
         tensor_split=plan.tensor_split,
     )
@@ -118,17 +127,20 @@ def _open_with_plan(
 
 
 def warm_cache(model: llama.Model, context: llama.Context) -> KvCache:
-    """A token through all layers reads in the weights, so that the first request need not. A
-    second one is taken back, which not every memory can do."""
+    """Warms up the model and returns an empty cache that knows what the model's memory can do.
+
+    Evaluating one token reads all weights, so that the first request does not wait for the disk.
+    Removing a second token tests whether the memory can be cut.
+    """
     vocabulary = model.vocabulary
     token = max(vocabulary.bos, vocabulary.eos, 0)
     trial = KvCache(context)
     for _ in range(2):
         trial.decode([token])
-    # Some recurrent memories can go one token back, but no further.
+    # Some recurrent memories can remove one token, but no more.
     can_cut = trial.keep(1) == 1 and not model.is_recurrent
     trial.clear()
-    # A sliding window's state holds the window's cells only, so it cannot be cut once restored.
+    # A sliding-window state holds only the window's cells, so it cannot be cut once restored.
     can_save = can_cut and not 0 < model.n_window < context.n_ctx
     return KvCache(context, can_cut, can_save)
 
@@ -139,12 +151,12 @@ def _loaded_message(
     match: Match,
     setup: LoadSetup,
     cache: KvCache,
-    refused_prio: str,
+    priority_problem: str,
 ) -> messages.Loaded:
     name, plan, shape = model.name or path.stem, setup.plan, setup.shape
     n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
     backend = setup.machine.backend
-    said = model_notice(name, match.family is PLAIN, cache.can_cut, cache.can_save)
+    notice = model_notice(name, match.family is PLAIN, cache.can_cut, cache.can_save)
     return messages.Loaded(
         name=name,
         family=match.family.name,
@@ -160,7 +172,7 @@ def _loaded_message(
         n_batch=plan.n_batch,
         threads=plan.threads,
         kv_bytes=memory_plan.kv_bytes(shape, cache.n_ctx, plan.cache_type_k, plan.cache_type_v),
-        notice=". ".join(filter(None, (said, refused_prio))),
+        notice=". ".join(filter(None, (notice, priority_problem))),
         plan=memory_plan.explain_plan(
             setup.engine, setup.machine, shape, plan, llama.has_params_fit()
         ),
@@ -169,21 +181,21 @@ def _loaded_message(
 
 
 def model_notice(name: str, is_plain: bool, can_cut: bool, can_save: bool) -> str:
-    """What the user should know of the model, as one sentence; empty where all is as usual."""
-    said = []
+    """Returns the limits of a model that the user should know; empty: the model has none."""
+    limits = []
     if is_plain:
-        said.append(
+        limits.append(
             "has no FIM tokens; it continues the text before the cursor and cannot see what"
             " follows. Choose a model trained for infilling"
         )
     if not can_cut:
-        said.append("has a memory that cannot be cut; every request evaluates its whole prompt")
+        limits.append("cannot remove single KV cells; every request evaluates its whole prompt")
     elif not can_save:
-        said.append(
-            "has a memory that cannot be parked; each change of document evaluates its prompt anew"
+        limits.append(
+            "cannot save its KV cells; each switch to another document evaluates the whole prompt"
         )
-    return f"Model `{name}` " + ". It ".join(said) if said else ""
+    return f"Model `{name}` " + ". It ".join(limits) if limits else ""
 
 
-if __name__ == "__main__":  # for who must not load llama.cpp itself
+if __name__ == "__main__":  # run as a program by the daemon, which must not load llama.cpp itself
     print(msgspec.json.encode(describe_machine()).decode())

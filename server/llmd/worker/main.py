@@ -1,7 +1,7 @@
-"""The engine's process: `python -m llmd.worker.main SOCKET_FD FLAGS_FD`.
+"""Is the entry point of the worker process: `python -m llmd.worker.main SOCKET_FD FLAGS_FD`.
 
-A reader thread queues frames with the time they came and ends the process when the daemon is
-gone; the main thread loads the model and answers one request after the other.
+A reader thread queues each message with its arrival time, and exits the process when the daemon
+closes the socket. The main thread loads the model and runs one request at a time.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from llmd.worker.loader import load_engine
 from llmd.worker.prompt_tokens import LoadedModel
 from llmd.worker.slots import Slots
 
-_PROGRESS_STEP = 0.05  # of the whole: how often loading is told
+_PROGRESS_STEP = 0.05  # share of the model loaded between two progress messages
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Arrival = tuple[float, messages.ToWorker]
 
 
 class DaemonLink:
-    """The socket to the daemon. Without the daemon there is nothing to do: the process ends."""
+    """Wraps the socket to the daemon. Exits the process when the daemon is gone."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -56,7 +56,10 @@ class DaemonLink:
                     frame = messages.decode_to_worker(body)
                     self.arrivals.put((time.monotonic(), frame))
         except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-            print(f"Worker ends: {type(error).__name__} from the daemon's socket", file=sys.stderr)
+            print(
+                f"Worker exits: {type(error).__name__} while reading the daemon's socket",
+                file=sys.stderr,
+            )
         _exit()
 
 
@@ -74,13 +77,15 @@ class Worker:
     def run(self) -> None:
         _, frame = self._link.arrivals.get()
         if not isinstance(frame, messages.Load):
-            raise SystemExit("Worker ends: the first frame is not Load")
+            raise SystemExit(
+                f"Worker exits: the first message is {type(frame).__name__}, expected Load"
+            )
         try:
             engine, loaded = load_engine(frame, self._flags.never, self._report_progress)
         except LlmdError as error:
             self._link.send(messages.LoadFailed(str(error)))
             return
-        except Exception as error:  # the daemon must be told, whatever it was
+        except Exception as error:  # the daemon must get an answer whatever happened
             traceback.print_exc()
             self._link.send(messages.LoadFailed(_describe(error, "loading")))
             return
@@ -110,8 +115,8 @@ class Worker:
         id_ = request.id
 
         def is_cancelled() -> bool:
-            makes_way = request.background and not self._link.arrivals.empty()
-            return makes_way or self._flags.is_set(id_)
+            is_preempted = request.background and not self._link.arrivals.empty()
+            return is_preempted or self._flags.is_set(id_)
 
         if is_cancelled():
             return messages.empty_done(id_, "cancelled")
@@ -125,23 +130,24 @@ class Worker:
                 is_cancelled,
                 emit=lambda text: self._link.send(messages.Partial(id_, text)),
             )
-        except Exception as error:  # one request must not take the others with it
+        except Exception as error:  # one failed request must not end the worker
             engine.cache.clear()
-            said = str(error) if isinstance(error, LlmdError) else _describe(error, "a request")
-            # No traceback: a foreign error's message may hold what the user wrote.
-            print(f"{said} at {error_location(error)}", file=sys.stderr, flush=True)
-            return messages.empty_done(id_, "failed", said)
+            message = str(error) if isinstance(error, LlmdError) else _describe(error, "completing")
+            # No traceback: the message of a foreign error may hold the user's text.
+            print(f"{message} at {error_location(error)}", file=sys.stderr, flush=True)
+            return messages.empty_done(id_, "failed", message)
         finally:
             engine.context.set_abort_flag(self._flags.never)
 
 
 def _describe(error: Exception, doing: str) -> str:
-    """Only the error's type: its message may hold what the user wrote."""
-    return f"The engine failed while at {doing}: {type(error).__name__}"
+    """Describes an error by its type alone: the error's message may hold the user's text."""
+    return f"The engine failed while {doing}: {type(error).__name__}"
 
 
 def _prepare_process() -> None:
-    """Dies with the daemon, ignores the terminal's Ctrl-C, and keeps stdout clean."""
+    """Ignores the terminal's Ctrl-C, redirects stdout to stderr, and has the Linux kernel kill the
+    process when the daemon dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if sys.platform == "linux":

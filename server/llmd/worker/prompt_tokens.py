@@ -1,4 +1,4 @@
-"""From a prompt's pieces to its tokens, cut to what fits, and what healing takes back of them."""
+"""Turns prompt pieces into tokens, truncates them to the context, and prepares token healing."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from llmd.worker.kv_cache import KvCache
 from llmd.worker.llama import Context, Vocabulary
 
 N_SPARE = 8  # cells left free beyond prompt and completion
-# The number of tokens cut off an end that is too long is a multiple of this, so that typing does
-# not move the prompt's start on every key.
+# Truncation removes a multiple of this many tokens, so that typing does not move the prompt's start
+# with every key.
 DROP_STEP = 256
-_SUFFIX_SHARE = 4  # of the room, one in so many is the suffix's before it is cut
-MAX_TYPED = 256  # tokens; what is typed beyond it goes to the prefix, half as many at once
-_TYPED_SHARE = 4  # of n_ctx
+_SUFFIX_SHARE = 4  # the suffix keeps at least 1/4 of the room
+MAX_TYPED = 256  # tokens; half of them move to the prefix at once when more are typed
+_TYPED_SHARE = 4  # typed text takes at most 1/4 of n_ctx
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What a loaded model is made of, for requests. Without a table nothing is healed."""
+    """Holds the parts of a loaded model that requests use. An empty `table` disables healing."""
 
     context: Context
     vocabulary: Vocabulary
@@ -34,7 +34,10 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class PromptTokens:
-    """`draft`: the text's own tokens of what was taken back; `owed`: the same as bytes."""
+    """Holds a tokenized prompt without the text that healing regenerates.
+
+    `draft`: the original tokens of the removed text. `pending_bytes`: the same text as bytes.
+    """
 
     tokens: tuple[int, ...]
     draft: tuple[int, ...] = ()
@@ -43,7 +46,7 @@ class PromptTokens:
 
 @dataclass(frozen=True, slots=True)
 class _CursorTokens:
-    """The tokens of the text before the cursor, in their three parts."""
+    """Holds the tokens of the text before the cursor, in three parts."""
 
     prefix: Sequence[int]
     typed: Sequence[int]
@@ -51,11 +54,12 @@ class _CursorTokens:
 
 
 def tokenize_prompt(engine: LoadedModel, pieces: Sequence[Piece], max_tokens: int) -> PromptTokens:
-    """The prompt, cut to what fits beside `max_tokens`: a prefix loses tokens at its start, a
-    suffix at its end.
+    """Tokenizes a prompt and truncates it so that `max_tokens` more fit into the context.
+
+    A long prefix loses tokens at its start, a long suffix at its end.
 
     Raises:
-        EngineError: the pieces without prefix and suffix do not fit, or name an unknown token.
+        EngineError: the pieces other than prefix and suffix do not fit, or name an unknown token.
     """
     vocabulary = engine.vocabulary
     text = _tokenize_before_cursor(engine, pieces)
@@ -67,22 +71,27 @@ def tokenize_prompt(engine: LoadedModel, pieces: Sequence[Piece], max_tokens: in
         sizes[name if name in sizes else "rest"] += len(tokens)
     room = engine.context.n_ctx - max_tokens - N_SPARE - sizes["rest"] - len(text.draft)
     if room < 0:
-        raise EngineError(f"The prompt's frame leaves no room in {engine.context.n_ctx} tokens")
+        raise EngineError(
+            f"Prompt needs {-room} tokens more than `engine.n_ctx` ({engine.context.n_ctx}) has,"
+            " without prefix and suffix; set a larger `engine.n_ctx`"
+        )
     n_prefix, n_suffix = truncation(sizes["prefix"], sizes["suffix"], room)
-    kept: list[int] = []
+    prompt: list[int] = []
     for name, tokens in parts:
         first = n_prefix if name == "prefix" else 0
         end = len(tokens) - (n_suffix if name == "suffix" else 0)
-        kept += tokens[first:end]
-    # A model has to begin somewhere: an empty buffer of a model without sentinels or BOS.
-    kept = kept or [max(vocabulary.bos, vocabulary.eos, 0)]
-    owed = b"".join(map(vocabulary.piece, text.draft))
-    return PromptTokens(tuple(kept), tuple(text.draft), owed)
+        prompt += tokens[first:end]
+    # A prompt needs a token, also in an empty buffer with a model without sentinels and BOS.
+    prompt = prompt or [max(vocabulary.bos, vocabulary.eos, 0)]
+    pending_bytes = b"".join(map(vocabulary.piece, text.draft))
+    return PromptTokens(tuple(prompt), tuple(text.draft), pending_bytes)
 
 
 def truncation(n_prefix: int, n_suffix: int, room: int) -> tuple[int, int]:
-    """How many tokens the prefix's start and the suffix's end lose. The suffix gives first, down
-    to its share of the room."""
+    """Returns how many tokens the prefix loses at its start and the suffix at its end.
+
+    The suffix is truncated first, down to its share of the room.
+    """
     step = max(min(DROP_STEP, room // 4), 1)
     over = n_prefix + n_suffix - room
     from_suffix = _round_up(min(over, n_suffix - room // _SUFFIX_SHARE), step, n_suffix)
@@ -95,22 +104,26 @@ def _round_up(n_tokens: int, step: int, at_most: int) -> int:
 
 
 def _tokenize_before_cursor(engine: LoadedModel, pieces: Sequence[Piece]) -> _CursorTokens:
-    """Prefix and typed text are tokenised as the one text that they are; what is taken back never
-    reaches over the border between them."""
+    """Tokenizes prefix and typed text as one text, and splits off the tokens to be healed.
+
+    Healing never crosses the border between prefix and typed text.
+    """
     texts = {piece.name: piece.text for piece in pieces}
     vocabulary, typed = engine.vocabulary, texts.get("typed")
     tokens = vocabulary.tokenize(texts.get("prefix", "") + (typed or ""))
     border = len(tokens) if typed is None else _typed_start(engine, tokens, typed)
-    own = tokens if typed is None else tokens[border:]
-    n_back = (
-        token_healing.n_healed_tokens(own, vocabulary.piece, engine.table) if "heal" in texts else 0
+    last = tokens if typed is None else tokens[border:]
+    n_healed = (
+        token_healing.n_healed_tokens(last, vocabulary.piece, engine.table)
+        if "heal" in texts
+        else 0
     )
-    end = len(tokens) - n_back
+    end = len(tokens) - n_healed
     return _CursorTokens(tokens[: min(border, end)], tokens[border:end], tokens[end:])
 
 
 def _typed_start(engine: LoadedModel, tokens: Sequence[int], typed: str) -> int:
-    """The first token of the typed text, of which no more is left than its share."""
+    """Returns the index of the first typed token, after limiting typed text to its share."""
     n_bytes = len(typed.encode(errors="replace"))
     n_typed = token_healing.n_after_anchor(tokens, n_bytes, engine.vocabulary.piece, engine.table)
     limit = min(MAX_TYPED, engine.context.n_ctx // _TYPED_SHARE)
@@ -130,5 +143,7 @@ def _piece_tokens(engine: LoadedModel, piece: Piece, text: _CursorTokens) -> Seq
         case "suffix" | "frame":
             return engine.vocabulary.tokenize(piece.text)
     if (token := engine.vocabulary.find(piece.text)) is None:
-        raise EngineError(f"The model has no token `{piece.text}`, which its family's format needs")
+        raise EngineError(
+            f"Model has no token `{piece.text}`, which the prompt format of its family needs"
+        )
     return (token,)

@@ -1,7 +1,8 @@
-"""Whose cells the cache holds: one document's are resident, those of others are parked in memory.
+"""Keeps the KV cells of each document: one slot is resident in the KV cache, others are parked.
 
-Only one slot is in the KV cache at a time, since every other would be walked with each token. Slot
-0 is nobody's and never parked. What is parked lives in this process only.
+The KV cache holds one slot at a time, since attention would visit the cells of every other slot for
+each token. Slot 0 belongs to no document and is never parked. Parked slots are copies in the RAM of
+the worker process.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from llmd.errors import EngineError
 from llmd.worker.kv_cache import KvCache, SavedCells
 
 NO_SLOT = 0
-MIN_PARKED_CELLS = 32  # chosen: fewer are soon evaluated
-MAX_PARKED = 64  # chosen: more than anybody goes to and fro between
+MIN_PARKED_CELLS = 32  # chosen: evaluating fewer again takes little time
+MAX_PARKED = 64  # chosen: more documents than a user switches between
 
 
 class Slots:
-    """`ram_bytes` bounds what is parked; beside it stands, while slots change, the one that
-    returns."""
+    """Switches the KV cache between slots.
+
+    `ram_bytes` caps the memory of parked slots. During a switch the slot being restored is held in
+    addition.
+    """
 
     def __init__(self, cache: KvCache, ram_bytes: int, min_cells: int = MIN_PARKED_CELLS) -> None:
         self.resident = NO_SLOT
@@ -35,16 +39,16 @@ class Slots:
         return sum(saved.n_bytes for saved in self._parked.values())
 
     def switch(self, slot: int) -> None:
-        """Makes a slot the resident one, with the cells that are known of it."""
+        """Parks the resident slot and makes `slot` resident, with its parked cells if any."""
         if slot == self.resident:
             return
-        wanted = self._parked.pop(slot, None)
+        saved = self._parked.pop(slot, None)
         self._park()
         self.resident = slot
-        if wanted is None:
+        if saved is None:
             self._cache.keep(0)
         else:
-            self._cache.restore(wanted)
+            self._cache.restore(saved)
 
     def forget(self, slot: int) -> None:
         self._parked.pop(slot, None)
@@ -53,13 +57,13 @@ class Slots:
             self.resident = NO_SLOT
 
     def drop_parked(self, keep: bool) -> None:
-        """And keeps nothing more, until told otherwise."""
+        """Enables or disables parking by `keep`. Disabling also drops all parked slots."""
         self._is_parking_enabled = keep
         if not keep:
             self._parked.clear()
 
     def views(self) -> tuple[SlotView, ...]:
-        """The resident one first, then the latest used."""
+        """Describes all slots: the resident slot first, then parked ones by latest use."""
         resident = SlotView(self.resident, len(self._cache.cells), resident=True)
         parked = (
             SlotView(slot, len(saved.cells), resident=False, parked_bytes=saved.n_bytes)
@@ -77,8 +81,8 @@ class Slots:
             return
         try:
             self._add(self._cache.save())
-        except (EngineError, MemoryError) as error:  # they are evaluated anew when they are wanted
-            print(f"A slot is dropped: {error}", file=sys.stderr, flush=True)
+        except (EngineError, MemoryError) as error:  # the next request evaluates the prompt again
+            print(f"Slot {self.resident} cannot be parked: {error}", file=sys.stderr, flush=True)
 
     def _add(self, saved: SavedCells) -> None:
         if saved.n_bytes > self._ram_bytes:

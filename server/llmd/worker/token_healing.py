@@ -1,8 +1,9 @@
-"""Token healing: where the text before the cursor is taken back to, and which tokens pay for it.
+"""Token healing: removes the last tokens before the cursor and generates their text again.
 
-A prompt that ends inside a word puts up to 1,000 times less probability on the right token, since
-no model was trained on "retur" and then "n". So the pre-token under the cursor is taken back, and
-its bytes are owed: until they are paid only tokens are allowed that agree with them. Pure.
+A prompt that ends inside a word gives the right token up to 1,000 times less probability, since no
+model was trained on "retur" followed by "n". So the pre-token under the cursor is removed from the
+prompt. Its bytes are pending: until the generated tokens cover them, only tokens that agree with
+the pending bytes are allowed. Pure.
 """
 
 from __future__ import annotations
@@ -16,53 +17,56 @@ import numpy.typing as npt
 
 TokenIds = npt.NDArray[np.int32]
 
-MAX_TOKENS = 8  # a longer word is taken back in part
+MAX_TOKENS = 8  # a longer word is healed in part
 _SPACES = b" \t\n\r\f\v"
 
 
 class HealingTable:
-    """The byte strings of the tokens that can stand for text, sorted.
+    """Holds the bytes of all text tokens, sorted.
 
-    It holds no token that is more than text, so that nothing ends while bytes are owed.
+    The table has no special tokens, so that a completion cannot end while bytes are pending.
     """
 
     def __init__(self, pieces: Iterable[tuple[bytes, int]] = ()) -> None:
-        """`pieces`: bytes and id of each token; empty ones are left out."""
+        """`pieces`: bytes and id of each token; tokens without bytes are ignored."""
         ordered = sorted((pair for pair in pieces if pair[0]), key=itemgetter(0))
         self._pieces = [piece for piece, _ in ordered]
         self._ids: TokenIds = np.array([token for _, token in ordered], dtype=np.int32)
         self._max_bytes = max(map(len, self._pieces), default=0)
         self._single = frozenset(piece[0] for piece in self._pieces if len(piece) == 1)
 
-    def allowed(self, owed: bytes) -> TokenIds:
-        """The tokens that begin with `owed`, and those that are a proper prefix of it.
+    def allowed(self, pending: bytes) -> TokenIds:
+        """Returns the ids, int32 of shape `(n,)`, of tokens that agree with `pending`.
 
-        The text's own tokens after "\\n    " may be "\\n   " and " return": hence the second kind.
+        First the tokens that begin with `pending`, sorted by their bytes, then the tokens that are
+        a proper prefix of `pending`, shortest first. The text "\\n    return" may consist of
+        "\\n   " and " return": hence the second kind.
         """
-        lengths = range(1, min(len(owed), self._max_bytes + 1))
-        parts = [self._ids_of_piece(owed[:n_bytes]) for n_bytes in lengths]
-        first, end = self._prefix_range(owed)
-        return np.concatenate([self._ids[first:end], *parts])
+        lengths = range(1, min(len(pending), self._max_bytes + 1))
+        prefixes = [self._ids_of_piece(pending[:n_bytes]) for n_bytes in lengths]
+        first, end = self._prefix_range(pending)
+        return np.concatenate([self._ids[first:end], *prefixes])
 
-    def has_prefix(self, start: bytes) -> bool:
-        """Whether any token begins so."""
-        first, end = self._prefix_range(start)
+    def has_prefix(self, prefix: bytes) -> bool:
+        """Returns whether any token begins with `prefix`."""
+        first, end = self._prefix_range(prefix)
         return first < end
 
     def contains(self, token: int, piece: bytes) -> bool:
         return bool((self._ids_of_piece(piece) == token).any())
 
-    def covers(self, owed: bytes) -> bool:
-        """Whether a token for each byte is there, so that no choice leads to a dead end."""
-        return self._single.issuperset(owed)
+    def covers(self, pending: bytes) -> bool:
+        """Returns whether each byte of `pending` has a token of its own, which rules out dead
+        ends."""
+        return self._single.issuperset(pending)
 
     def _ids_of_piece(self, piece: bytes) -> TokenIds:
         first = bisect_left(self._pieces, piece)
         return self._ids[first : bisect_right(self._pieces, piece, first)]
 
-    def _prefix_range(self, start: bytes) -> tuple[int, int]:
-        first = bisect_left(self._pieces, start)
-        stem = start.rstrip(b"\xff")
+    def _prefix_range(self, prefix: bytes) -> tuple[int, int]:
+        first = bisect_left(self._pieces, prefix)
+        stem = prefix.rstrip(b"\xff")
         after = stem[:-1] + bytes([stem[-1] + 1]) if stem else b""
         end = bisect_left(self._pieces, after, first) if after else len(self._pieces)
         return first, end
@@ -71,10 +75,10 @@ class HealingTable:
 def n_healed_tokens(
     tokens: Sequence[int], piece: Callable[[int], bytes], table: HealingTable
 ) -> int:
-    """How many of a text's last tokens are generated again.
+    """Returns how many of a text's last tokens to remove and generate again.
 
-    They are those from the start of the pre-token under the cursor on, as far as the table can
-    pay for them. While a word grows this start, and so the tokens before it, stay where they are.
+    These are the tokens from the start of the pre-token under the cursor, as far as the table
+    covers their bytes. This start, and so the tokens before it, stays the same while a word grows.
     """
     tail: list[bytes] = []
     for token in reversed(tokens[-MAX_TOKENS:]):
@@ -83,7 +87,8 @@ def n_healed_tokens(
             break
         tail.insert(0, part)
     n_tokens = n_pieces_from(tail, pre_token_start(b"".join(tail), table))
-    # Whitespace is taken back even so: what is typed next makes one pre-token with it.
+    # A single token that no other token can replace need not be healed. Whitespace is healed even
+    # so, since the next key may extend its pre-token.
     is_useless = n_tokens == 1 and tail[-1].strip() and len(table.allowed(tail[-1])) == 1
     return 0 if is_useless else n_tokens
 
@@ -91,11 +96,11 @@ def n_healed_tokens(
 def n_after_anchor(
     tokens: Sequence[int], n_bytes: int, piece: Callable[[int], bytes], table: HealingTable
 ) -> int:
-    """How many of a text's last tokens stand after the anchor, which is `n_bytes` before its end.
+    """Returns how many of a text's last tokens follow the anchor, `n_bytes` before the text's end.
 
-    The anchor goes back to the start of a pre-token: a newline merges with the indentation after
-    it in some vocabularies and with the bracket before it in others, and it has to stand still
-    whatever is typed next.
+    The anchor moves back to the start of a pre-token, since the anchor must not move with the next
+    key: a newline merges with the indentation after it in some vocabularies, and with the bracket
+    before it in others.
     """
     tail: list[bytes] = []
     before, n_beyond, at = b"", 0, 0
@@ -112,8 +117,8 @@ def n_after_anchor(
 
 
 def n_pieces_from(pieces: Sequence[bytes], at: int) -> int:
-    """How many of the last pieces hold the bytes from `at` on; the one around `at` is among
-    them."""
+    """Returns how many of the last pieces hold the bytes from offset `at` on, including the piece
+    that contains `at`."""
     end = 0
     for idx, part in enumerate(pieces):
         end += len(part)
@@ -123,11 +128,12 @@ def n_pieces_from(pieces: Sequence[bytes], at: int) -> int:
 
 
 def pre_token_start(text: bytes, table: HealingTable) -> int:
-    """Where the last pre-token of `text` begins: a run of letters and digits, of whitespace, or of
-    other signs.
+    """Returns the byte offset of the last pre-token in `text`: a run of letters and digits, of
+    whitespace, or of other characters.
 
-    llama.cpp knows some fifty pre-tokenisers and shows none. Whether theirs joins a run with the
-    sign before it (" return", ".append") is seen from the vocabulary: it has tokens that do.
+    llama.cpp has some fifty pre-tokenizers and exposes none of them. The vocabulary shows whether
+    a model's pre-tokenizer joins a run with the character before it: the vocabulary then has tokens
+    such as " return" or ".append".
     """
     at = len(text)
     while at and _char_class(text[at - 1]) == _char_class(text[-1]):

@@ -1,6 +1,6 @@
-"""llama.cpp through its C functions: model, vocabulary, context. The only importer of llama_cpp.
+"""Wraps the C functions of llama.cpp: model, vocabulary, context. The only importer of llama_cpp.
 
-It knows nothing of requests, families or the mirror of the KV cache. One thread of the worker
+This package does not know requests, prompt families or `KvCache`. Only the worker's main thread
 calls it.
 """
 

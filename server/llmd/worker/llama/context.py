@@ -1,4 +1,4 @@
-"""Tokens evaluated: the KV cache's cells, their logits, and their state as bytes."""
+"""Evaluates tokens: the cells of the KV cache, their logits, and their state as bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from llmd.models.memory_plan import LoadPlan
 from llmd.worker.llama import log
 from llmd.worker.llama.model import Model
 
-Logits = npt.NDArray[np.float32]
-StateBytes = npt.NDArray[np.uint8]
+Logits = npt.NDArray[np.float32]  # (n_vocab,), or (n,) for a selection of tokens
+StateBytes = npt.NDArray[np.uint8]  # (n_bytes,)
 
 _GGML_TYPES: dict[CacheType, int] = {
     "f16": c.GGML_TYPE_F16,
@@ -27,19 +27,18 @@ _GGML_TYPES: dict[CacheType, int] = {
 
 
 class Context:
-    """A llama_context of one sequence, and the batch that feeds it."""
+    """Owns a llama_context with one sequence, and the llama_batch that feeds the context."""
 
     def __init__(self, model: Model, plan: LoadPlan) -> None:
         """
         Raises:
-            EngineError: llama.cpp cannot make it, mostly for want of memory.
+            EngineError: llama.cpp failed to create the context, most often for lack of memory.
         """
-        self._model = model  # keeps it alive
+        self._model = model  # a context must not outlive its model
         log.clear_errors()
         self._handle: Any = c.llama_init_from_model(model.handle, _context_params(plan))
         if not self._handle:
-            said = log.last_error()
-            raise EngineError(f"The KV cache cannot be set up: llama.cpp says `{said}`")
+            raise EngineError(f"KV cache cannot be created: llama.cpp reports `{log.last_error()}`")
         self._apply_adapters(model.adapters)
         self._memory: Any = c.llama_get_memory(self._handle)
         self.n_ctx: int = c.llama_n_ctx(self._handle)
@@ -53,7 +52,7 @@ class Context:
         np.ctypeslib.as_array(self._batch.n_seq_id, shape)[:] = 1
         for idx in range(plan.n_batch):
             self._batch.seq_id[idx][0] = 0
-        # libc's strlen is the abort callback: it reads the flag's byte without the interpreter.
+        # The abort callback is libc's strlen, which reads the flag's byte without the interpreter.
         self._strlen = ctypes.cast(ctypes.CDLL(None).strlen, c.ggml_abort_callback)
 
     def close(self) -> None:
@@ -65,22 +64,23 @@ class Context:
     def _apply_adapters(self, adapters: Sequence[tuple[Any, float]]) -> None:
         if not adapters:
             return
-        handles = (c.llama_adapter_lora_p_ctypes * len(adapters))(*(each for each, _ in adapters))
+        handles = (c.llama_adapter_lora_p_ctypes * len(adapters))(*(lora for lora, _ in adapters))
         scales = (ctypes.c_float * len(adapters))(*(scale for _, scale in adapters))
         if c.llama_set_adapters_lora(self._handle, handles, len(adapters), scales):
-            raise EngineError("llama.cpp does not put the adapters upon the model")
+            raise EngineError("llama.cpp failed to apply the LoRA adapters to the model")
 
     def set_abort_flag(self, flag_address: int) -> None:
-        """From here on a decode ends with 2 once the byte at the address is not zero.
+        """Makes later decodes return 2 (aborted) once the byte at `flag_address` is not zero.
 
-        Invariant: the byte after it is zero. GPU backends never look.
+        Invariant: the byte at `flag_address + 1` is zero. GPU backends ignore the flag.
         """
         log.expect_abort(flag_address)
         c.llama_set_abort_callback(self._handle, self._strlen, ctypes.c_void_p(flag_address))
 
     def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:
-        """Evaluates up to n_batch tokens from position `start`, the last `n_logits` of them with
-        logits. Returns llama_decode's code: 0, 1 (no room), 2 (aborted), negative (error)."""
+        """Evaluates up to `n_batch` tokens from position `start`, and computes logits for the last
+        `n_logits` of them. Returns llama_decode's code: 0, 1 (no room), 2 (aborted), negative
+        (error)."""
         n_tokens = len(tokens)
         self._tokens[:n_tokens] = tokens
         self._positions[:n_tokens] = range(start, start + n_tokens)
@@ -90,41 +90,47 @@ class Context:
         return int(c.llama_decode(self._handle, self._batch))
 
     def logits(self, n_before: int = 0) -> Logits:
-        """Those of the `n_before`-th token before the last one that was decoded; a copy."""
+        """Returns a copy of the logits, float32 of shape `(n_vocab,)`, of one decoded token.
+
+        `n_before`: how many tokens before the last decoded token.
+
+        Raises:
+            EngineError: the last decode computed no logits for that token.
+        """
         pointer = c.llama_get_logits_ith(self._handle, -1 - n_before)
         if not pointer:
-            raise EngineError("llama.cpp has no logits for the last token")
+            raise EngineError(f"llama.cpp has no logits for token {n_before} before the last")
         return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()
 
     def seq_rm(self, start: int) -> bool:
-        """Removes the cells from position `start` on. False where the model cannot do that."""
+        """Removes the cells from position `start` on. Returns False if the memory cannot be cut."""
         return bool(c.llama_memory_seq_rm(self._memory, 0, start, -1))
 
     def clear(self) -> None:
         c.llama_memory_clear(self._memory, True)
 
     def state(self) -> StateBytes:
-        """A copy of all cells, in memory of its own.
+        """Returns a copy of all cells, uint8 of shape `(n_bytes,)`.
 
         Raises:
-            EngineError: llama.cpp could not copy them.
+            EngineError: llama.cpp could not copy the cells.
         """
         n_bytes = int(c.llama_state_seq_get_size(self._handle, 0))
         state = np.empty(n_bytes, np.uint8)
         n_copied = n_bytes and c.llama_state_seq_get_data(self._handle, _address(state), n_bytes, 0)
         if not n_bytes or n_copied != n_bytes:
-            raise EngineError("llama.cpp could not copy the cells of the KV cache")
+            raise EngineError("llama.cpp failed to copy the cells of the KV cache")
         return state
 
     def restore(self, state: StateBytes) -> bool:
-        """Puts the cells of `state` in the place of those that are there. False: it failed, and
-        what is there cannot be trusted."""
+        """Replaces all cells by those of `state`. Returns False on failure: the cells are then
+        undefined."""
         n_read = c.llama_state_seq_set_data(self._handle, _address(state), state.size, 0)
         return bool(n_read == state.size)
 
 
 def _address(state: StateBytes) -> Any:
-    """Its address, for the length of a call."""
+    """Returns the array's address, valid for the duration of one call."""
     return ctypes.byref(ctypes.c_uint8.from_buffer(state.data))
 
 
@@ -140,6 +146,6 @@ def _context_params(plan: LoadPlan) -> Any:
         c.LLAMA_FLASH_ATTN_TYPE_ENABLED if plan.flash_attn else c.LLAMA_FLASH_ATTN_TYPE_DISABLED
     )
     params.kv_unified = True
-    params.swa_full = True  # else the tail of a sliding-window model's cells cannot be cut
+    params.swa_full = True  # otherwise the last cells of a sliding-window model cannot be removed
     params.no_perf = True
     return params

@@ -1,4 +1,4 @@
-"""What llama.cpp was built for, and the devices that it finds."""
+"""Reports how llama.cpp was built and which devices it finds."""
 
 from __future__ import annotations
 
@@ -36,29 +36,32 @@ def backend() -> str:
 
 
 def backends() -> tuple[str, ...]:
-    """All that were compiled in, as ggml calls them: CPU, CUDA, ROCm, Vulkan, MTL."""
+    """Returns ggml's names of the compiled backends: CPU, CUDA, ROCm, Vulkan, MTL."""
     regs = (_ggml.ggml_backend_reg_get(idx) for idx in range(_ggml.ggml_backend_reg_count()))
     return tuple(_ggml.ggml_backend_reg_name(reg).decode(errors="replace") for reg in regs)
 
 
 def system_info() -> str:
-    """`CPU : AVX = 1 | AVX2 = 1 | `: what was compiled in, by backend."""
+    """Returns the compiled CPU features by backend, such as `CPU : AVX = 1 | AVX2 = 1 | `."""
     return str(c.llama_print_system_info().decode(errors="replace"))
 
 
 def can_repack() -> bool:
-    """Whether weights may be laid out anew for the CPU: not for AMX, since GCC 12 drops most of the
-    tile configuration and the first decode dies with SIGSEGV (llama.cpp, pull request 26954)."""
+    """Returns whether llama.cpp may repack weights for the CPU.
+
+    Repacking for AMX is unsafe: GCC 12 drops most of the tile configuration, and the first decode
+    ends with SIGSEGV (llama.cpp, pull request 26954).
+    """
     return "AMX_INT8 = 1" not in system_info()
 
 
 def has_params_fit() -> bool:
-    """Whether the library can fit parameters to the machine itself: its tools can."""
+    """Returns whether the library exports llama_params_fit, which fits parameters to the memory."""
     return hasattr(c._lib, "llama_params_fit")
 
 
 def gpus() -> tuple[tuple[Gpu, ...], bool]:
-    """What llama.cpp was built for and found here, and whether their memory is the machine's."""
+    """Returns the GPUs that llama.cpp finds, and whether they share the machine's memory."""
     found, kinds = [], set()
     for idx in range(_ggml.ggml_backend_dev_count()):
         device = _ggml.ggml_backend_dev_get(idx)

@@ -1,6 +1,6 @@
-"""What llama.cpp says: silent but for errors, which go to stderr; the last ones are kept.
+"""Initializes llama.cpp and filters its log: errors go to stderr, the last errors are stored.
 
-Every module of the package imports it, so that llama.cpp is set up before it is first called.
+Every module of this package imports this one, so that llama.cpp is initialized before any call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _cancel_flag = ctypes.c_char()  # rebound by expect_abort
 def _log(level: int, text: bytes, _: int) -> None:
     if level == _LEVEL_ERROR:
         line = text.decode(errors="replace").strip()
-        if _cancel_flag.value != b"\0":  # llama.cpp calls a decode that we aborted an error
+        if _cancel_flag.value != b"\0":  # llama.cpp logs a requested abort as an error
             return
         _errors.append(line)
         print(line, file=sys.stderr, flush=True)
@@ -31,16 +31,16 @@ c.llama_backend_init()
 
 
 def expect_abort(flag_address: int) -> None:
-    """While the byte at the address is not zero, an error is the abort that was asked for."""
+    """Ignores llama.cpp's errors while the byte at `flag_address` requests an abort."""
     global _cancel_flag
     _cancel_flag = ctypes.c_char.from_address(flag_address)
 
 
 def clear_errors() -> None:
-    """Before a call whose own error is to be told."""
+    """Forgets earlier errors. Call this before a call whose error `last_error` should return."""
     _errors.clear()
 
 
 def last_error() -> str:
-    """The last line that llama.cpp logged as an error since, or that it gave no reason."""
+    """Returns the last error that llama.cpp logged since `clear_errors`."""
     return _errors[-1] if _errors else "no reason given"

@@ -1,4 +1,4 @@
-"""A model's file, loaded, and what it says of itself."""
+"""Loads a GGUF file and reads the model's metadata."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOAD_MODES = {  # by mmap and mlock
 
 
 class Model:
-    """A loaded GGUF. Its contexts and vocabulary live no longer than it does."""
+    """Owns a loaded llama_model. Contexts and vocabulary must not outlive the model."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Model:
         use_mlock: bool = False,
         tensor_split: Sequence[float] = (),
     ) -> None:
-        """The caller has read the file's header (models/gguf/header): native code trusts it.
+        """Invariant: the caller checked the header (models/gguf/header); llama.cpp trusts the file.
 
         Raises:
             ModelError: llama.cpp cannot load the file.
@@ -62,23 +62,24 @@ class Model:
         self.handle: Any = c.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
             raise ModelError(
-                f"Model file `{path}` cannot be loaded: llama.cpp says `{log.last_error()}`"
+                f"Model file `{path}` cannot be loaded: llama.cpp reports `{log.last_error()}`"
             )
         self.vocabulary = Vocabulary(self.handle)
         self.adapters: list[tuple[Any, float]] = []
 
     def apply_adapter(self, adapter: Path, scale: float) -> None:
-        """Puts a LoRA upon the model, for the contexts that are made later. The caller has read
-        its header.
+        """Applies a LoRA adapter to contexts that are created later.
+
+        Invariant: the caller checked the adapter's header.
 
         Raises:
-            ModelError: llama.cpp does not take it for this model.
+            ModelError: llama.cpp rejects the adapter for this model.
         """
         log.clear_errors()
         handle: Any = c.llama_adapter_lora_init(self.handle, str(adapter).encode())
         if not handle:
             raise ModelError(
-                f"Adapter `{adapter}` cannot be used: llama.cpp says `{log.last_error()}`"
+                f"Adapter `{adapter}` cannot be used: llama.cpp reports `{log.last_error()}`"
             )
         self.adapters.append((handle, scale))
 
@@ -88,7 +89,7 @@ class Model:
             self.handle = None
 
     def metadata(self, key: str) -> str:
-        """A metadata value as text, or empty."""
+        """Returns a metadata value as text; empty: the file has no such key."""
         buffer = ctypes.create_string_buffer(1024)
         n_bytes = c.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
         return buffer.value.decode(errors="replace") if n_bytes >= 0 else ""
@@ -104,12 +105,12 @@ class Model:
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether some of its layers keep one state that every token changes."""
+        """Returns whether any layer has a recurrent state, which every token changes."""
         return bool(c.llama_model_is_recurrent(self.handle) or c.llama_model_is_hybrid(self.handle))
 
     @property
     def n_window(self) -> int:
-        """How far some of its layers look back, in tokens; 0: all of them look at everything."""
+        """Returns the sliding window in tokens; 0: all layers attend to the whole context."""
         return int(c.llama_model_n_swa(self.handle))
 
     @property

@@ -1,4 +1,4 @@
-"""Text to tokens and back."""
+"""Converts text to tokens and tokens to bytes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from llmd.prompt.families import Role
 from llmd.worker.llama import log  # noqa: F401 - sets llama.cpp up
 
 _N_CACHED_SEGMENTS = 64  # chosen: prefix, suffix and frame of a few documents
-# Text that stands before a segment so that a sentencepiece vocabulary's own space goes before it.
-# A control character is a byte token there, which merges with nothing.
+# A sentencepiece vocabulary inserts a space before a text. A guard before the segment takes that
+# space. Control characters are byte tokens, which merge with no other text.
 _GUARDS = (b"\x01", b"\x02", b"\n", b"|")
-
-_PIECE_BYTES = 256  # of most tokens
+_PIECE_BYTES = 256  # buffer size; longer pieces are read a second time
 _NO_TEXT = c.LLAMA_TOKEN_ATTR_CONTROL | c.LLAMA_TOKEN_ATTR_UNKNOWN | c.LLAMA_TOKEN_ATTR_UNUSED
 
 
 class Vocabulary:
-    """Plain text never becomes a special token."""
+    """Tokenizes text with a model's vocabulary.
+
+    Invariant: plain text never becomes a special token.
+    """
 
     def __init__(self, model: Any) -> None:
-        """`model`: a llama_model, which lives as long as this is used."""
+        """`model`: a llama_model, which must outlive the vocabulary."""
         self._handle: Any = c.llama_model_get_vocab(model)
         self.n_tokens: int = c.llama_vocab_n_tokens(self._handle)
         self.bos: int = c.llama_vocab_bos(self._handle)
@@ -40,16 +42,16 @@ class Vocabulary:
 
     @property
     def declared(self) -> dict[Role, int]:
-        """The FIM sentinels that the file names, or that llama.cpp knows by their spelling."""
-        found: dict[Role, int] = {
+        """Returns the FIM tokens that the file declares or that llama.cpp finds by spelling."""
+        tokens: dict[Role, int] = {
             "pre": c.llama_vocab_fim_pre(self._handle),
             "suf": c.llama_vocab_fim_suf(self._handle),
             "mid": c.llama_vocab_fim_mid(self._handle),
         }
-        return {role: token for role, token in found.items() if token >= 0}
+        return {role: token for role, token in tokens.items() if token >= 0}
 
     def find(self, spelling: str) -> int | None:
-        """The token that is spelled exactly so."""
+        """Returns the token, also a special one, whose spelling is exactly `spelling`."""
         tokens = self._tokenize_raw(spelling.encode(), parse_special=True)
         if len(tokens) != 1 or self._token_text(tokens[0]) != spelling:
             return None
@@ -59,7 +61,7 @@ class Vocabulary:
         return bool(c.llama_vocab_is_eog(self._handle, token))
 
     def piece(self, token: int) -> bytes:
-        """The token's bytes; none for a control token."""
+        """Returns the token's bytes; empty for a control token."""
         buffer, size = self._buffer, _PIECE_BYTES
         n_bytes = c.llama_token_to_piece(self._handle, token, buffer, size, 0, False)
         if n_bytes < 0:
@@ -68,13 +70,12 @@ class Vocabulary:
         return ctypes.string_at(buffer, n_bytes)
 
     def text_pieces(self) -> list[tuple[bytes, int]]:
-        """Bytes and id of every token that is text and nothing more (50,000 take 50 ms).
+        """Returns bytes and id of every plain text token (50,000 tokens take 50 ms).
 
-        In some vocabularies runs of whitespace are user-defined; they mean the same as text.
+        Some vocabularies declare runs of whitespace as user-defined tokens; these count as text.
         """
-        kinds = {attr for attr in set(self._attrs) if not attr & _NO_TEXT}
-        found = [(self.piece(i), i) for i, attr in enumerate(self._attrs) if attr in kinds]
-        return [(piece, i) for piece, i in found if self._is_text(piece, self._attrs[i])]
+        pieces = [(self.piece(i), i) for i, attr in enumerate(self._attrs) if not attr & _NO_TEXT]
+        return [(piece, i) for piece, i in pieces if self._is_text(piece, self._attrs[i])]
 
     @staticmethod
     def _is_text(piece: bytes, attr: int) -> bool:
@@ -83,7 +84,7 @@ class Vocabulary:
         return bool(piece) and (len(piece) == 1 or not attr & c.LLAMA_TOKEN_ATTR_BYTE)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """The tokens of a whole segment, remembered by its text."""
+        """Returns the tokens of a whole segment. Recent segments are cached."""
         if (tokens := self._segments.get(text)) is None:
             tokens = tuple(
                 token
@@ -97,7 +98,7 @@ class Vocabulary:
         return tokens
 
     def _split_user_defined(self, text: str) -> list[str]:
-        """Cuts inside every user-defined spelling, which llama.cpp would match in any text.
+        """Splits a text inside every user-defined spelling, which llama.cpp matches in any text.
 
         "a<pad>b" becomes "a<" and "pad>b".
         """
@@ -120,9 +121,9 @@ class Vocabulary:
         return self._tokenize_raw(encoded)
 
     def _find_guard(self) -> bytes:
-        """Empty where the vocabulary puts nothing before a text."""
-        said = b"".join(map(self.piece, self._tokenize_raw(b"a")))
-        return b"" if said == b"a" else _GUARDS[0]
+        """Returns the first guard; empty: the vocabulary inserts no space before a text."""
+        round_trip = b"".join(map(self.piece, self._tokenize_raw(b"a")))
+        return b"" if round_trip == b"a" else _GUARDS[0]
 
     def _tokenize_raw(self, text: bytes, parse_special: bool = False) -> list[int]:
         capacity = len(text) + 8
@@ -131,20 +132,23 @@ class Vocabulary:
             self._handle, text, len(text), tokens, capacity, False, parse_special
         )
         if n_tokens < 0:
-            raise EngineError(f"llama.cpp cannot tokenize a segment of {len(text)} bytes")
+            raise EngineError(f"llama.cpp failed to tokenize a segment of {len(text)} bytes")
         return tokens[:n_tokens]
 
     def _token_text(self, token: int) -> str:
         return (c.llama_vocab_get_text(self._handle, token) or b"").decode(errors="replace")
 
     def _user_defined_spellings(self) -> re.Pattern[str] | None:
-        """One character alone cannot be cut, and whitespace means the same either way."""
-        found = {
+        """Returns a pattern of the spellings to split; None: there are none.
+
+        Single characters cannot be split, and whitespace means the same as plain text.
+        """
+        spellings = {
             self._token_text(token)
             for token, attr in enumerate(self._attrs)
             if attr & c.LLAMA_TOKEN_ATTR_USER_DEFINED
         }
-        found = {text for text in found if len(text) > 1 and text.strip()}
-        if not found:
+        spellings = {text for text in spellings if len(text) > 1 and text.strip()}
+        if not spellings:
             return None
-        return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))))
+        return re.compile("|".join(map(re.escape, sorted(spellings, key=len, reverse=True))))
