@@ -141,10 +141,10 @@ def test_an_odd_name_is_not_refused(names: tuple[str, ...]) -> None:
 
 
 PART = {
-    "not a truth": ("disabled = 1", "has a `disabled` that is not true or false"),
-    "not a list": ('ignore = "a"', "has a `ignore` that is not a list of texts"),
-    "not texts": ("ignore = [1]", "has a `ignore` that is not a list of texts"),
-    "no pattern": ('ignore = ["!"]', "has 1 patterns in `ignore` that are not used"),
+    "not a boolean": ("disabled = 1", "has an invalid `disabled`, expected true or false"),
+    "not a list": ('ignore = "a"', "has an invalid `ignore`, expected a list of strings"),
+    "not strings": ("ignore = [1]", "has an invalid `ignore`, expected a list of strings"),
+    "not a pattern": ('ignore = ["!"]', "has 1 invalid or surplus patterns in `ignore`"),
 }
 
 
@@ -174,8 +174,8 @@ def test_a_wrong_file_is_warned_of_once_and_takes_nothing(tmp_path: Path, text: 
     for _ in range(2):
         assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     (warning,) = workspaces.take_warnings()
-    said = f"Workspace file `{tmp_path / FILE_NAME}` cannot be read and takes nothing away: "
-    assert warning.startswith(said)
+    start = f"Workspace file `{tmp_path / FILE_NAME}` cannot be read and has no effect: "
+    assert warning.startswith(start)
     assert workspaces.take_warnings() == []
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_file_is_warned_of_and_does_not_hang(
     assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     assert _n_open_on(tmp_path / FILE_NAME) == 0
     (warning,) = workspaces.take_warnings()
-    assert warning.endswith("takes nothing away: it is not a file")
+    assert warning.endswith("has no effect: the path is not a regular file")
 
 
 def _n_open_on(path: Path) -> int:
@@ -205,8 +205,8 @@ def test_row_68_more_than_taking_away_is_warned_of(tmp_path: Path) -> None:
     workspaces = Workspaces()
     assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     assert workspaces.take_warnings() == [
-        f"Workspace file `{tmp_path / FILE_NAME}` can ignore files and disable completion,"
-        " and not set `engine`, `env`, `model`"
+        f"Workspace file `{tmp_path / FILE_NAME}` can only ignore files and disable completion;"
+        " it cannot set `engine`, `env`, `model`"
     ]
 
 

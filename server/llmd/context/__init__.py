@@ -1,1 +1,1 @@
-"""Chooses what a request shows to the model, or why nothing is asked."""
+"""Builds a request: the text that the model sees, or the reason why a request is skipped."""

@@ -1,4 +1,4 @@
-"""What never reaches the model, and why. Pure, apart from nothing: it looks at values only."""
+"""Decides which documents and positions get no completion, and why. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ from urllib.parse import urlsplit
 from llmd.config import Config
 from llmd.document import Document, Position
 
-# `untitled:` is a file that has not been saved yet; any other scheme shows something else.
-FILE_SCHEMES = ("file", "untitled", "")
-
-# A line longer than this is generated or data; it alone would fill the window.
-MAX_LINE_CHARS = 2000
+FILE_SCHEMES = ("file", "untitled", "")  # `untitled:` is a file that was never saved
+MAX_LINE_CHARS = 2000  # longer lines are generated code or data, and would fill the window
 
 
 def check_document(document: Document, config: Config) -> str:
-    """Why no completion is given anywhere in this document; empty when one may be."""
+    """Returns why the document gets no completion; empty: it may get one."""
     limits = config.completion
-    named = document.uri, document.names, document.language
-    if refusal := _check_names(*named, limits.secret_files, limits.disabled_filetypes):
-        return refusal
+    names = document.uri, document.names, document.language
+    if reason := _check_names(*names, limits.secret_files, limits.disabled_filetypes):
+        return reason
     return "size" if document.text.n_chars > config.context.max_file_bytes else ""
 
 
-@lru_cache(maxsize=256)  # names stay while one types, and paths are slow to take apart
+@lru_cache(maxsize=256)  # names are the same for every key, and parsing paths is slow
 def _check_names(
     uri: str,
     names: tuple[str, ...],
@@ -46,7 +43,11 @@ def _check_names(
 def check_position(
     lines: list[str], first: int, end: int, cursor: Position, max_line_suffix: int | None
 ) -> str:
-    """Why no completion is given here, from the lines the model would see."""
+    """Returns why this position gets no completion; empty: it may get one.
+
+    `first`, `end`: the range of lines that the model would see. `max_line_suffix` in characters;
+    None: unlimited.
+    """
     window = lines[first:end]
     if "\0" in "".join(window):
         return "binary"
@@ -59,7 +60,7 @@ def check_position(
 
 
 def is_secret(names: Iterable[str], patterns: Iterable[str]) -> bool:
-    """Whether any of a file's names is one that holds keys."""
+    """Returns whether any of a file's paths matches a pattern of secret files."""
     lowered = [PurePosixPath(name.lower()) for name in names]
     return any(_matches(path, pattern.lower()) for path in lowered for pattern in patterns)
 
@@ -67,6 +68,6 @@ def is_secret(names: Iterable[str], patterns: Iterable[str]) -> bool:
 def _matches(path: PurePosixPath, pattern: str) -> bool:
     if "/" not in pattern:
         return fnmatchcase(path.name, pattern)
-    # `*` takes slashes too: `.aws/*` is all that lies below `.aws`.
+    # `*` also matches slashes: `.aws/*` matches every file below `.aws`.
     ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
     return any(fnmatchcase(end, pattern) for end in ends)

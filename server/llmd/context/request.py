@@ -1,6 +1,7 @@
-"""What is left of a request once the document has been looked at: a value, no document.
+"""Builds an immutable request from a document and a cursor.
 
-Also moves the document's window and its anchor, which stand still from request to request.
+Also updates the document's window and anchor, which stay the same from key to key if possible, so
+that the KV cache stays valid.
 """
 
 from __future__ import annotations
@@ -16,17 +17,16 @@ from llmd.context import eligibility, window
 from llmd.document import Document, Edit, LineRange, Position, Span
 
 NO_TEXT = window.Excerpt("", "", "", "", "")
-
-# Names and language of a file to why its workspace forbids it; empty: it does not.
-WorkspaceCheck = Callable[[tuple[str, ...], str], str]
-
-# Whoever asks by hand waits for the answer, also for the model to load.
+# Chosen: a user who invokes completion by hand waits for the answer, even while the model loads.
 INVOKED_DEADLINE_FACTOR = 20
+
+# Takes a file's paths and language. Returns why the workspace skips the file; empty: it does not.
+WorkspaceCheck = Callable[[tuple[str, ...], str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The completion menu's chosen item: `text` would replace what lies between the positions."""
+    """Describes the selected item of a completion menu: `text` would replace `start` to `end`."""
 
     start: Position
     end: Position
@@ -35,8 +35,9 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """`document` is its number, `slot` its part of the KV cache; `refusal`: why there is nothing
-    to ask; `alternative`: which text other than the best one."""
+    """Describes one request. `document`: the document's number. `slot`: its slot in the KV cache.
+    `skip_reason`: why the model is not called; empty: it is. `alternative`: 0 for the best text, k
+    for the k-th alternative."""
 
     document: int
     slot: int
@@ -52,7 +53,7 @@ class CompletionRequest:
     alternative: int = 0
 
     def after_accepting(self, text: str) -> CompletionRequest:
-        """Where the cursor is once `text` has been accepted."""
+        """Returns the request for the position after accepting `text`."""
         excerpt = self.excerpt.after_accepting(text)
         return replace(self, excerpt=excerpt, arrived_s=time.monotonic(), alternative=0)
 
@@ -66,8 +67,10 @@ def build_request(
     invoked: bool = False,
     selected: Selected | None = None,
 ) -> CompletionRequest:
+    """Builds the request for a cursor. Updates the document's window, and its anchor unless a menu
+    item is `selected`."""
     limits = config.completion
-    view = partial(
+    make_request = partial(
         CompletionRequest,
         document=document.number,
         slot=document.slot,
@@ -78,11 +81,11 @@ def build_request(
         deadline_ms=limits.deadline_ms * (INVOKED_DEADLINE_FACTOR if invoked else 1),
         arrived_s=time.monotonic(),
     )
-    if refusal := (
+    if reason := (
         eligibility.check_document(document, config)
         or check_workspace(document.names, document.language)
     ):
-        return view(skip_reason=refusal)
+        return make_request(skip_reason=reason)
     lines, cursor, typed = _insert_selected(document, cursor, selected)
     budget = window.Budget(config.context.n_prefix, config.context.n_suffix)
     chosen = window.choose_window(document.window, lines, cursor, budget)
@@ -91,17 +94,16 @@ def build_request(
     if selected is None:
         document.typed = typed
     max_suffix = None if invoked else limits.max_line_suffix
-    refusal = eligibility.check_position(lines, chosen.first, chosen.end, cursor, max_suffix)
-    if refusal:
-        return view(lines=chosen, skip_reason=refusal)
-    return view(lines=chosen, excerpt=window.build_excerpt(chosen, lines, cursor, typed))
+    if reason := eligibility.check_position(lines, chosen.first, chosen.end, cursor, max_suffix):
+        return make_request(lines=chosen, skip_reason=reason)
+    return make_request(lines=chosen, excerpt=window.build_excerpt(chosen, lines, cursor, typed))
 
 
 def _insert_selected(
     document: Document, cursor: Position, selected: Selected | None
 ) -> tuple[list[str], Position, Span | None]:
-    """The lines as they would be with the menu's item inserted, the cursor after it, and what was
-    typed."""
+    """Returns the lines with the selected menu item inserted, the cursor after the item, and the
+    span of typed text."""
     text = document.text
     if not selected:
         return text.lines, text.clamp(cursor), document.typed

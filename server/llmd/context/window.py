@@ -1,8 +1,8 @@
-"""The part of a document that the model sees: whole lines around the cursor, which stand still.
+"""Chooses the lines around the cursor that the model sees. Pure; no IO, no clock.
 
-A window that slid with the cursor would change the prompt's first token on every new line, and
-with it everything the KV cache holds. So both ends are line starts that move only when the text
-between them and the cursor has grown or shrunk past a bound. Pure; no IO, no clock.
+A window that slides with the cursor would change the prompt's first token on every new line, and so
+invalidate the whole KV cache. Therefore each edge of the window is a line start that moves only
+when the text between the edge and the cursor is outside of its bounds.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from dataclasses import dataclass, replace
 
 from llmd.document import LineRange, Position, Span
 
-# Measured: the built-in's vocabulary takes 2.9 to 3.4 characters of code per token. Too few
-# characters only cost context; too many are cut to tokens by the engine.
+# Measured: the built-in model's vocabulary has 2.9 to 3.4 characters of code per token. A value too
+# low only shows the model less context; a value too high is corrected by the worker's truncation.
 CHARS_PER_TOKEN = 3
-
-# A side is laid anew when it holds more than GROWN or less than SHRUNK of its budget.
+# An edge is chosen again when its side holds more or less than these shares of its budget.
 MAX_SHARE = 1.5
 MIN_SHARE = 0.5
-
 MAX_TYPED_CHARS = 256 * CHARS_PER_TOKEN
-_CLOSERS = frozenset(")]}>\"'`;, \t\r\n")  # what editors put right of the cursor
+_CLOSERS = frozenset(")]}>\"'`;, \t\r\n")  # characters that editors insert after the cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +30,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """What the prompt is made of. `head` is the cursor's line before it, `tail` after it.
+    """Holds the text around the cursor that the prompt is made of.
 
-    `n_typed`: so many characters at the end of `prefix` stand after the anchor. `n_closers`: so
-    many at the start of `suffix` came since it was set; the prompt leaves them out, so that its
-    suffix stands still.
+    `head`, `tail`: the cursor's line before and after the cursor. `n_typed`: number of characters
+    at the end of `prefix` that were typed since the anchor. `n_closers`: number of characters at
+    the start of `suffix` that an editor inserted since the anchor; the prompt omits these so that
+    its suffix stays the same.
     """
 
     prefix: str
@@ -49,11 +48,11 @@ class Excerpt:
 
     @property
     def prompt_suffix(self) -> str:
-        """Of the suffix what the model sees."""
+        """Returns the part of `suffix` that the model sees."""
         return self.suffix[self.n_closers :]
 
     def after_accepting(self, text: str) -> Excerpt:
-        """The same place once `text` has been inserted at the cursor."""
+        """Returns the excerpt after inserting `text` at the cursor."""
         prefix = self.prefix + text
         head = (self.head + text).rpartition("\n")[2]
         return replace(self, prefix=prefix, head=head, n_typed=self.n_typed + len(text))
@@ -62,16 +61,16 @@ class Excerpt:
 def choose_window(
     previous: LineRange | None, lines: Sequence[str], cursor: Position, budget: Budget
 ) -> LineRange:
-    """The previous window where it still serves, else one laid anew, side by side."""
+    """Returns the window for a cursor. Keeps each edge of the previous window if possible."""
     above = _Side(lines, cursor.line, -1, budget.n_prefix * CHARS_PER_TOKEN)
     below = _Side(lines, cursor.line + 1, 1, budget.n_suffix * CHARS_PER_TOKEN)
-    kept = previous or LineRange(-1, -1)
-    return LineRange(above.update_edge(kept.first), below.update_edge(kept.end))
+    edges = previous or LineRange(-1, -1)
+    return LineRange(above.update_edge(edges.first), below.update_edge(edges.end))
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One side of the cursor: lines from `origin`, going up (-1) or down (1)."""
+    """Describes one side of the cursor: the lines from `origin` going up (-1) or down (1)."""
 
     lines: Sequence[str]
     origin: int
@@ -87,7 +86,7 @@ class _Side:
 
     def _can_keep(self, edge: int) -> bool:
         n_lines, n_most = (edge - self.origin) * self.step, self.n_chars_budget * MAX_SHARE
-        # A line that is not the last has a character at least, its end.
+        # Every line but the last has at least one character, its line end.
         if edge < 0 or n_lines < 0 or edge > len(self.lines) or n_lines > n_most + 1:
             return False
         n_chars = sum(map(len, self.lines[min(edge, self.origin) : max(edge, self.origin)]))
@@ -108,8 +107,10 @@ class _Side:
 def update_anchor(
     previous: Span | None, window: LineRange, lines: Sequence[str], cursor: Position
 ) -> Span:
-    """What was typed up to here. The anchor stands still while the cursor stays behind it, with
-    nothing but closers between the cursor and the old text; else it is the cursor's line's start.
+    """Returns the span of typed text: from the anchor to the end of the inserted closers.
+
+    The anchor stays while the cursor is after it and only closers separate the cursor from the old
+    text. Otherwise the anchor moves to the start of the cursor's line.
     """
     fresh = Span(Position(cursor.line, 0), cursor)
     if previous is None or not previous.start <= cursor <= previous.end:
@@ -120,17 +121,18 @@ def update_anchor(
 
 
 def text_between(lines: Sequence[str], start: Position, end: Position) -> str:
-    """The text from `start` to `end`, which is not before it."""
+    """Returns the text from `start` to `end`. `end` must not be before `start`."""
     if start.line == end.line:
         return lines[start.line][start.col : end.col]
-    whole = lines[start.line + 1 : end.line]
-    return "".join([lines[start.line][start.col :], *whole, lines[end.line][: end.col]])
+    inner = lines[start.line + 1 : end.line]
+    return "".join([lines[start.line][start.col :], *inner, lines[end.line][: end.col]])
 
 
 def build_excerpt(
     window: LineRange, lines: Sequence[str], cursor: Position, typed: Span | None = None
 ) -> Excerpt:
-    """`typed` is what `anchored` gave; None: the cursor's line before the cursor."""
+    """Builds the excerpt of a window. `typed`: the span from `update_anchor`; None: the cursor's
+    line up to the cursor."""
     line = lines[cursor.line]
     head, tail = line[: cursor.col], line[cursor.col :]
     below = lines[cursor.line + 1 : window.end]

@@ -1,9 +1,10 @@
-"""A workspace's own `.llmd.toml`, which can only take away: ignore files, switch completion off.
+"""Applies a workspace's `.llmd.toml`, which can only restrict: ignore files, disable completion.
 
-Whatever else it says is ignored, and warned of once. The files of all folders above a document
-apply together, up to the home folder or the root. The only importer of pathspec.
+Other keys are ignored, with one warning. The files of all folders above a document apply together,
+up to the home folder or the root. The only importer of pathspec.
 
-The file is a stranger's: what it costs to read and to judge by is bounded here.
+A `.llmd.toml` may come from an untrusted repository, so the time to parse it and to match its
+patterns is bounded here.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ if TYPE_CHECKING:
 FILE_NAME = ".llmd.toml"
 MAX_FILE_BYTES = 64 << 10
 MAX_FOLDERS = 1024
-MAX_FOLDERS_ABOVE = 128  # of one path, so that two names fit into MAX_FOLDERS
-MAX_VERDICTS = 256  # paths of which a file's verdict is remembered
+MAX_FOLDERS_ABOVE = 128  # per path, so that both paths of a document fit into MAX_FOLDERS
+MAX_VERDICTS = 256  # cached paths per file
 MAX_PATTERNS = 500
 MAX_PATTERN_CHARS = 256
-MAX_MATCH_STEPS = 30_000_000  # of matching one path, at worst a tenth of a second
-RECHECK_S = 1.0  # a change is seen so late, and a key costs no system call before
+MAX_MATCH_STEPS = 30_000_000  # per path; takes at most a tenth of a second
+RECHECK_S = 1.0  # a file is checked for changes at most this often, to save a system call per key
 
-# tomllib takes a time of the cube of a dotted key's parts. A number has one dot.
+# tomllib's time grows with the cube of the parts of a dotted key. A number has at most one dot.
 _QUOTED = re.compile(
     r'"""(?:\\.|[^\\])*?"""+|\'{3}.*?\'{3,}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*', re.S
 )
 _MANY_DOTS = re.compile(r"(?:\.[^.\n]*){9}")
 
-_Fingerprint = tuple[int, int, int]  # of a file's state: time, size, inode
+_Fingerprint = tuple[int, int, int]  # modification time in ns, size in bytes, inode
 
 
 @dataclass(frozen=True)
 class WorkspaceRules:
-    """What one file takes away."""
+    """Holds the restrictions of one `.llmd.toml`."""
 
     is_disabled: bool = False
     filetypes: frozenset[str] = frozenset()
@@ -54,7 +55,10 @@ class WorkspaceRules:
     _verdicts: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
 
     def ignores(self, path: str) -> bool:
-        """`path` is relative to the file's folder. One too costly to judge counts as ignored."""
+        """Returns whether the patterns ignore `path`, relative to the file's folder.
+
+        A path that would take too long to match is ignored.
+        """
         if path not in self._verdicts:
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._verdicts.clear()
@@ -80,7 +84,7 @@ _NO_RULES = WorkspaceRules()
 
 
 class Workspaces:
-    """The rules of the folders that documents lie in. Owned by the event loop."""
+    """Caches the rules of all folders that contain documents. Used by the event loop only."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -88,12 +92,14 @@ class Workspaces:
         self._warnings: list[str] = []
         home = os.path.expanduser("~")
         homes = {Path(home), Path(os.path.realpath(home))}
-        # Names stay while one types, and paths are slow to take apart.
+        # Paths are the same for every key, and parsing them is slow.
         self._above = lru_cache(MAX_VERDICTS)(lambda path: tuple(_folders_above(path, homes)))
 
     def skip_reason(self, names: tuple[str, ...], language: str) -> str:
-        """Why a document, by its paths and language, gets no completion: `disabled`, `ignored`,
-        or empty. A document without a file is not refused."""
+        """Returns why a document gets no completion: `disabled`, `ignored`, or empty.
+
+        `names`: the document's paths. A document without a file always gets completion.
+        """
         for path in map(Path, names if names and os.path.isabs(names[0]) else ()):
             for folder in self._above(path):
                 if reason := _skip_reason(self._rules(folder), path, folder, language):
@@ -101,76 +107,76 @@ class Workspaces:
         return ""
 
     def take_warnings(self) -> list[str]:
-        """Those since the last call, one for each state of a file."""
-        taken, self._warnings = self._warnings, []
-        return taken
+        """Returns and clears the warnings since the last call, one for each version of a file."""
+        warnings, self._warnings = self._warnings, []
+        return warnings
 
     def _rules(self, folder: Path) -> WorkspaceRules:
         now_s = self._clock()
-        found = self._folders.get(folder)
-        if found is None or now_s - found.checked_s >= RECHECK_S:
-            mark = _read_fingerprint(folder / FILE_NAME)
-            if found is None or mark != found.fingerprint:
-                found = _Folder(now_s, mark, self._read(folder / FILE_NAME, mark))
-            found.checked_s = now_s
-            self._folders[folder] = found
+        state = self._folders.get(folder)
+        if state is None or now_s - state.checked_s >= RECHECK_S:
+            fingerprint = _read_fingerprint(folder / FILE_NAME)
+            if state is None or fingerprint != state.fingerprint:
+                state = _Folder(now_s, fingerprint, self._read(folder / FILE_NAME, fingerprint))
+            state.checked_s = now_s
+            self._folders[folder] = state
             if len(self._folders) > MAX_FOLDERS:
                 self._folders.popitem(last=False)
         self._folders.move_to_end(folder)
-        return found.rules
+        return state.rules
 
-    def _read(self, path: Path, mark: _Fingerprint | None) -> WorkspaceRules:
-        if mark is None:
+    def _read(self, path: Path, fingerprint: _Fingerprint | None) -> WorkspaceRules:
+        if fingerprint is None:
             return _NO_RULES
         try:
             rules, problems = parse_rules(_read_text(path))
         except (OSError, ValueError, RecursionError) as error:
-            said = getattr(error, "strerror", None) or error
-            self._warn(path, f"cannot be read and takes nothing away: {said}")
+            cause = getattr(error, "strerror", None) or error
+            self._warn(path, f"cannot be read and has no effect: {cause}")
             return _NO_RULES
         if problems:
             self._warn(path, "; ".join(problems))
         return rules
 
-    def _warn(self, path: Path, said: str) -> None:
-        self._warnings.append(f"Workspace file `{path}` {said}")
+    def _warn(self, path: Path, problem: str) -> None:
+        self._warnings.append(f"Workspace file `{path}` {problem}")
 
 
 def parse_rules(text: str) -> tuple[WorkspaceRules, list[str]]:
-    """The rules, and what of the text is none.
+    """Parses a `.llmd.toml`. Returns its rules, and the problems with keys that are not used.
 
     Raises:
-        ValueError, RecursionError: no TOML, or TOML that takes too long.
+        ValueError, RecursionError: invalid TOML, or TOML that takes too long to parse.
     """
     if _MANY_DOTS.search(_QUOTED.sub("", text)):
-        raise ValueError("it has a key of too many parts")
+        raise ValueError("a key has too many parts, expected at most 9")
     try:
         data: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
-    except ValueError:  # int() speaks of a setting of Python
-        raise ValueError("it has a number of over 4300 digits") from None
+    except ValueError:  # the message of int() names a setting of the Python interpreter
+        raise ValueError("a number has more than 4300 digits") from None
     problems: list[str] = []
     is_disabled = data.pop("disabled", False)
     if not isinstance(is_disabled, bool):
-        problems.append("has a `disabled` that is not true or false")
+        problems.append("has an invalid `disabled`, expected true or false")
         is_disabled = False
     filetypes = _pop_strings(data, "disabled_filetypes", problems)
     patterns = _pop_strings(data, "ignore", problems)
-    good = tuple(islice(filter(_is_valid_pattern, patterns), MAX_PATTERNS))
-    if len(good) < len(patterns):
-        problems.append(f"has {len(patterns) - len(good)} patterns in `ignore` that are not used")
+    valid = tuple(islice(filter(_is_valid_pattern, patterns), MAX_PATTERNS))
+    if n_unused := len(patterns) - len(valid):
+        problems.append(f"has {n_unused} invalid or surplus patterns in `ignore`")
     if data:
         names = ", ".join(f"`{name[:40]}`" for name in sorted(data)[:5])
-        problems.append(f"can ignore files and disable completion, and not set {names}")
-    return WorkspaceRules(is_disabled, frozenset(filetypes), good), problems
+        problems.append(f"can only ignore files and disable completion; it cannot set {names}")
+    return WorkspaceRules(is_disabled, frozenset(filetypes), valid), problems
 
 
 def _pop_strings(data: dict[str, Any], name: str, problems: list[str]) -> list[str]:
-    found = data.pop(name, [])
-    if isinstance(found, list) and all(isinstance(item, str) for item in found):
-        return found
-    problems.append(f"has a `{name}` that is not a list of texts")
+    value = data.pop(name, [])
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    problems.append(f"has an invalid `{name}`, expected a list of strings")
     return []
 
 
@@ -187,12 +193,15 @@ def _is_valid_pattern(text: str) -> bool:
 
 
 def _n_match_steps(patterns: tuple[str, ...], path: str) -> int:
-    """At most so many ways to match: pathspec's regular expressions try each, and a path of one
-    letter against `*a*a*a*a*b` would take all day."""
+    """Returns an upper bound of the steps to match `path`.
+
+    pathspec's regular expressions backtrack: a path of one repeated letter against `*a*a*a*a*b`
+    would take all day.
+    """
     parts = path.split("/")
     n_chars = max(map(len, parts))
     return sum(
-        len(parts)  # a pattern without a slash is looked for in each folder
+        len(parts)  # a pattern without a slash is matched in each folder
         * prod(
             len(parts) if part == "**" else comb(n_chars + part.count("*"), part.count("*"))
             for part in pattern.split("/")
@@ -220,24 +229,24 @@ def _skip_reason(rules: WorkspaceRules, path: Path, folder: Path, language: str)
 
 def _read_fingerprint(path: Path) -> _Fingerprint | None:
     try:
-        found = os.stat(path)
-    except (OSError, ValueError):  # none, or a name that can't be
+        status = os.stat(path)
+    except (OSError, ValueError):  # no such file, or an invalid name
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read_text(path: Path) -> str:
     """
     Raises:
-        OSError, ValueError: it is no file, too large, or no text.
+        OSError, ValueError: the path is not a regular file, is too large, or is not UTF-8 text.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is not a file")
+            raise ValueError("the path is not a regular file")
         data = os.read(descriptor, MAX_FILE_BYTES + 1)
     finally:
         os.close(descriptor)
     if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")
+        raise ValueError(f"the file has more than {MAX_FILE_BYTES} bytes")
     return data.decode()

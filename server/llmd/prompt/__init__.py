@@ -1,1 +1,1 @@
-"""Builds fill-in-the-middle prompts for each model family."""
+"""Builds fill-in-the-middle (FIM) prompts in the format of each model family."""

@@ -1,4 +1,5 @@
-"""A request's prompt as named pieces of text and marks. Token ids are the engine's affair. Pure."""
+"""Builds a request's prompt as named pieces of text and sentinels. The worker turns the pieces into
+token ids. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +17,13 @@ _TOKEN = re.compile(r"<[^>]+>")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`pre`, `suf`, `mid`: that sentinel. `token`: the token spelled `text`. `heal`: the engine
-    generates the end of the text before the cursor again. Else plain text.
+    """Represents one part of a prompt.
 
-    `prefix` may lose lines at its start, `suffix` at its end, when the prompt does not fit.
-    `typed` goes on where `prefix` ends; the engine moves that border to one between pre-tokens.
+    `pre`, `suf`, `mid`: a sentinel. `token`: the token spelled `text`. `heal`: the worker applies
+    token healing to the end of the text before the cursor. Other names: plain text.
+
+    If the prompt does not fit, `prefix` loses tokens at its start and `suffix` at its end. `typed`
+    continues the text of `prefix`; the worker moves their border to one between pre-tokens.
     """
 
     name: PieceName
@@ -35,9 +38,11 @@ def build_prompt(
     typed: Typed = "prefix",
     heal: bool = False,
 ) -> tuple[Piece, ...]:
-    """The pieces, most stable first within what the family's order allows. With `after_mid` the
-    text after the anchor stands behind the middle marker, as the part of the middle that is
-    written already (EFIM, arXiv 2505.21889)."""
+    """Builds the pieces of a prompt in the family's order.
+
+    With `typed="after_mid"` the text typed since the anchor follows the middle sentinel, as a part
+    of the middle that is already written (EFIM, arXiv 2505.21889). A key then only appends tokens.
+    """
     healed = (Piece("heal"),) if heal else ()
     if family.name == "plain":
         return (Piece("prefix", excerpt.prefix), *healed)

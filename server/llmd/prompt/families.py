@@ -1,8 +1,8 @@
-"""The FIM formats of the model families: one table, found by a model's name and vocabulary.
+"""Defines the FIM format of each model family, and recognises a model's family. Pure.
 
-Spellings and orders are those of the model cards and of llama.cpp's `src/llama-vocab.cpp`, which
-knows only some of them. Sentinels are only ever tokens; a family whose tokens a vocabulary lacks
-is not that model's family. Pure.
+Spellings and orders come from the model cards and from llama.cpp's `src/llama-vocab.cpp`, which
+lists only some of the families. A sentinel is always a single token: a family matches a model only
+if the model's vocabulary has the family's tokens.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-# `spm` is llama.cpp's, `spm2` that of StarCoder's and CodeLlama's training: `[PRE][SUF] suffix
-# [MID] prefix`, for families trained on it.
+# `spm` is llama.cpp's order, `[SUF] suffix [PRE] prefix [MID]`. `spm2` is the order in which
+# StarCoder and CodeLlama were trained, `[PRE][SUF] suffix [MID] prefix`.
 Order = Literal["psm", "spm", "spm2"]
 Typed = Literal["after_mid", "prefix"]
 Role = Literal["pre", "suf", "mid"]
@@ -21,11 +21,12 @@ Role = Literal["pre", "suf", "mid"]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`pre`, `suf`, `mid`: the spelling of each sentinel; empty where the format has none.
+    """Describes the FIM format of a family.
 
-    `opening` and `closing` are pieces that stand before and after the rest: names in angle
-    brackets are tokens, `{path}` is the file's name. `typed`: where the text after the anchor
-    stands in the family's own order, where that was measured.
+    `pre`, `suf`, `mid`: the spelling of each sentinel; empty: the format does not use it.
+    `opening`, `closing`: pieces before and after the other pieces; names in angle brackets are
+    tokens, `{path}` is the file's name. `typed`: the best place for typed text in the family's own
+    order; None: not measured.
     """
 
     name: str
@@ -36,20 +37,20 @@ class Family:
     repo: str = ""
     file: str = ""
     stop: tuple[str, ...] = ()
-    name_pattern: str = ""  # a pattern that the model's own name must match
+    name_pattern: str = ""  # a regular expression that must match the model's name
     opening: tuple[str, ...] = ()
     closing: tuple[str, ...] = ()
     typed: Typed | None = None
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The tokens that a vocabulary must have for this family to be its own."""
+        """Returns the spellings of the sentinels that a model's vocabulary must have."""
         return tuple(text for text in (self.pre, self.suf, self.mid) if text)
 
 
 PLAIN = Family("plain")
 
-# The first row that fits is taken, so rows told apart by name stand before their look-alikes.
+# The first matching row wins, so a row with a name pattern comes before rows with the same tokens.
 FAMILIES = (
     Family("smollm2-fim", order="spm", name_pattern=r"(?i)smollm2.*fim", typed="after_mid"),
     Family(
@@ -112,7 +113,7 @@ FAMILIES = (
 )  # fmt: skip
 
 
-DECLARED = Family("declared")  # sentinels named by id in the GGUF, of no family in the table
+DECLARED = Family("declared")  # the GGUF declares sentinel ids, but no row of the table matches
 _BY_NAME = {family.name: family for family in (*FAMILIES, PLAIN, DECLARED)}
 
 
@@ -122,7 +123,7 @@ def family_by_name(name: str) -> Family:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A family as one model spells it. `roles` maps each sentinel to its token id."""
+    """Describes a model's family with the token ids of the model: `roles` holds the sentinels."""
 
     family: Family
     order: Order
@@ -133,8 +134,11 @@ class Match:
 def typed_placement(
     family: Family, order: Order, wanted: Typed | Literal["auto"] = "auto"
 ) -> Typed:
-    """Where typed text stands. Where nobody measured, after the middle marker in `psm`, in which
-    each key would else cost the suffix; in the other orders the prefix is last anyway."""
+    """Returns where typed text goes in the prompt.
+
+    Families without a measurement: after the middle sentinel in `psm` order, since each key would
+    otherwise invalidate the suffix; before it in other orders, where the prefix comes last anyway.
+    """
     if wanted != "auto":
         return wanted
     if family.typed and order == family.order:
@@ -148,11 +152,11 @@ def recognise(
     find: Callable[[str], int | None],
     order: Order | Literal["auto"] = "auto",
 ) -> Match:
-    """The family of a model.
+    """Returns the family of a model.
 
-    `name` is the GGUF's `general.name`, `declared` the sentinels that it names by id, `find` gives
-    the id of a token by its spelling. Ids that the file declares win over spellings. Without a
-    prefix and a suffix token the answer is PLAIN: a repository token alone is no sign of FIM.
+    `name`: the GGUF's `general.name`. `declared`: the sentinel ids that the GGUF declares, which
+    take precedence over spellings. `find`: returns the id of a token by its spelling. A model
+    without prefix and suffix tokens is PLAIN, even if it has a repository token.
     """
     for family in FAMILIES:
         if family.name_pattern and not re.search(family.name_pattern, name):
@@ -168,7 +172,7 @@ def recognise(
 def _roles(
     family: Family, declared: Mapping[Role, int], find: Callable[[str], int | None]
 ) -> dict[Role, int]:
-    if not family.spellings:  # a family known by its name only
+    if not family.spellings:  # a family recognised by name alone
         return dict(declared)
     spelled: dict[Role, int] = {}
     for role, text in (("pre", family.pre), ("suf", family.suf), ("mid", family.mid)):
