@@ -1,1 +1,1 @@
-"""Decides where generated text ends and trims it."""
+"""Decides where generated text ends, and trims it."""

@@ -1,7 +1,7 @@
-"""Brackets counted in text whose language is not known. Pure.
+"""Counts brackets in text of an unknown language. Pure.
 
-What may be a string or a comment only ever allows more: brackets opened there count, brackets
-closed there are passed over.
+A part that may be a string or a comment can only permit more closers, never fewer: openers inside
+it count, closers inside it are ignored.
 """
 
 from __future__ import annotations
@@ -24,39 +24,45 @@ _TRIPLE = ('"""', "'''")
 
 @dataclass(frozen=True, slots=True)
 class BracketCount:
-    opened: Mapping[str, int]  # by opener
-    unopened: tuple[int, ...]  # where a closer stands that closes nothing
+    opened: Mapping[str, int]  # number of unclosed brackets, by opener
+    unopened: tuple[int, ...]  # offsets of closers without an opener
 
 
 def count_brackets(
     text: str, opened: Mapping[str, int] | None = None, start: int = 0
 ) -> BracketCount:
-    """By kind, not by nesting: a closer takes any opener of its kind, from `start` on."""
-    left = Counter(opened or {})
+    """Counts the brackets of `text` from offset `start` on, with `opened` already open.
+
+    Brackets match by kind, not by nesting: a closer matches any open bracket of its kind.
+    """
+    n_open = Counter(opened or {})
     unopened: list[int] = []
-    for token in _TOKEN.finditer(text):
-        said, at = token[0], token.start()
+    for match in _TOKEN.finditer(text):
+        token, at = match[0], match.start()
         if at < start:
             continue
-        if said not in OPENER_OF:
+        if token not in OPENER_OF:
             for opener in CLOSER_OF:
-                left[opener] += said.count(opener)
-        elif left[OPENER_OF[said]]:
-            left[OPENER_OF[said]] -= 1
+                n_open[opener] += token.count(opener)
+        elif n_open[OPENER_OF[token]]:
+            n_open[OPENER_OF[token]] -= 1
         else:
             unopened.append(at)
-    return BracketCount(left, tuple(unopened))
+    return BracketCount(n_open, tuple(unopened))
 
 
 def is_surplus(text: str, at: int, is_whole: bool) -> bool:
-    """Whether the unopened closer at `at` can be nothing else: its line opens one too, or, where
-    nothing is open unseen, is made of closers. `1) a`, `[0, 1)` and `start)` stay."""
+    """Returns whether the closer without an opener at offset `at` is certainly surplus.
+
+    It is if its line also has an opener of its kind, or consists of closers while `is_whole` (every
+    open bracket is known). `1) a`, `[0, 1)` and `start)` are not surplus.
+    """
     before = text[text.rfind("\n", 0, at) + 1 : at]
     is_closers = is_whole and not before.strip(" \t;,)]}")
     return OPENER_OF[text[at]] in before or is_closers
 
 
 def is_inside_literal(prefix: str) -> bool:
-    """Whether the cursor may stand in a string or comment of several lines."""
+    """Returns whether the end of `prefix` may be inside a string or comment of several lines."""
     in_string = any(prefix.count(mark) % 2 for mark in (*_TRIPLE, "`"))
     return in_string or prefix.rfind("/*") > prefix.rfind("*/")

@@ -1,4 +1,5 @@
-"""What the lines around the cursor say: indentation, opened blocks, nearest neighbours. Pure."""
+"""Reads indentation and open blocks from the lines around the cursor, and drops text that does not
+fit the indentation. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +14,24 @@ from llmd.postprocess import brackets
 
 _COMMENT = re.compile(r"(?<=\S)\s+(?:#|//|--)\s.*$")
 _OPENED = re.compile(r"(?:[:{(\[]|=>|->|\b(?:do|then)|\bfunction\b[^{}]*\)|\babort)$")
-# Vim script, Lua and Ruby say it without a sign at the end; in Python such a line is unfinished.
+# Vim script, Lua and Ruby open blocks without a final character. In Python such a line would be
+# unfinished.
 _OPENED_BARE = re.compile(r"\s*(?:(?:if|elseif|for|while|def|class)\s[^:{;]*|else|try|repeat)$")
 _CLOSERS: dict[str, tuple[str, ...]] = {"{": ("}",), "(": (")",), "[": ("]",), ":": (), ">": ()}
 _CLOSING_WORDS = ("end", "fi", "done")
 _INDENTED = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 _WIDTHS = (2, 4, 8)
-TAB_COLUMNS = 4  # of a file that is indented with tabs; only ratios matter
+TAB_COLUMNS = 4  # columns per tab in a file that is indented with tabs; only ratios matter
+_BLOCK = re.compile(
+    r"^\s*(?:async|class|def|elif|else|except|finally|for|if|try|while|with)\b[^;{]*:$",
+    re.MULTILINE,
+)
+_OTHER_LANGUAGE = re.compile(r"[;{]$|^\s*(?:(?:end\w*|fi|done)[,;)]*$|\* |\d+\. )", re.MULTILINE)
+# Strings and comments of Python and similar languages, whose brackets and lists are not code.
+_LITERAL = re.compile(
+    r"""\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*"""
+)
+_CONTINUES = re.compile(r"[,\\(\[{=+\-*/|&.]$|\b(?:and|or|not|in|is)$")
 
 
 def leading_whitespace(line: str) -> str:
@@ -27,13 +39,13 @@ def leading_whitespace(line: str) -> str:
 
 
 def indent_columns(line: str, tab_columns: int) -> int:
-    """How deep a line is indented."""
+    """Returns the width of a line's indentation in columns."""
     blank = leading_whitespace(line)
     return len(blank) + blank.count("\t") * (tab_columns - 1)
 
 
 def strip_comment(line: str) -> str:
-    """A line without its comment and its blank end."""
+    """Returns a line without its final comment and whitespace."""
     return _COMMENT.sub("", line).rstrip()
 
 
@@ -42,20 +54,21 @@ def opens_block(line: str) -> bool:
 
 
 def block_closers(line: str) -> tuple[str, ...]:
-    """What the line that ends the block opened by `line` may begin with."""
-    said = strip_comment(line)
-    return _CLOSERS.get(said[-1:], _CLOSING_WORDS) if opens_block(line) else ()
+    """Returns the possible beginnings of the line that ends the block opened by `line`."""
+    last_char = strip_comment(line)[-1:]
+    return _CLOSERS.get(last_char, _CLOSING_WORDS) if opens_block(line) else ()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`above` and `below` are the nearest lines that are not blank, whole; empty: none."""
+    """Describes the lines around the cursor. `above`, `below`: the nearest lines that are not
+    blank; empty: there are none."""
 
     excerpt: Excerpt
 
     @cached_property
     def opened(self) -> Mapping[str, int]:
-        """The brackets open at the start of the cursor's line."""
+        """Returns the brackets that are open at the start of the cursor's line."""
         return _opened(self._whole_above)
 
     @cached_property
@@ -72,9 +85,9 @@ class Layout:
 
     @cached_property
     def second_below(self) -> str:
-        """The line after `below` that is not blank."""
-        found = [line for line in self.lines_below if line.strip()]
-        return found[1] if len(found) > 1 else ""
+        """Returns the next line after `below` that is not blank."""
+        lines = [line for line in self.lines_below if line.strip()]
+        return lines[1] if len(lines) > 1 else ""
 
     @cached_property
     def lines_above(self) -> list[str]:
@@ -96,12 +109,12 @@ class Layout:
 
     @cached_property
     def has_spaces(self) -> bool:
-        """Whether nothing here is indented with a tab."""
+        """Returns whether all indentation around the cursor is made of spaces."""
         return bool(self.indents) and not any("\t" in x for x in self.indents)
 
     @cached_property
     def tab_columns(self) -> int:
-        """As wide as one step of the file's own indentation."""
+        """Returns the width of one indentation step of the file in columns."""
         if not self.has_spaces:
             return TAB_COLUMNS
         step = gcd(*map(len, self.indents))
@@ -112,7 +125,7 @@ class Layout:
 
     @cached_property
     def opener(self) -> str:
-        """The line that opened the block whose body begins at the cursor; empty: none."""
+        """Returns the line that opens the block whose body begins at the cursor; empty: none."""
         if self.excerpt.head.strip():
             return self.excerpt.head if opens_block(self.excerpt.head) else ""
         is_opened = opens_block(self.above) or bool(_OPENED_BARE.match(strip_comment(self.above)))
@@ -120,27 +133,31 @@ class Layout:
 
     @cached_property
     def closers(self) -> tuple[str, ...]:
-        """What may end the opened block, unless the line below does that already."""
-        found = block_closers(self.opener)
-        is_beside = self.depth(self.below) == self.depth(self.opener)
-        return () if is_beside and self.below.strip().startswith(found) else found
+        """Returns the possible beginnings of the line that ends the opened block.
+
+        Empty if the line below ends the block already.
+        """
+        starts = block_closers(self.opener)
+        is_aligned = self.depth(self.below) == self.depth(self.opener)
+        return () if is_aligned and self.below.strip().startswith(starts) else starts
 
     @cached_property
     def is_gap(self) -> bool:
-        """The cursor's blank line stands right before a line of the block it belongs to."""
+        """Returns whether the cursor's blank line is right above a line of the cursor's block."""
         if not (self.lines_below and self.lines_below[0].strip()):
             return False
-        wanted = self.depth(self.excerpt.head) if self.excerpt.head else self.depth(self.above)
-        return self.depth(self.below) >= wanted + bool(self.opener and not self.excerpt.head)
+        min_depth = self.depth(self.excerpt.head) if self.excerpt.head else self.depth(self.above)
+        return self.depth(self.below) >= min_depth + bool(self.opener and not self.excerpt.head)
 
     @cached_property
     def is_whole(self) -> bool:
-        """Whether the window begins outside of every block."""
+        """Returns whether the window begins outside of every block and so shows all openers."""
         lines = (*self.lines_above, self.excerpt.head)
         return not leading_whitespace(next((x for x in lines if x.strip()), ""))
 
     def n_lines(self, max_lines: int, n_gap: int) -> int:
-        """One line inside a line, few in a hole, many where a block or a file goes on."""
+        """Returns the most lines to suggest: one within a line, `n_gap` in a gap of existing code,
+        `max_lines` where a block or a file continues."""
         if self.excerpt.tail.strip():
             return 1
         if self.excerpt.head.strip():
@@ -148,7 +165,7 @@ class Layout:
         return min(n_gap, max_lines) if self.is_gap else max_lines
 
 
-# The text around a line stands still while one types there, and takes most of the time.
+# The text around a line stays the same while the user types in that line, and is slow to scan.
 @lru_cache(maxsize=16)
 def _opened(text: str) -> Mapping[str, int]:
     return brackets.count_brackets(text).opened
@@ -160,26 +177,17 @@ def _indents(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def cached_layout(place: Excerpt) -> Layout:
-    """One layout for all the parts of an answer."""
-    return Layout(place)
-
-
-_BLOCK = re.compile(
-    r"^\s*(?:async|class|def|elif|else|except|finally|for|if|try|while|with)\b[^;{]*:$",
-    re.MULTILINE,
-)
-_OTHER_LANGUAGE = re.compile(r"[;{]$|^\s*(?:(?:end\w*|fi|done)[,;)]*$|\* |\d+\. )", re.MULTILINE)
-# Strings and comments of these languages; brackets and lists in them are none of the code's.
-_LITERAL = re.compile(
-    r"""\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*"""
-)
-_CONTINUES = re.compile(r"[,\\(\[{=+\-*/|&.]$|\b(?:and|or|not|in|is)$")
+def cached_layout(excerpt: Excerpt) -> Layout:
+    """Returns the layout of an excerpt. All steps of one completion share the same layout."""
+    return Layout(excerpt)
 
 
 def drop_misindented(text: str, layout: Layout) -> str:
-    """A block's first line is not kept without a body, and in a hole of existing code nothing is
-    where the line below is deeper and the text does not open its block."""
+    """Drops text that does not fit the indentation of the line below, in a language of colons.
+
+    Drops the last line if it opens a block without a body. In a gap of existing code, drops
+    everything if the line below is deeper and the text does not open the block of that line.
+    """
     if not text.strip() or layout.excerpt.tail.strip() or not is_indentation_language(layout):
         return text
     lines = text.rstrip().split("\n")
@@ -194,11 +202,15 @@ def drop_misindented(text: str, layout: Layout) -> str:
 
 
 def is_indentation_language(layout: Layout) -> bool:
-    """Whether the cursor's blank line is one where colons open blocks."""
-    place = layout.excerpt
-    if place.head.strip() or brackets.is_inside_literal(place.prefix) or "```" in place.prefix:
+    """Returns whether the cursor is on a blank line of code in which colons open blocks."""
+    excerpt = layout.excerpt
+    if (
+        excerpt.head.strip()
+        or brackets.is_inside_literal(excerpt.prefix)
+        or "```" in excerpt.prefix
+    ):
         return False
-    before, after = (_LITERAL.sub("''", side) for side in (place.prefix, place.suffix))
+    before, after = (_LITERAL.sub("''", side) for side in (excerpt.prefix, excerpt.suffix))
     window = f"{before}\n{after}"
     is_closed = not any(brackets.count_brackets(before).opened.values())
     return is_closed and bool(_BLOCK.search(window)) and not _OTHER_LANGUAGE.search(window)

@@ -1,23 +1,27 @@
-"""What a text says again and again. Pure, and cheap enough for every token."""
+"""Finds repeated lines and phrases in a text. Pure, and cheap enough to run for every token."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 _MAX_BLOCK = 4  # lines
-N_LINES = 2 * _MAX_BLOCK  # so many tell whether a block is said again
-_PERIODS = range(3, 33)  # characters
-_SHORT, _N_SHORT, _N_LONG = 10, 6, 4  # a phrase shorter than 10 characters is said six times
-_N_ROW = 160  # characters without a letter
+N_LINES = 2 * _MAX_BLOCK  # number of lines that show whether a block is repeated
+_PERIODS = range(3, 33)  # phrase lengths in characters
+_SHORT, _N_SHORT, _N_LONG = 10, 6, 4  # phrases shorter than 10 characters may repeat 6 times
+_N_ROW = 160  # allowed length in characters of a repetition without letters
 
 
 def n_copied(lines: Sequence[str]) -> int:
-    """Of the last `N_LINES`: how many at the end are, so far, copies of those right before them."""
+    """Returns how many lines at the end copy, so far, the lines right before them.
+
+    `lines`: the last `N_LINES` lines of the text.
+    """
     return max((_n_same(lines, n) for n in range(1, _MAX_BLOCK + 1)), default=0)
 
 
 def n_repeated(lines: Sequence[str]) -> int:
-    """The same where they are too many: a line said three times, a block said twice."""
+    """Returns how many lines at the end to remove as repetitions: a line that occurs three times in
+    a row, or a block that occurs twice."""
     runs = ((n, _n_same(lines, n)) for n in range(1, _MAX_BLOCK + 1))
     n_same = max((n_same for n, n_same in runs if n_same >= max(n, 2)), default=0)
     return n_same if any(map(has_letter, lines[len(lines) - n_same :])) else 0
@@ -37,15 +41,16 @@ def _n_same(lines: Sequence[str], distance: int) -> int:
 
 
 def n_echoed(line: str) -> int:
-    """How many characters at the end are, so far, a phrase said more than twice."""
+    """Returns how many characters at the end follow, so far, the second of two equal phrases."""
     periods = (n for n in _PERIODS if line.endswith(line[-n:] * 2))
     return max((_n_run(line, n) - n for n in periods), default=0)
 
 
 def n_looped(line: str) -> int:
-    """The same where it is said too often. Rows of digits or dashes may be as long as a line.
+    """Returns how many characters at the end to remove as a phrase that repeats too often.
 
-    Counts as in tabby (postprocess/removeLineEndsWithRepetition.ts).
+    Rows of digits or dashes may be as long as a line. Thresholds as in tabby
+    (postprocess/removeLineEndsWithRepetition.ts).
     """
     for period in _PERIODS:
         phrase = line[-period:]
@@ -59,7 +64,7 @@ def n_looped(line: str) -> int:
 
 
 def _n_run(line: str, period: int) -> int:
-    """How many characters at the end are those that stand `period` before them."""
+    """Returns how many characters at the end equal the character `period` before them."""
     at = len(line) - 1
     while at >= period and line[at] == line[at - period]:
         at -= 1

@@ -1,4 +1,4 @@
-"""When a completion ends: a rule made from the place, and where it cuts a text. Pure."""
+"""Builds the stop rule for a cursor, and finds where the rule ends a completion. Pure."""
 
 from __future__ import annotations
 
@@ -17,35 +17,33 @@ from llmd.postprocess.indentation import (
     strip_comment,
 )
 
-# `cut` ends the decoding by the first five, `trim` takes from the finished text by the rest.
-PURPOSES = {
-    "lines": "one line, few or many, as the place asks for",
-    "indent": "a line that leaves the cursor's block ends the text",
-    "suffix": "what the file says next is not said again",
-    "repeat": "lines, blocks and phrases that come again end the text",
-    "brackets": "a closing bracket that closes nothing ends the text",
-    "tail": "what stands right of the cursor is not said again",
-    "seam": "spaces and indentation before the cursor are not said again",
-    "block": "in a language of colons, the text fits the indentation below it",
-}
-RULES: tuple[str, ...] = tuple(PURPOSES)
+# `stop_at` ends the decoding by the first five; `trim` shortens the finished text by the others.
+RULES = (
+    "lines",  # the cursor's position decides whether one, few or many lines are suggested
+    "indent",  # a line that leaves the cursor's block ends the text
+    "suffix",  # the text does not repeat the next lines of the file
+    "repeat",  # repeated lines, blocks and phrases end the text
+    "brackets",  # a closing bracket without an opening bracket ends the text
+    "tail",  # the text does not repeat the characters after the cursor
+    "seam",  # the text does not repeat the spaces and indentation before the cursor
+    "block",  # in a language of colons, the text fits the indentation of the next line
+)
 
-
-N_GAP_LINES = 3  # lines of text in a hole of existing code
-# Lines that often stand twice, one block within another.
+N_GAP_LINES = 3  # most lines of text in a gap of existing code
+# Lines that often occur twice in a row, one block within another.
 _COMMON = re.compile(r"\W*|(?:end\w*|fi|done|esac|else|try|break|continue|pass|return)\W*")
 _CLOSING = re.compile(r"[)\]}a-z]")
-_N_PART = 8  # characters of the next line that tell it from another
+_N_PART = 8  # characters of the next line that identify it
 _CLOSER = re.compile(r"\s*(?:[)\]}]+|\w+)[;,)]*")
 
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """Declarative, so that it can cross to the engine.
+    """Describes when a completion ends, as plain values that can be sent to the worker.
 
-    A line ends the completion before itself when it is indented by fewer than `indent_floor`
-    columns, or when it says what `next_line` says. `max_lines` counts lines that hold text.
-    An `indent_floor` of -1 is the first line's own indentation.
+    The completion ends before a line that is indented by less than `indent_floor` columns or that
+    equals `next_line`. An `indent_floor` of -1 means the first line's own indentation. `max_lines`
+    counts lines that hold text.
     """
 
     max_tokens: int
@@ -54,24 +52,24 @@ class StopRule:
     next_line: str
     deadline_ms: int
     tab_columns: int = 1
-    next_indent: int = -1  # columns; -1: not known
-    second_line: str = ""  # the one after `next_line`
-    head: str = ""  # the cursor's line before it
-    above: str = ""  # what the line above a blank one says; it is not said again
-    closers: tuple[str, ...] = ()  # what the line begins with that ends the opened block
-    closer_indent: int = 0
+    next_indent: int = -1  # indentation of `next_line` in columns; -1: unknown
+    second_line: str = ""  # the next line after `next_line` that is not blank
+    head: str = ""  # the cursor's line up to the cursor
+    above: str = ""  # the line above a blank cursor line, which the text must not repeat
+    closers: tuple[str, ...] = ()  # beginnings of a line that ends the opened block
+    closer_indent: int = 0  # columns
     stops_repeats: bool = False
     stops_closers: bool = False
-    is_whole: bool = False  # whether every bracket that is open is in `opened`
-    opened: str = ""  # brackets open at the start of the cursor's line
+    is_whole: bool = False  # `opened` holds every open bracket of the file
+    opened: str = ""  # brackets that are open at the start of the cursor's line
     wants_text: bool = False  # the cursor's line opens a block that has no body yet
-    wants_bodies: bool = False  # the text does not end with the first line of a block
+    wants_bodies: bool = False  # the text must not end with a line that opens a block
 
 
 @dataclass(frozen=True, slots=True)
 class StopPoint:
-    n_chars: int  # of the text to keep
-    reason: str  # empty: go on
+    n_chars: int  # length of the text to keep
+    reason: str  # empty: the text may continue
 
 
 def rule_for(
@@ -81,7 +79,7 @@ def rule_for(
     deadline_ms: int,
     without: frozenset[str] = frozenset(),
 ) -> StopRule:
-    """`without` names the rules (`rules.RULES`) that are left out."""
+    """Builds the stop rule for a cursor. `without`: names from RULES to leave out."""
     layout, is_blank = cached_layout(excerpt), not excerpt.head.strip()
     n_lines = max_lines if "lines" in without else layout.n_lines(max_lines, N_GAP_LINES)
     has_next = not excerpt.tail.strip() and "suffix" not in without
@@ -121,7 +119,8 @@ def _indent_floor(layout: Layout, is_blank: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """`whole` is the line as it will stand in the file, up to the cut's end."""
+    """Describes a line of the completion. `start`, `end`: offsets in the completion. `whole`: the
+    line as it will be in the file. `is_done`: its line end is generated."""
 
     start: int
     end: int
@@ -138,14 +137,18 @@ class _Line:
 
 
 def stop_at(text: str, rule: StopRule, is_final: bool = False) -> StopPoint:
-    """Where `text` ends by the rule. A line is judged when its own end is there, or at the last."""
-    found = _cut_lines(text, rule, is_final)
-    at = _surplus_closer_at(text[: found.n_chars], rule) if rule.stops_closers else -1
-    return found if at < 0 else StopPoint(at, "brackets")
+    """Returns where the rule ends `text`.
+
+    A line is checked once its line end is generated; `is_final` also checks the unfinished line.
+    """
+    stop_point = _cut_lines(text, rule, is_final)
+    at = _surplus_closer_at(text[: stop_point.n_chars], rule) if rule.stops_closers else -1
+    return stop_point if at < 0 else StopPoint(at, "brackets")
 
 
 def is_missing_body(text: str, rule: StopRule) -> bool:
-    """Whether it would end with a line that opens a block, above a line that is no body of it."""
+    """Returns whether `text` ends with a line that opens a block, and the file has no body for that
+    block."""
     if not text.strip():
         return rule.wants_text
     last = strip_comment((rule.head + text.rstrip()).rpartition("\n")[2])
@@ -154,18 +157,18 @@ def is_missing_body(text: str, rule: StopRule) -> bool:
 
 
 def stable_prefix(text: str, rule: StopRule) -> str:
-    """The part of an unfinished text that no later token can take back."""
+    """Returns the part of an unfinished text that no later token can remove."""
     last = text.rfind("\n")
     if last < 0:
-        said = (rule.head + text).strip()
-        is_echo = any(line and line.startswith(said) for line in (rule.next_line, rule.above))
-        if is_echo or not text.strip():  # a surplus closer takes the blanks before it along
+        start = (rule.head + text).strip()
+        is_echo = any(line and line.startswith(start) for line in (rule.next_line, rule.above))
+        if is_echo or not text.strip():  # removing a surplus closer also removes blanks before it
             return ""
         return text[: len(text) - repeats.n_echoed(text)] if rule.stops_repeats else text
     lines = [line for line in _lines(text, rule.head, False) if line.text]
     n_copied = repeats.n_copied([line.whole.rstrip() for line in lines[-repeats.N_LINES :]])
-    n_held = max(n_copied * rule.stops_repeats, int(bool(lines) and _is_open(lines[-1], rule)))
-    return text[: lines[-n_held].previous_end] if n_held else text[:last]
+    n_unstable = max(n_copied * rule.stops_repeats, int(bool(lines) and _is_open(lines[-1], rule)))
+    return text[: lines[-n_unstable].previous_end] if n_unstable else text[:last]
 
 
 def _lines(text: str, head: str, is_final: bool) -> Iterator[_Line]:
@@ -178,22 +181,25 @@ def _lines(text: str, head: str, is_final: bool) -> Iterator[_Line]:
 
 
 def _cut_lines(text: str, rule: StopRule, is_final: bool) -> StopPoint:
-    n_lines, said = 0, list[_Line]()
+    n_lines, lines = 0, list[_Line]()  # lines: those that hold text
     for line in _lines(text, rule.head, is_final):
         if line.text:
-            said.append(line)
-            if found := _rejection(said, rule):
-                return found
+            lines.append(line)
+            if stop_point := _rejection(lines, rule):
+                return stop_point
         n_lines += bool(text[line.start : line.end].strip()) or rule.max_lines == 1
         if line.is_done and n_lines >= rule.max_lines:
             return StopPoint(line.end, "lines")
-    if is_final and said and _is_open(said[-1], rule):
-        return StopPoint(said[-1].previous_end, "suffix")
+    if is_final and lines and _is_open(lines[-1], rule):
+        return StopPoint(lines[-1].previous_end, "suffix")
     return _stop_at_loop(text, rule) or StopPoint(len(text), "")
 
 
 def _rejection(lines: list[_Line], rule: StopRule) -> StopPoint | None:
-    """Whether the last of the lines that hold text, and what follows it, is not kept."""
+    """Returns where to end the text if its last line must not be kept, else None.
+
+    `lines`: the lines that hold text.
+    """
     line = lines[-1]
     floor = rule.indent_floor
     floor = indent_columns(lines[0].whole, rule.tab_columns) if floor < 0 else floor
@@ -209,16 +215,19 @@ def _rejection(lines: list[_Line], rule: StopRule) -> StopPoint | None:
 
 
 def _closer_end(line: _Line, rule: StopRule) -> int:
-    """Where the closer ends, in a line that closes the block opened at the cursor; else 0."""
-    is_beside = indent_columns(line.whole, rule.tab_columns) == rule.closer_indent
-    found = _CLOSER.match(line.whole)
-    is_closer = line.text.startswith(rule.closers) and is_beside and found
-    return line.start + found.end() if is_closer and found else 0
+    """Returns where the closer ends if the line closes the block opened at the cursor, else 0."""
+    is_aligned = indent_columns(line.whole, rule.tab_columns) == rule.closer_indent
+    closer = _CLOSER.match(line.whole)
+    is_closer = line.text.startswith(rule.closers) and is_aligned
+    return line.start + closer.end() if is_closer and closer else 0
 
 
 def _first_repeated(lines: list[_Line], rule: StopRule) -> _Line | None:
-    """The line that says the next one again. What opens a bracket (`add_argument(`) often stands
-    twice, so there the line after it decides."""
+    """Returns the first line that repeats the file's next lines, else None.
+
+    A line that ends with an opening bracket (`add_argument(`) often occurs twice, so the line after
+    that line decides.
+    """
     if len(lines) > 1 and _is_open(lines[-2], rule) and lines[-1].text == rule.second_line:
         return lines[-2]
     return lines[-1] if _is_next(lines[-1], rule) and not _is_open(lines[-1], rule) else None
@@ -229,31 +238,34 @@ def _is_open(line: _Line, rule: StopRule) -> bool:
 
 
 def _is_next(line: _Line, rule: StopRule) -> bool:
-    """Whether a line is the file's next one, or its beginning, cut off inside a word."""
-    n_said = len(line.text)
+    """Returns whether a line is the file's next line, or that line cut off inside a word."""
+    n_chars = len(line.text)
     if line.text != rule.next_line:
         is_part = line.start and not line.is_done and rule.next_line.startswith(line.text)
-        is_in_word = rule.next_line[n_said - 1 : n_said + 1].isalnum()
-        return bool(is_part and is_in_word and n_said >= _N_PART)
-    is_there = rule.next_indent in (-1, indent_columns(line.whole, rule.tab_columns))
-    return _is_distinctive(line.text) or (is_there and bool(_CLOSING.search(line.text)))
+        is_in_word = rule.next_line[n_chars - 1 : n_chars + 1].isalnum()
+        return bool(is_part and is_in_word and n_chars >= _N_PART)
+    is_aligned = rule.next_indent in (-1, indent_columns(line.whole, rule.tab_columns))
+    return _is_distinctive(line.text) or (is_aligned and bool(_CLOSING.search(line.text)))
 
 
 def _is_distinctive(text: str) -> bool:
-    """Whether a line is one that is not said twice by chance: no bracket, rule or row of digits."""
+    """Returns whether a line does not occur twice by chance, unlike brackets or rows of digits."""
     return repeats.has_letter(text) and not _COMMON.fullmatch(text)
 
 
 def _stop_at_loop(text: str, rule: StopRule) -> StopPoint | None:
-    """A phrase that comes again and again takes its line with it; the first line stays, so far
-    as it may have been shown."""
+    """Returns where to end a text whose last line repeats a phrase too often, else None.
+
+    Drops that whole line, but only the repetitions if it is the first line, which may already be
+    displayed.
+    """
     start = text.rfind("\n") + 1
     n_looped = repeats.n_looped(text[start:]) if rule.stops_repeats else 0
     return StopPoint(start - 1 if start else len(text) - n_looped, "repeat") if n_looped else None
 
 
 def _surplus_closer_at(text: str, rule: StopRule) -> int:
-    """Where a bracket closes nothing that is open in the text or before it; -1: nowhere."""
+    """Returns the offset of the first closer that matches no open bracket; -1: there is none."""
     whole, n_head = rule.head + text, len(rule.head)
     for at in brackets.count_brackets(whole, Counter(rule.opened)).unopened:
         if at >= n_head and brackets.is_surplus(whole, at, rule.is_whole):

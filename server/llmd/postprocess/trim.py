@@ -1,4 +1,4 @@
-"""What is cut from a finished completion before an editor sees it. Pure."""
+"""Trims a finished completion before an editor receives it. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from llmd.postprocess import brackets
 from llmd.postprocess.indentation import Layout, cached_layout, drop_misindented, leading_whitespace
 
 _QUOTES = "\"'"
-_N_TAIL = 3  # characters; shorter rests of a line often stand twice
+_N_TAIL = 3  # characters; a shorter rest of a line often occurs twice
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# A line that ends with one space and has no run of spaces, so nothing in it is aligned.
+_ENDS_WITH_SPACE = re.compile(r"^(?!.*\S {2}).*\S $")
+_BEGINS_WITH_SPACE = re.compile(r" \S")
 
 
 def trim(text: str, excerpt: Excerpt, without: frozenset[str] = frozenset()) -> str:
-    """Nothing invisible, no blank end, nothing that stands around the cursor already, nothing
-    that can't stand there. `without` names the rules (`rules.RULES`) that are left out."""
+    """Removes invisible characters, trailing whitespace, repetitions of the text around the cursor,
+    and text that does not fit there. `without`: names from `stop.RULES` to leave out."""
     text = _INVISIBLE.sub("", text).replace("\r\n", "\n").rstrip()
     layout = cached_layout(excerpt)
     is_cut = (
@@ -38,13 +41,13 @@ def trim(text: str, excerpt: Excerpt, without: frozenset[str] = frozenset()) -> 
 
 
 def _drop_repeated_tail(text: str, layout: Layout) -> str:
-    place = layout.excerpt
-    tail = place.tail.strip()
+    excerpt = layout.excerpt
+    tail = excerpt.tail.strip()
     if not tail:
         return text
-    kept = text.removesuffix(place.tail.rstrip())
-    # `p|s` answered `as` and `/|/` answered `/` say nothing twice.
-    is_in_word = kept[-1:].isalnum() and place.tail[0].isalnum()
+    kept = text.removesuffix(excerpt.tail.rstrip())
+    # `as` at `p|s` and `/` at `/|/` do not repeat the tail.
+    is_in_word = kept[-1:].isalnum() and excerpt.tail[0].isalnum()
     if kept != text and len(tail) >= _N_TAIL and not is_in_word and not _is_closing(tail):
         text = kept.rstrip()
     text = _cut_surplus_closer(text, layout, tail)
@@ -56,31 +59,31 @@ def _is_closing(tail: str) -> bool:
 
 
 def _cut_surplus_closer(text: str, layout: Layout, below: str) -> str:
-    """The text up to where it closes what `below`, which follows it, closes already.
+    """Cuts the text before a closer that `below`, the text after the cursor, already has.
 
-    `foo(|)` answered `a)` becomes `a`; answered `a()` or `a) + b(c` it stays.
+    At `foo(|)` the text `a)` becomes `a`; `a()` and `a) + b(c` stay the same.
     """
     head = layout.excerpt.head
     n_head, whole = len(head), head + text
-    said = brackets.count_brackets(whole, start=n_head)
+    counted = brackets.count_brackets(whole, start=n_head)
     opened = brackets.count_brackets(head, layout.opened).opened
     closing = below[: len(below) - len(below.lstrip(")]} \t"))] or below
     cuts = [len(text)]
     for closer, opener in brackets.OPENER_OF.items():
         n_below = sum(closing[at] == closer for at in brackets.count_brackets(closing).unopened)
-        n_free = max(opened.get(opener, 0) - n_below, 0) + said.opened.get(opener, 0)
-        places = [at - n_head for at in said.unopened if whole[at] == closer]
-        cuts += places[n_free : n_free + 1] if n_below else []
+        n_free = max(opened.get(opener, 0) - n_below, 0) + counted.opened.get(opener, 0)
+        offsets = [at - n_head for at in counted.unopened if whole[at] == closer]
+        cuts += offsets[n_free : n_free + 1] if n_below else []
     kept = text[: min(cuts)]
     return kept if kept[kept.rfind("\n") + 1 :].strip() or kept == text else kept.rstrip()
 
 
 def _drop_repeated_closer(text: str, tail: str) -> str:
-    """Quotes and separators: `"a|"` answered `b"` becomes `b`."""
+    """Drops quotes and separators that `tail` already has: at `"a|"` the text `b"` becomes `b`."""
     for n_chars in range(len(tail), 0, -1):
-        kept, said = text[:-n_chars], tail[:n_chars]
-        is_closer = _n_unpaired(text) > _n_unpaired(kept) or set(said) <= set(brackets.SEPARATORS)
-        if text.endswith(said) and is_closer:
+        kept, end = text[:-n_chars], tail[:n_chars]
+        is_closer = _n_unpaired(text) > _n_unpaired(kept) or set(end) <= set(brackets.SEPARATORS)
+        if text.endswith(end) and is_closer:
             return kept
     return text
 
@@ -91,22 +94,17 @@ def _n_unpaired(text: str) -> int:
     )
 
 
-_ENDS_WITH_SPACE = re.compile(r"^(?!.*\S {2}).*\S $")  # where nothing is aligned
-_BEGINS_WITH_SPACE = re.compile(r" \S")
-
-
 def strip_repeated_indent(text: str, layout: Layout) -> str:
-    """Spaces and indentation that stand before the cursor are not said again.
+    """Drops spaces and indentation at the start of `text` that are already before the cursor.
 
-    The cursor's column is what the user wants, but where the body of a block is still to be
-    indented, and between brackets of several lines, where the text may align itself.
+    The cursor's column is the intended indentation, except at the start of a block's body, which
+    the text still has to indent.
     """
     head = layout.excerpt.head
     if head.strip():
         is_doubled = _ENDS_WITH_SPACE.search(head) and _BEGINS_WITH_SPACE.match(text)
         return text[1:] if is_doubled else text
     is_body = layout.opener and layout.depth(head) <= layout.depth(layout.above)
-    is_said = (
-        leading_whitespace(text) and text.strip() and text[len(leading_whitespace(text))] != "\n"
-    )
-    return text if not head or is_body or not is_said else text[len(leading_whitespace(text)) :]
+    blank = leading_whitespace(text)
+    is_repeated = blank and text.strip() and text[len(blank)] != "\n"
+    return text if not head or is_body or not is_repeated else text[len(blank) :]
