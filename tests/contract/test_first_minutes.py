@@ -88,5 +88,5 @@ def test_a_config_that_stops_the_start_is_told_in_the_editor(alone: RunningDaemo
     (alone.folder / "config.toml").write_text("\nmodell = 'x'\n")
     with pytest.raises(AssertionError) as reply_to_initialize:
         Editor(alone)
-    told = "line 2: `modell` is no key; did you mean `model`?"
+    told = "line 2: `modell` is not a known key; did you mean `model`?"
     assert told in str(reply_to_initialize.value)

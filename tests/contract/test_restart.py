@@ -234,7 +234,7 @@ def test_a_bad_config_does_not_end_the_daemon_that_was_to_restart(
     for args in (("restart",), ("restart", "--daemon")):
         done = own_daemon.llmd(*args)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "line 1: `modell` is no key; did you mean `model`?" in done.stderr
+        assert "line 1: `modell` is not a known key; did you mean `model`?" in done.stderr
     assert own_daemon.status()["pid"] == pid
     assert own_daemon.complete("def add(a, b):\n    return $0\n")["text"]
 

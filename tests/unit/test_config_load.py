@@ -51,7 +51,7 @@ def test_flag_over_environment_over_file(path: Path, monkeypatch: pytest.MonkeyP
     ("flag", "told"),
     [
         ("model", "Setting `model` is not KEY=VALUE"),
-        ("modell=x", "Setting `modell=x`: `modell` is no key; did you mean `model`?"),
+        ("modell=x", "Setting `modell=x`: `modell` is not a known key; did you mean `model`?"),
         (
             "engine.n_ctx=3",
             "Setting `engine.n_ctx=3`: `engine.n_ctx` is 3, expected a whole number",
@@ -112,7 +112,7 @@ def _not_utf8(path: Path) -> None:
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a folder": (Path.mkdir, "is not a file; remove it"),
     "a FIFO": (os.mkfifo, "is not a file; remove it"),
-    "huge": (_huge, "has 1048577 bytes, expected at most 1048576; it is something else"),
+    "huge": (_huge, "has 1048577 bytes, expected at most 1048576; check the path"),
     "not UTF-8": (_not_utf8, "is not UTF-8 text (byte 1); convert it"),
 }
 
@@ -159,7 +159,7 @@ def test_a_link_stays_a_link(path: Path) -> None:
 
 def test_a_broken_file_is_not_written_over(path: Path) -> None:
     path.write_text("model = ")
-    with pytest.raises(BadInput, match="is no TOML"):
+    with pytest.raises(BadInput, match="is not valid TOML"):
         set_key(path, "model", "x")
     assert path.read_text() == "model = "
 

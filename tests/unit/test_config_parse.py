@@ -57,7 +57,7 @@ def test_a_value_of_the_file_is_taken() -> None:
 
 
 # The text, the line, and what is told of it.
-MEANT = "{} is no key; did you mean {}?"
+MEANT = "{} is not a known key; did you mean {}?"
 MANY = "a whole number from 1 to 512"
 WRONG: dict[str, tuple[str, int | None, str]] = {
     "model": ("modell = 'x'", 1, MEANT.format("`modell`", "`model`")),
@@ -82,12 +82,12 @@ WRONG: dict[str, tuple[str, int | None, str]] = {
         2,
         MEANT.format("`engine.max_tokens`", "`completion.max_tokens`"),
     ),
-    "nothing near": ("xyzzy = 1", 1, "`xyzzy` is no key; `llmd config` shows them all"),
-    "escape": ('"\\u001b[2J" = 1', 1, '`"\\u001b[2J"` is no key; `llmd config` shows them all'),
+    "nothing near": ("xyzzy = 1", 1, "`xyzzy` is not a known key; `llmd config` lists all keys"),
+    "escape": ('"\\u001b[2J" = 1', 1, '`"\\u001b[2J"` is not a known key; `llmd config`'),
     "a dot that is quoted": (
         '"sampling.seed" = 1', 1, MEANT.format('`"sampling.seed"`', "`sampling.seed`"),
     ),
-    "a header that is quoted": ('["sampling.seed"]', 1, '`"sampling.seed"` is no key'),
+    "a header that is quoted": ('["sampling.seed"]', 1, '`"sampling.seed"` is not a known key'),
     "inline": ("\nsampling = { seed = -1 }", 2, "`sampling.seed` is -1"),
     "spaces": ("completion . max_tokens = 0", 1, "`completion.max_tokens` is 0"),
     "single quotes": ("[completion]\n'max_tokens' = 0", 2, "`completion.max_tokens` is 0"),
@@ -99,8 +99,8 @@ WRONG: dict[str, tuple[str, int | None, str]] = {
     "below a list of many lines": (
         "completion.secret_files = [\n  'a]', # [\n  'model',\n]\nmodel = ''", 5, '`model` is ""',
     ),
-    "no file's name": ('model = "a\\u0000"', 1, '`model` is "a\\x00", expected a text'),
-    "too many digits": (f"model = {'9' * 5000}", None, "has a number of over 4300 digits"),
+    "no file's name": ('model = "a\\u0000"', 1, '`model` is "a\\x00", expected a name or path'),
+    "too many digits": (f"model = {'9' * 5000}", None, "has a number with more than 4300 digits"),
     "digits in hex": (f"[sampling]\nseed = 0x{'f' * 9000}", 2, "is a very large number"),
     "profile": (
         "[sampling]\nprofile = 'hot'",
@@ -119,9 +119,9 @@ WRONG: dict[str, tuple[str, int | None, str]] = {
     "a list": ("[completion]\nmax_tokens = [1]", 2, f"is [1], expected {MANY}"),
     "a table": ("[completion.max_tokens]\na = 1", 1, f"is a section, expected {MANY}"),
     "a date": ("[completion]\nmax_tokens = 2026-01-01", 2, f"is 2026-01-01, expected {MANY}"),
-    "nan": ("[sampling]\ntemperature = nan", 2, "is nan, expected a number over 0 to 2"),
-    "inf": ("[sampling]\ntemperature = inf", 2, "is inf, expected a number over 0 to 2"),
-    "zero": ("[sampling]\ntemperature = 0", 2, "is 0, expected a number over 0 to 2"),
+    "nan": ("[sampling]\ntemperature = nan", 2, "is nan, expected a number above 0 and up to 2"),
+    "inf": ("[sampling]\ntemperature = inf", 2, "is inf, expected a number above 0 and up to 2"),
+    "zero": ("[sampling]\ntemperature = 0", 2, "is 0, expected a number above 0 and up to 2"),
     "over one": ("[sampling]\nmin_p = 1.5", 2, "is 1.5, expected a number from 0 to 1"),
     "below zero": ("[sampling]\nmin_p = -0.1", 2, "is -0.1, expected a number from 0 to 1"),
     "huge": ("[sampling]\nseed = 99999999999999999999", 2, "is a very large number, expected"),
@@ -131,8 +131,8 @@ WRONG: dict[str, tuple[str, int | None, str]] = {
     "suffix": ("[completion]\nmax_line_suffix = -1", 2, "a whole number from 0 to 10000"),
     "deadline": ("[completion]\ndeadline_ms = 5", 2, "a whole number from 10 to 600000"),
     "debounce": ("[completion]\ndebounce_ms = 9999", 2, "a whole number from 0 to 2000"),
-    "numbers in a list": ("[completion]\nsecret_files = [1]", 2, "expected a list of texts"),
-    "a list as a text": ("[completion]\ndisabled_filetypes = 'c'", 2, "expected a list of texts"),
+    "numbers in a list": ("[completion]\nsecret_files = [1]", 2, "expected a list of strings"),
+    "a list as a text": ("[completion]\ndisabled_filetypes = 'c'", 2, "expected a list of strings"),
     "order": ("[fim]\norder = 'mid'", 2, 'expected "auto" or "psm" or "spm"'),
     "prefix": ("[context]\nn_prefix = 3", 2, "expected a whole number from 16 to 131072"),
     "file size": ("[context]\nmax_file_bytes = 0", 2, "a whole number from 1 to 1073741824"),
@@ -147,17 +147,17 @@ WRONG: dict[str, tuple[str, int | None, str]] = {
     "mmap": ("[engine]\nmmap = 1", 2, "`engine.mmap` is 1, expected true or false"),
     "idle": ("[engine]\nidle_unload_s = -5", 2, "expected a whole number from 0 to 604800"),
     "background": ("background = 'often'", 1, 'expected "mains" or "off" or "on"'),
-    "no model": ("model = ''", 1, '`model` is "", expected a text'),
-    "model as a list": ("model = ['a']", 1, "expected a text"),
+    "no model": ("model = ''", 1, '`model` is "", expected a name or path'),
+    "model as a list": ("model = ['a']", 1, "expected a name or path"),
     "section as a value": ("engine = 3", 1, "`engine` is 3, expected a section `[engine]`"),
     "section as a list": ("\n[[engine]]", 2, "expected a section `[engine]`"),
-    "section twice": ("[engine]\n[engine]", None, "is no TOML: "),
-    "no end": ("[sampling", None, "is no TOML: "),
-    "no value": ("[sampling]\nseed =", None, "is no TOML: Invalid value (at end of document)"),
-    "no key": ("= 3", None, "is no TOML: "),
-    "no quotes": ("model = /x.gguf", None, "is no TOML: "),
-    "twice": ("model = 'a'\nmodel = 'b'", None, "is no TOML: "),
-    "a NUL": ("model = 'a\0'", None, "is no TOML: "),
+    "section twice": ("[engine]\n[engine]", None, "is not valid TOML: "),
+    "no end": ("[sampling", None, "is not valid TOML: "),
+    "no value": ("[sampling]\nseed =", None, "valid TOML: Invalid value (at end of document)"),
+    "no key": ("= 3", None, "is not valid TOML: "),
+    "no quotes": ("model = /x.gguf", None, "is not valid TOML: "),
+    "twice": ("model = 'a'\nmodel = 'b'", None, "is not valid TOML: "),
+    "a NUL": ("model = 'a\0'", None, "is not valid TOML: "),
     "deep": ("model = " + "[" * 9000, None, "is nested too deeply; correct it"),
 }  # fmt: skip
 

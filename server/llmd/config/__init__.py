@@ -1,4 +1,4 @@
-"""Defines, reads and watches the configuration. Re-exports the schema."""
+"""Defines, reads and watches the configuration. Re-exports the classes of the schema."""
 
 from llmd.config.schema import (
     CacheType,

@@ -1,6 +1,6 @@
-"""The settings in force, and where each came from: flag over environment over file over default.
+"""Loads the settings from flags, environment, file and defaults, in this order of precedence.
 
-Reads and writes the one config file. The only importer of tomlkit.
+Reads and writes the config file. The only importer of tomlkit.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ MAX_SHOWN_CHARS = 100
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """Holds the configuration in effect and the source of each value."""
+
     config: Config
-    sources: Mapping[str, Source]  # by key; the default where a key is missing
+    sources: Mapping[str, Source]  # by key; a missing key has its default value
     path: Path
 
 
@@ -54,14 +56,14 @@ class SettingsReport(msgspec.Struct, frozen=True):
 
 
 def load_settings(path: Path | None = None, flags: Sequence[str] = ()) -> Settings:
-    """The file, or the defaults where there is none; then LLMD_MODEL; then flags `KEY=VALUE`.
+    """Loads the config file if it exists, then applies LLMD_MODEL, then the flags `KEY=VALUE`.
 
     Raises:
-        BadInput: the file can't be read, or it or a flag is wrong.
+        BadInput: the file cannot be read, or the file, LLMD_MODEL or a flag is invalid.
     """
     path = path or paths.config_path()
-    config, named = parse_with_keys(read_text(path), str(path))
-    sources: dict[str, Source] = dict.fromkeys(named, "file")
+    config, file_keys = parse_with_keys(read_text(path), str(path))
+    sources: dict[str, Source] = dict.fromkeys(file_keys, "file")
     if model := os.environ.get(MODEL_VARIABLE):
         if problem := find_problem("model", model):
             raise BadInput(f"Environment variable {MODEL_VARIABLE}: {problem}")
@@ -75,7 +77,7 @@ def load_settings(path: Path | None = None, flags: Sequence[str] = ()) -> Settin
 
 
 def needs_reload(old: Config, new: Config) -> bool:
-    """Whether another worker is needed, or the next request can follow the new settings."""
+    """Returns whether the change needs a new worker. Other changes apply with the next request."""
     idle = msgspec.structs.replace(old.engine, idle_unload_s=new.engine.idle_unload_s)
     return (old.model, idle, old.kv, old.fim.order) != (
         new.model, new.engine, new.kv, new.fim.order
@@ -83,6 +85,7 @@ def needs_reload(old: Config, new: Config) -> bool:
 
 
 def report_settings(settings: Settings) -> SettingsReport:
+    """Returns the result of the method `llmd/config`, as described in docs/PROTOCOL.md."""
     values = msgspec.to_builtins(settings.config)
     rows = []
     for key in keys().values():
@@ -94,10 +97,12 @@ def report_settings(settings: Settings) -> SettingsReport:
 
 
 def set_key(path: Path, key: str, value: Any) -> None:
-    """Changes one key of the config file, and nothing else of it. The file is whole at any time.
+    """Changes one key of the config file and leaves the rest of the file as it is.
+
+    Invariant: the file is replaced atomically.
 
     Raises:
-        BadInput: key or value is wrong, the file is wrong already, or it can't be written.
+        BadInput: key or value is invalid, the file is already invalid, or it cannot be written.
     """
     if problem := find_problem(key, value):
         raise BadInput(f"Setting {problem}")
@@ -109,40 +114,27 @@ def set_key(path: Path, key: str, value: Any) -> None:
     except BadInput:
         is_done = False
     if not is_done:
-        raise BadInput(f"Config `{path}` is laid out so that `{key}` can't be set; set it by hand")
-    try:
-        _write_atomically(path.resolve(), changed)
-    except OSError as error:
-        raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
-
-
-def text_of(path: Path) -> str:
-    """Empty where there is no file.
-
-    Raises:
-        BadInput: it can't be read.
-    """
-    return read_text(path)
+        raise BadInput(
+            f"Config `{path}` has a layout in which `{key}` cannot be set; edit the file"
+        )
+    _write_atomically(path, changed)
 
 
 def restore_text(path: Path, changed: str, before: str) -> bool:
-    """Writes `before` where the file still says `changed`. Whether it did.
+    """Writes `before` if the file still contains `changed`. Returns whether it wrote the file.
 
     Raises:
-        BadInput: it can't be written.
+        BadInput: the file cannot be read or written.
     """
     if read_text(path) != changed:
         return False
-    try:
-        _write_atomically(path.resolve(), before)
-    except OSError as error:
-        raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
+    _write_atomically(path, before)
     return True
 
 
 def _set_in_toml(text: str, key: str, value: Any) -> str:
-    """Empty where tomlkit can't."""
-    import tomlkit  # takes as long to import as a status to print
+    """Returns the text with one key changed; empty: tomlkit cannot change the key."""
+    import tomlkit  # importing it takes as long as all of `llmd status`
     from tomlkit.exceptions import TOMLKitError
 
     section, _, leaf = key.rpartition(".")
@@ -156,15 +148,19 @@ def _set_in_toml(text: str, key: str, value: Any) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Empty where there is no file. Looked at before it is opened: opening a pipe would wait."""
+    """Returns the text of the config file; empty: the file does not exist.
+
+    Raises:
+        BadInput: the file cannot be read, is too large, or is not UTF-8 text.
+    """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()  # before opening, since opening a pipe would block
+        if not stat.S_ISREG(status.st_mode):
             raise BadInput(f"Config `{path}` is not a file; remove it")
-        if found.st_size > MAX_FILE_BYTES:
+        if status.st_size > MAX_FILE_BYTES:
             raise BadInput(
-                f"Config `{path}` has {found.st_size} bytes, expected at most {MAX_FILE_BYTES};"
-                " it is something else"
+                f"Config `{path}` has {status.st_size} bytes, expected at most {MAX_FILE_BYTES};"
+                " check the path"
             )
         return path.read_bytes().decode()
     except FileNotFoundError:
@@ -174,38 +170,48 @@ def read_text(path: Path) -> str:
             f"Config `{path}` is not UTF-8 text (byte {error.start}); convert it"
         ) from None
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise BadInput(f"Config `{path}` cannot be read: {said}") from None
+        cause = getattr(error, "strerror", None) or error
+        raise BadInput(f"Config `{path}` cannot be read: {cause}") from None
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    """By another file that takes the name, with the old one's mode."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as new:
-        try:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-            with suppress(FileNotFoundError):
-                os.fchmod(new.fileno(), stat.S_IMODE(path.stat().st_mode))
-            os.replace(new.name, path)
-        except BaseException:
-            os.unlink(new.name)
-            raise
+    """Replaces the file, or the target of a link, by a new file with the old file's mode.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    try:
+        target = path.resolve()
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=target.parent, delete=False, encoding="utf-8"
+        ) as new:
+            try:
+                new.write(text)
+                new.flush()
+                os.fsync(new.fileno())
+                with suppress(FileNotFoundError):
+                    os.fchmod(new.fileno(), stat.S_IMODE(target.stat().st_mode))
+                os.replace(new.name, target)
+            except BaseException:
+                os.unlink(new.name)
+                raise
+    except OSError as error:
+        raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
 
 
 def _parse_flag(flag: str) -> tuple[str, Any]:
-    """`KEY=VALUE`, the value as in TOML, or a text without its quotes."""
+    """Parses `KEY=VALUE`. The value is a TOML value, or a string without quotes."""
     import tomllib
 
     key, equals, text = flag.partition("=")
     if not equals:
         raise BadInput(f"Setting `{flag}` is not KEY=VALUE, for example `completion.max_lines=4`")
     try:
-        found = tomllib.loads(f"value = {text}")
+        data = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
-        found = {}
-    value = found["value"] if found.keys() == {"value"} else text
+        data = {}
+    value = data["value"] if data.keys() == {"value"} else text
     if problem := find_problem(key, value):
         if not find_problem(key, text):  # a model named `123`
             return key, text
@@ -214,7 +220,10 @@ def _parse_flag(flag: str) -> tuple[str, Any]:
 
 
 def _replace_value(config: Config, key: str, value: Any) -> Config:
-    """Invariant: key and value are good."""
+    """Returns the config with one value replaced.
+
+    Invariant: the caller checked key and value with `find_problem`.
+    """
     values = msgspec.to_builtins(config)
     section, _, leaf = key.rpartition(".")
     (values[section] if section else values)[leaf] = value

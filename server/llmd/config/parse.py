@@ -1,5 +1,8 @@
-"""TOML to a Config, and what a person is told when that fails: file, line, key, what was got, what
-was expected, and the key that was meant. Pure."""
+"""Parses TOML into a Config. Pure.
+
+An error names file, line, key, value and expected values, and the known key that is most similar to
+an unknown key.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from llmd.errors import BadInput, printable
 
 _SHOWN_CHARS = 60
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-# Strings and comments, whose line breaks and brackets are none of the statement's, then these.
+# Strings and comments, whose brackets and line breaks are not part of the syntax; then brackets and
+# line breaks.
 _TOKEN = re.compile(
     r'''"""(?:\\.|[^\\])*?"""+|\'{3}.*?\'{3,}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[][{}\n]''',
     re.S,
@@ -30,7 +34,7 @@ _KEY_OR_HEADER = re.compile(rf"\s*(\[*)\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)"
 
 @dataclass(frozen=True, slots=True)
 class ConfigKey:
-    """One setting, from the tree in config."""
+    """Describes one key of the configuration, from the classes in `schema`."""
 
     name: str  # "sampling.min_p"
     default: Any
@@ -41,17 +45,17 @@ class ConfigKey:
 
 @cache
 def keys() -> dict[str, ConfigKey]:
-    """All settings in the tree's order."""
+    """Returns all keys by name, in the order of the schema."""
     schema = msgspec.json.schema(Config)["$defs"]
-    found: dict[str, ConfigKey] = {}
+    by_name: dict[str, ConfigKey] = {}
     for name, field in schema["Config"]["properties"].items():
         if "$ref" not in field:
-            found[name] = _key(name, field)
+            by_name[name] = _key(name, field)
             continue
         section = schema[field["$ref"].rpartition("/")[2]]
         for leaf, leaf_field in section["properties"].items():
-            found[f"{name}.{leaf}"] = _key(f"{name}.{leaf}", leaf_field)
-    return found
+            by_name[f"{name}.{leaf}"] = _key(f"{name}.{leaf}", leaf_field)
+    return by_name
 
 
 def sections() -> set[str]:
@@ -59,45 +63,47 @@ def sections() -> set[str]:
 
 
 def parse(text: str, subject: str) -> Config:
-    """
+    """Parses a config. `subject` names the file in errors.
+
     Raises:
-        BadInput: no TOML, an unknown key, or a value of the wrong type or out of range.
+        BadInput: invalid TOML, an unknown key, or a value of the wrong type or out of range.
     """
     config, _ = parse_with_keys(text, subject)
     return config
 
 
 def parse_with_keys(text: str, subject: str) -> tuple[Config, set[str]]:
-    """And the names of the keys that the text sets."""
+    """Parses a config like `parse`. Also returns the names of the keys that the text sets."""
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"Config `{subject}` {_toml_problem(error)}; correct it") from None
-    named = set()
+    names = set()
     for name, value in _iter_settings(data):
         if problem := find_problem(name, value):
             raise BadInput(f"Config `{subject}`{_find_line(name, text)}: {problem}")
-        named.add(name)
-    return msgspec.convert(data, Config), named
+        names.add(name)
+    return msgspec.convert(data, Config), names
 
 
 def _toml_problem(error: Exception) -> str:
     if isinstance(error, tomllib.TOMLDecodeError):
-        return f"is no TOML: {error}"
+        return f"is not valid TOML: {error}"
     if isinstance(error, RecursionError):
         return "is nested too deeply"
-    return "has a number of over 4300 digits"  # int() speaks of a setting of Python
+    # The message of int() names a setting of the Python interpreter.
+    return "has a number with more than 4300 digits"
 
 
 def find_problem(name: str, value: Any) -> str:
-    """What is wrong with a key and its value; empty where nothing is."""
+    """Returns what is wrong with a key or its value; empty: both are valid."""
     if name in sections():
         return f"`{name}` is {_format_value(value)}, expected a section `[{name}]`"
     if name not in keys():
         known = [*keys()] if "." in name else [*keys(), *sections()]
         near = difflib.get_close_matches(name, known, 1, 0.6)
-        hint = f"did you mean `{near[0]}`?" if near else "`llmd config` shows them all"
-        return f"`{_shorten(name)}` is no key; {hint}"
+        hint = f"did you mean `{near[0]}`?" if near else "`llmd config` lists all keys"
+        return f"`{_shorten(name)}` is not a known key; {hint}"
     section, _, leaf = name.rpartition(".")
     try:
         msgspec.convert({section: {leaf: value}} if section else {leaf: value}, Config)
@@ -118,25 +124,25 @@ def _iter_settings(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _join_key(*parts: str) -> str:
-    """A key's name as TOML has it: `"a.b"` is one part, `a.b` are two."""
+    """Joins the parts of a key as TOML writes them: `"a.b"` is one part, `a.b` are two."""
     bare = (part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in parts)
     return ".".join(bare)
 
 
 def _find_line(name: str, text: str) -> str:
-    """`, line 3`: where the key is written, else the inline table that it is written in."""
+    """Returns the line of a key, or of the inline table that contains the key, as `, line 3`."""
     at = -1
-    for start, found in _statements(text):
-        if f"{found}.".startswith(f"{name}."):
+    for start, key in _statements(text):
+        if f"{key}.".startswith(f"{name}."):
             at = start
             break
-        if name.startswith(f"{found}."):
+        if name.startswith(f"{key}."):
             at = start
     return f", line {text.count(chr(10), 0, at) + 1}" if at >= 0 else ""
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Where each key or header of good TOML is written, and its whole name."""
+    """Yields the offset and the whole name of each key and table header of valid TOML."""
     start = depth = 0
     header: list[str] = []
     for token in _TOKEN.finditer(text + "\n"):
@@ -151,7 +157,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _split_key(head: str) -> list[str]:
-    """`a."b.c"` to a, b.c."""
+    """Splits a dotted key: `a."b.c"` becomes `a`, `b.c`."""
     rest: Any = tomllib.loads(f"{head} = 0")
     parts = []
     while isinstance(rest, dict):
@@ -170,7 +176,7 @@ def _format_value(value: Any) -> str:
     try:
         return _shorten(f'"{value}"' if isinstance(value, str) else str(value))
     except (RecursionError, ValueError):
-        return "something else"
+        return "a value that cannot be shown"
 
 
 def _shorten(text: str) -> str:
@@ -185,17 +191,17 @@ def _key(name: str, field: dict[str, Any]) -> ConfigKey:
 
 
 def _describe_allowed(field: dict[str, Any]) -> str:
-    """The range or the values, as a person says them."""
+    """Describes the allowed values of a field for a message, such as `a number from 0 to 1`."""
     if "anyOf" in field:
         return " or ".join(_describe_allowed(part) for part in field["anyOf"])
     if "enum" in field:
         return " or ".join(f'"{value}"' for value in field["enum"])
     if field["type"] == "array":
         is_number = field.get("items", {}).get("type") == "number"
-        return "a list of numbers" if is_number else "a list of texts"
+        return "a list of numbers" if is_number else "a list of strings"
     if field["type"] in ("integer", "number"):
         kind = "a whole number" if field["type"] == "integer" else "a number"
         low = field.get("minimum", field.get("exclusiveMinimum"))
-        start = f"over {low}" if "exclusiveMinimum" in field else f"from {low}"
+        start = f"above {low} and up" if "exclusiveMinimum" in field else f"from {low}"
         return f"{kind} {start} to {field['maximum']}"
-    return {"boolean": "true or false", "string": "a text"}[field["type"]]
+    return {"boolean": "true or false", "string": "a name or path"}[field["type"]]
