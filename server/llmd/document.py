@@ -1,8 +1,8 @@
-"""The text of a document as a list of lines, edited in place, and columns in every unit.
+"""Holds open documents: text as a list of lines, edits in place, and columns in every unit.
 
-A line keeps its own end; the last one has none. Only `\\n`, `\\r\\n` and `\\r` end a line, as the
-LSP says (str.splitlines also breaks at form feeds and U+2028). An edit costs its own length and
-one move of list pointers: 0.1 ms at 100,000 lines.
+Each line includes its line end; the last line has none. Only `\\n`, `\\r\\n` and `\\r` end a line,
+as the LSP specifies (str.splitlines also breaks at form feeds and U+2028). The time of an edit
+depends on its own length and one move of list pointers: 0.1 ms at 100,000 lines.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from urllib.parse import unquote, urlsplit
 Encoding = Literal["utf-8", "utf-16", "utf-32"]
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_DOCUMENT_NUMBERS: Iterator[int] = itertools.count(1)
+_MAX_LINE = 1 << 31
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Zero-based. `col` counts characters (code points), whatever the client counts in."""
+    """Represents a zero-based position. `col` counts characters (code points), whatever unit the
+    client uses."""
 
     line: int
     col: int
@@ -30,13 +33,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class LineRange:
-    """Lines `first` up to, not including, `end`. Its edges move with edits before them."""
+    """Represents the lines from `first` up to but not including `end`."""
 
     first: int
     end: int
 
     def after_edit(self, changed: int, n_old: int, n_new: int) -> LineRange:
-        """The same text after `n_old` lines from `changed` on became `n_new`."""
+        """Returns the range of the same text after line `changed` and the next, `n_old` lines in
+        all, became `n_new` lines."""
 
         def shift(line: int) -> int:
             if line >= changed + n_old:
@@ -48,7 +52,7 @@ class LineRange:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """`text` stands where `start` to `end` stood; it ends at `new_end`."""
+    """Represents an edit: `text` replaces `start` to `end`, and then ends at `new_end`."""
 
     start: Position
     end: Position
@@ -61,7 +65,7 @@ class Edit:
         return Position(self.start.line + n_lines, n_cols + (0 if n_lines else self.start.col))
 
     def move_position(self, position: Position) -> Position:
-        """Where a place at or behind `end` is now."""
+        """Returns the new position of a position at or after `end`."""
         is_same_line = position.line == self.end.line
         n_cols = self.new_end.col - self.end.col if is_same_line else 0
         return Position(position.line + self.new_end.line - self.end.line, position.col + n_cols)
@@ -69,7 +73,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of text that grows with edits inside it, and moves with edits before it."""
+    """Represents a range of text that grows with edits inside it and moves with edits before it."""
 
     start: Position
     end: Position
@@ -78,7 +82,7 @@ class Span:
         return self.start <= edit.start and edit.end <= self.end
 
     def after_edit(self, edit: Edit) -> Span | None:
-        """None where the edit reached over one of its ends."""
+        """Returns the span after an edit; None: the edit crossed an end of the span."""
         if self.contains(edit):
             return Span(self.start, edit.move_position(self.end))
         if edit.end <= self.start:
@@ -87,7 +91,7 @@ class Span:
 
 
 def _common_prefix_len(left: str, right: str) -> int:
-    """The length of the common beginning."""
+    """Returns the length of the common prefix, by binary search."""
     n_same, n_most = 0, min(len(left), len(right))
     while n_same < n_most:
         middle = (n_same + n_most + 1) // 2
@@ -106,7 +110,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def strip_line_end(line: str) -> str:
-    """The line without its end."""
+    """Returns a line without its line end."""
     return line.rstrip("\r\n")
 
 
@@ -119,7 +123,7 @@ class Text:
         return "".join(self.lines)
 
     def clamp(self, position: Position) -> Position:
-        """The nearest position that exists: a column past the end is the line's end."""
+        """Returns the nearest existing position. A column past the line's end becomes that end."""
         if position.line < 0:
             return Position(0, 0)
         if position.line >= len(self.lines):
@@ -128,8 +132,10 @@ class Text:
         return Position(max(position.line, 0), min(max(position.col, 0), n_cols))
 
     def minimal_edit(self, start: Position, end: Position, text: str) -> Edit:
-        """The same edit without what stays as it is at its two ends: an editor may send the whole
-        line, or the whole document, for one key."""
+        """Returns the edit without unchanged text at its two ends.
+
+        An editor may send the whole line or document for one key.
+        """
         start, end = sorted((self.clamp(start), self.clamp(end)))
         old = self._text_between(start, end) if text and start != end else ""
         n_same = _common_prefix_len(old, text)
@@ -147,35 +153,30 @@ class Text:
         return "".join(lines)
 
     def replace(self, start: Position, end: Position, text: str) -> tuple[int, int, int]:
-        """Puts `text` in place of what lies between `start` and `end`.
+        """Replaces the text from `start` to `end` by `text`.
 
-        Returns the first line that changed, how many lines were there and how many are now.
+        Returns the first changed line, the number of lines replaced, and the number of new lines.
         """
         start, end = sorted((self.clamp(start), self.clamp(end)))
         first = start.line
         changed = self.lines[first][: start.col] + text + self.lines[end.line][end.col :]
-        # "\r" at the end of the line above and "\n" at the start of this one are one line end.
+        # "\r" at the end of the line above and "\n" at the start of this line form one line end.
         if first and start.col == 0 and changed[:1] == "\n" and self.lines[first - 1][-1] == "\r":
             first -= 1
             changed = self.lines[first] + changed
         old = self.lines[first : end.line + 1]
         new = split_lines(changed)
-        if end.line + 1 < len(self.lines):
-            new = self._drop_empty_last(new)
+        if end.line + 1 < len(self.lines) and new[-1] == "":
+            del new[-1]  # the last line end precedes an existing line of the document
         self.lines[first : end.line + 1] = new
         self.n_chars += sum(map(len, new)) - sum(map(len, old))
         return first, len(old), len(new)
 
-    @staticmethod
-    def _drop_empty_last(new: list[str]) -> list[str]:
-        """Inside a document the part's last line has an end, so the empty one after it is not."""
-        return new[:-1] if new[-1] == "" else new
-
 
 def col_chars(line: str, col: int, encoding: Encoding) -> int:
-    """A client's column as characters; inside a character it is that character's start.
+    """Converts a client's column to characters. A column inside a character becomes its start.
 
-    The emoji is 1 character, 2 units of UTF-16 and 4 of UTF-8.
+    An emoji is 1 character, 2 UTF-16 units and 4 UTF-8 bytes.
     """
     if encoding == "utf-32" or line.isascii():
         return min(col, len(line))
@@ -188,7 +189,7 @@ def col_chars(line: str, col: int, encoding: Encoding) -> int:
 
 
 def col_units(line: str, col: int, encoding: Encoding) -> int:
-    """Characters as a client's column."""
+    """Converts a column in characters to the client's unit."""
     if encoding == "utf-32" or line.isascii():
         return col
     return sum(_n_units(char, encoding) for char in line[:col])
@@ -201,26 +202,23 @@ def _n_units(char: str, encoding: Encoding) -> int:
     return 1 + (point > 0x7F) + (point > 0x7FF) + (point > 0xFFFF)
 
 
-_DOCUMENT_NUMBERS: Iterator[int] = itertools.count(1)
-_MAX_LINE = 1 << 31
-
-
 @dataclass(slots=True)
 class Document:
-    """`typed`: what was typed since the anchor was set, and the closers that an editor put behind
-    it; None where something else in the window has changed since."""
+    """Holds an open document and the request state that lasts from key to key.
+
+    `window`: the lines that the model sees. `typed`: the text typed since the anchor, with the
+    closers that the editor inserted after it; None: other text in the window changed since.
+    """
 
     uri: str
     language: str
     version: int
     text: Text
-    names: tuple[str, ...]  # the path as opened and as resolved; what the gates judge
+    names: tuple[str, ...]  # the path as opened and as resolved, for the eligibility checks
     window: LineRange | None = None
     typed: Span | None = None
-    number: int = field(
-        default_factory=lambda: next(_DOCUMENT_NUMBERS)
-    )  # of this process's documents
-    slot: int = -1  # of the KV cache; those that are asked about once share slot 0
+    number: int = field(default_factory=lambda: next(_DOCUMENT_NUMBERS))  # unique in this process
+    slot: int = -1  # KV cache slot; documents used for a single request share slot 0
 
     def __post_init__(self) -> None:
         if self.slot < 0:
@@ -244,13 +242,13 @@ class Document:
 def open_document(
     uri: str, language: str, version: int, text: str, *, is_reused: bool = True
 ) -> Document:
-    """`is_kept`: it will be asked about again."""
+    """Opens a document. `is_reused`: more than one request is expected."""
     slot = -1 if is_reused else 0
     return Document(uri, language, version, Text(text), paths_for_uri(uri), slot=slot)
 
 
 def paths_for_uri(uri: str) -> tuple[str, ...]:
-    """The paths that a URI stands for: as written, and where its links lead."""
+    """Returns the paths of a URI: as written, and with links resolved."""
     path = unquote(urlsplit(uri).path, errors="surrogateescape")
     try:
         return tuple(dict.fromkeys((path, os.path.realpath(path))))

@@ -1,10 +1,10 @@
-"""What llmd says when something is wrong: subject, what was got, what was expected, what to do.
+"""Defines the errors of llmd. A message has: subject, the value, the expected value, what to do.
 
 LlmdError
-├── BadInput      the user's own input: a path, a position, a config key (exit 2)
-├── ModelError    a model that is missing, broken or unsuitable
-├── EngineError   the worker, or llama.cpp in it
-└── DaemonError   no daemon, or one that does not answer
+├── BadInput      invalid user input: a path, a position, a config key (exit code 2)
+├── ModelError    a missing, damaged or unsuitable model
+├── EngineError   a failure of the worker or of llama.cpp
+└── DaemonError   no daemon, or no answer from the daemon
 """
 
 from __future__ import annotations
@@ -14,31 +14,34 @@ from pathlib import PurePath
 
 
 class LlmdError(Exception):
-    """A sentence for a person. It never carries buffer text."""
+    """Carries a message for the user.
+
+    Invariant: the message never contains text of an editor's buffer.
+    """
 
     exit_code = 1
 
 
-class BadInput(LlmdError):  # noqa: N818 - named for what it is, not for being an error
-    """The user's own input is wrong."""
+class BadInput(LlmdError):  # noqa: N818 - reads better without "Error"
+    """Reports invalid user input."""
 
     exit_code = 2
 
 
 class ModelError(LlmdError):
-    """A model is missing, broken or unsuitable."""
+    """Reports a missing, damaged or unsuitable model."""
 
 
 class EngineError(LlmdError):
-    """The worker, or llama.cpp in it, failed."""
+    """Reports a failure of the worker or of llama.cpp."""
 
 
 class DaemonError(LlmdError):
-    """There is no daemon, or it does not answer."""
+    """Reports that no daemon runs, or that the daemon does not answer."""
 
 
 def printable(text: str) -> str:
-    """On one line and without a terminal's escape sequences, whatever a file's name holds."""
+    """Escapes line breaks and control characters, for example of a file name on a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
@@ -48,6 +51,9 @@ def format_bytes(n_bytes: float) -> str:
 
 
 def error_location(error: BaseException) -> str:
-    """`file.py:12`, where it was raised. Its words are not told: they may hold what one wrote."""
+    """Returns where an error was raised, such as `file.py:12`.
+
+    Use this location instead of the message of a foreign error, which may contain the user's text.
+    """
     steps = traceback.extract_tb(error.__traceback__)
     return f"{PurePath(steps[-1].filename).name}:{steps[-1].lineno}" if steps else "?"

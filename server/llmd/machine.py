@@ -1,4 +1,4 @@
-"""What the operating system knows of this machine. The only importer of psutil."""
+"""Reads CPU, memory and power from the operating system. The only importer of psutil."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ import psutil
 
 
 def cpu_name() -> str:
-    """As its maker calls it."""
+    """Returns the vendor's name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def n_cores() -> int:
-    """Physical cores that this process may use: two threads of one core slow a prefill down."""
+    """Returns the physical cores that this process may use. Two threads per core would slow down
+    prefill."""
     n_physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         return min(n_physical, len(os.sched_getaffinity(0)))
@@ -33,7 +34,7 @@ def n_cores() -> int:
 
 
 def n_fast_cores() -> int:
-    """Physical cores of the fast kind that this process may use; 0 where all are alike."""
+    """Returns the performance cores that this process may use; 0: all cores are of one kind."""
     try:
         n_fast = _n_fast_on_macos() if sys.platform == "darwin" else _n_fast_on_linux()
     except (OSError, ValueError):
@@ -46,42 +47,47 @@ def _n_fast_on_macos() -> int:
 
 
 def _sysctl(name: str) -> int:
-    """
+    """Returns the value of a sysctl of macOS.
+
     Raises:
-        OSError: there is no such command.
-        ValueError: it says no number.
+        OSError: the command does not exist.
+        ValueError: the value is not a number.
     """
-    asked = ["/usr/sbin/sysctl", "-n", name]
-    said = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
-    return int(said.stdout)
+    command = ["/usr/sbin/sysctl", "-n", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return int(done.stdout)
 
 
 def _n_fast_on_linux(root: Path = Path("/sys/devices")) -> int:
-    """Intel names the kinds; ARM gives each a capacity. Two threads of one core are one."""
+    """Reads the kinds of Intel cores and the capacities of ARM cores from sysfs. Counts two threads
+    of one core once."""
     allowed = os.sched_getaffinity(0)
     cpus = root / "system" / "cpu"
     intel = root / "cpu_core" / "cpus"
     if intel.exists():
         fast = _parse_cpu_list(intel.read_text())
     else:
-        found = {int(path.parent.name[3:]): int(path.read_text())
-                 for path in cpus.glob("cpu[0-9]*/cpu_capacity")}  # fmt: skip
-        fast = {cpu for cpu, n in found.items() if n == max(found.values())}
+        capacities = {int(path.parent.name[3:]): int(path.read_text())
+                      for path in cpus.glob("cpu[0-9]*/cpu_capacity")}  # fmt: skip
+        fast = {cpu for cpu, n in capacities.items() if n == max(capacities.values())}
     siblings = (cpus / f"cpu{cpu}" / "topology" / "thread_siblings_list" for cpu in fast & allowed)
     return len({path.read_text() if path.exists() else str(path) for path in siblings})
 
 
 def _parse_cpu_list(text: str) -> set[int]:
-    """`0-3,8` to 0, 1, 2, 3, 8."""
-    found: set[int] = set()
+    """Parses a list of CPUs: `0-3,8` becomes 0, 1, 2, 3, 8."""
+    cpus: set[int] = set()
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
+        cpus |= set(range(int(first), int(last or first) + 1))
+    return cpus
 
 
 def set_priority(prio: int) -> str:
-    """Of this process, as llama.cpp counts: -1 low to 3 highest. Returns why it could not be."""
+    """Sets the priority of this process, from -1 (low) to 3 (highest) as in llama.cpp.
+
+    Returns a message for the user if the system refuses, else an empty string.
+    """
     nice = {-1: 5, 0: 0, 1: -5, 2: -10, 3: -20}[prio]
     if not nice:
         return ""
@@ -89,14 +95,14 @@ def set_priority(prio: int) -> str:
         psutil.Process().nice(nice)
     except (psutil.Error, OSError):
         return (
-            f"Config `engine.prio` is {prio}, which this system grants to the administrator alone;"
-            " it stays normal"
+            f"Config `engine.prio` is {prio}, which needs administrator rights on this system;"
+            " the priority stays normal"
         )
     return ""
 
 
 def is_on_battery() -> bool | None:
-    """Whether the machine runs on its battery; None where it has none or does not say."""
+    """Returns whether the machine runs on battery; None: no battery, or unknown."""
     try:
         battery = psutil.sensors_battery()
     except (AttributeError, OSError, RuntimeError):  # a platform without the sensor
@@ -105,7 +111,7 @@ def is_on_battery() -> bool | None:
 
 
 def memory_bytes() -> int:
-    """What a process of ours may use: the machine's memory, or less where a limit is set."""
+    """Returns the memory that this process may use: the machine's memory, or a lower limit."""
     limits = [psutil.virtual_memory().total]
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft, _ = resource.getrlimit(kind)
@@ -116,27 +122,32 @@ def memory_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """What can be had at this moment without the system going into swap."""
+    """Returns the memory that is available now without swapping."""
     free = min(int(psutil.virtual_memory().available), memory_bytes())
     return min(free, _available_in_cgroup()) if sys.platform == "linux" else free
 
 
 def _available_in_cgroup(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Of a container's memory, where it has a limit: files' pages can be dropped."""
+    """Returns the memory left in the container's limit, counting file pages that can be dropped.
+
+    Returns sys.maxsize without a limit.
+    """
     try:
         limit = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # none, or the word `max`
+    except (OSError, ValueError):  # no cgroup v2, or the word `max`
         return sys.maxsize
     return max(0, limit - used + int(stat.get("inactive_file", 0)))
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
-    """How short memory is right now. `stalled_share`: of the last 10 s in which something waited
-    for memory (Linux). `level`: what macOS calls 1 normal, 2 warning, 4 critical. None: this
-    system does not say."""
+    """Holds the memory pressure at one moment.
+
+    `stalled_share`: share of the last 10 s in which a process waited for memory (Linux). `level`:
+    1 normal, 2 warning, 4 critical (macOS). None: this system does not report the value.
+    """
 
     free_bytes: int
     total_bytes: int
@@ -152,7 +163,7 @@ def read_memory() -> MemoryReading:
 
 
 def _stalled_share(path: Path = Path("/proc/pressure/memory")) -> float | None:
-    """`some avg10=1.50 avg60=…`, in percent; the kernel may have it switched off."""
+    """Reads `some avg10=1.50 avg60=…`, in percent; None: the kernel does not report it."""
     try:
         first = path.read_text().split()[1]
         return float(first.removeprefix("avg10=")) / 100
@@ -168,16 +179,16 @@ def _macos_level() -> int | None:
 
 
 def swap_bytes() -> tuple[int, int]:
-    """In all, and used; 0 where the system does not say."""
+    """Returns the total and the used swap; 0: unknown."""
     try:
-        found = psutil.swap_memory()
+        swap = psutil.swap_memory()
     except (psutil.Error, OSError, RuntimeError):
         return 0, 0
-    return int(found.total), int(found.used)
+    return int(swap.total), int(swap.used)
 
 
 def swapped_bytes(pid: int | None) -> int:
-    """Of a process's memory, what is in swap (Linux); 0 elsewhere."""
+    """Returns how much of a process's memory is in swap (Linux); 0 on other systems."""
     with suppress(OSError, ValueError, IndexError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmSwap:"))
@@ -185,7 +196,7 @@ def swapped_bytes(pid: int | None) -> int:
 
 
 def wired_limit_bytes() -> int | None:
-    """What macOS lets the GPU have where the user set it, else 0; None on other systems."""
+    """Returns the GPU memory limit that the user set on macOS; 0: not set; None: not macOS."""
     if sys.platform != "darwin":
         return None
     try:
@@ -195,36 +206,37 @@ def wired_limit_bytes() -> int | None:
 
 
 def lock_bytes() -> int:
-    """What a process of ours may lock in memory."""
+    """Returns how much memory this process may lock."""
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def cpu_flags() -> frozenset[str]:
-    """As the Linux kernel names them; empty elsewhere."""
+    """Returns the CPU features by the names of the Linux kernel; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return frozenset()
-    named = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
-    return frozenset(next(named, "").split())
+    flags = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(flags, "").split())
 
 
 def gpu_makers(devices: Path = Path("/sys/bus/pci/devices")) -> frozenset[str]:
-    """Of those that llama.cpp has a backend for, by the PCI bus or by the chip."""
+    """Returns the GPU vendors, among those with a llama.cpp backend, found on the PCI bus or as an
+    Apple chip."""
     if sys.platform == "darwin":
         return frozenset({"Apple"} if platform.machine() == "arm64" or is_translated() else ())
     makers = {"0x10de": "NVIDIA", "0x1002": "AMD"}
-    found = set()
+    present = set()
     for kind in devices.glob("*/class"):
         with suppress(OSError):
             if kind.read_text().startswith("0x03"):  # display controllers
-                found.add(makers.get(kind.with_name("vendor").read_text().strip(), ""))
-    return frozenset(found - {""})
+                present.add(makers.get(kind.with_name("vendor").read_text().strip(), ""))
+    return frozenset(present - {""})
 
 
 def is_translated() -> bool:
-    """Whether this is a program for Intel on an Apple chip."""
+    """Returns whether Rosetta translates this Intel program on an Apple chip."""
     if sys.platform != "darwin":
         return False
     with suppress(OSError, ValueError):
@@ -233,7 +245,7 @@ def is_translated() -> bool:
 
 
 def n_open_files() -> int:
-    """0 where it cannot be told: to count them takes one."""
+    """Returns the number of open files; 0: unknown, since counting needs one more file."""
     try:
         return int(psutil.Process().num_fds())
     except (psutil.Error, OSError):
@@ -241,7 +253,7 @@ def n_open_files() -> int:
 
 
 def rss_bytes(pid: int | None) -> int:
-    """Resident memory of a process; 0 where there is none."""
+    """Returns the resident memory of a process; 0: no such process."""
     if pid is None:
         return 0
     try:

@@ -1,8 +1,10 @@
-"""Where llmd keeps things. Standard library only until a platform folder is really needed:
-the bridge that every editor spawns imports this.
+"""Defines the paths of llmd's files and folders.
 
-The socket lives in the runtime folder, which differs between shells; the lock lives in the state
-folder, which does not, and names the socket. So every shell finds the one daemon.
+Imports only the standard library until a platform folder is needed, since the bridge, which every
+editor starts, imports this module.
+
+The socket is in the runtime folder, which may differ between shells. The lock is in the state
+folder, which does not, and contains the socket's path. So every shell finds the same daemon.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Literal
 
 from llmd.errors import BadInput, DaemonError
 
-# sizeof(sockaddr_un.sun_path) is 104 on macOS and the BSDs, 108 on Linux, both with a final NUL.
+# sizeof(sockaddr_un.sun_path) is 104 on macOS and the BSDs and 108 on Linux, including a final NUL.
 SOCKET_PATH_MAX_BYTES = 103
 
 
@@ -45,7 +47,7 @@ def config_path() -> Path:
 
 
 def runtime_dir() -> Path:
-    """The folder of the socket, by the first rule that applies. Never a bare /tmp."""
+    """Returns the folder of the socket. Never /tmp itself, where other users may create files."""
     if override := os.environ.get("LLMD_RUNTIME_DIR"):
         return Path(override)
     if xdg := os.environ.get("XDG_RUNTIME_DIR"):
@@ -60,8 +62,8 @@ def socket_path() -> Path:
     path = runtime_dir() / "daemon.sock"
     if (n_bytes := len(os.fsencode(path))) > SOCKET_PATH_MAX_BYTES:
         raise BadInput(
-            f"Socket path `{path}` has {n_bytes} bytes; a unix socket takes at most "
-            f"{SOCKET_PATH_MAX_BYTES}. Set LLMD_RUNTIME_DIR to a shorter folder"
+            f"Socket path `{path}` has {n_bytes} bytes, expected at most {SOCKET_PATH_MAX_BYTES};"
+            " set LLMD_RUNTIME_DIR to a folder with a shorter path"
         )
     return path
 
@@ -83,41 +85,42 @@ def log_path() -> Path:
 
 
 def plugin_dir(editor: Literal["nvim", "vim"]) -> Path:
-    """The plugin's folder: in the installed package, else in the checkout.
+    """Returns the plugin's folder: in the installed package, else in the checkout.
 
     Raises:
-        DaemonError: neither is there.
+        DaemonError: neither folder exists.
     """
     package = Path(__file__).parent
-    places = (package / "_plugins" / editor, package.parents[1] / "plugins" / editor)
-    if found := next(filter(Path.is_dir, places), None):
-        return found
-    raise DaemonError(f"The plugin is not in `{places[0]}`; install llmd again")
+    folders = (package / "_plugins" / editor, package.parents[1] / "plugins" / editor)
+    if folder := next(filter(Path.is_dir, folders), None):
+        return folder
+    raise DaemonError(f"Plugin folder `{folders[0]}` does not exist; install llmd again")
 
 
 def private_dir(path: Path) -> Path:
-    """Makes `path` with mode 0700, or checks that it is ours and nobody else's.
+    """Creates a folder with mode 0700, or checks that only this user can access it.
 
     Raises:
-        DaemonError: it cannot be made, is a link, is another user's, or others may enter it.
+        DaemonError: the folder cannot be created, is a link or a file, belongs to another user, or
+            is accessible to others.
     """
     try:
         path.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        pass  # looked at below; it may be a file or a link that leads nowhere
+        pass  # checked below; the path may also be a file or a dangling link
     except OSError as error:
         raise DaemonError(
-            f"Folder `{path}` cannot be made: {error.strerror};"
-            " set LLMD_STATE_DIR and LLMD_RUNTIME_DIR to folders that you may write"
+            f"Folder `{path}` cannot be created: {error.strerror};"
+            " set LLMD_STATE_DIR and LLMD_RUNTIME_DIR to writable folders"
         ) from None
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise DaemonError(f"Folder `{path}` is not a folder of its own; remove the link or file")
-    if found.st_uid != os.getuid():
-        raise DaemonError(f"Folder `{path}` belongs to uid {found.st_uid}, not to you; remove it")
-    if found.st_mode & 0o077:
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise DaemonError(f"Folder `{path}` is a link or a file, expected a folder; remove it")
+    if status.st_uid != os.getuid():
+        raise DaemonError(f"Folder `{path}` belongs to uid {status.st_uid}, not to you; remove it")
+    if status.st_mode & 0o077:
         raise DaemonError(
-            f"Folder `{path}` has mode {stat.S_IMODE(found.st_mode):04o}, expected 0700; "
+            f"Folder `{path}` has mode {stat.S_IMODE(status.st_mode):04o}, expected 0700; "
             f"run `chmod 700 {path}`"
         )
     return path

@@ -1,4 +1,4 @@
-"""A command that SIGTERM ends cleans up as after Ctrl-C."""
+"""Makes a command clean up after SIGTERM as it does after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 @contextmanager
 def sigterm_as_exit() -> Iterator[None]:
-    """Turns SIGTERM into SystemExit, so that files and processes of ours go. A program with a
-    handler of its own keeps it, and only the main thread may set one."""
-    is_ours = threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not is_ours:
+    """Raises SystemExit on SIGTERM, so that `finally` blocks remove temporary files and processes.
+
+    Does nothing if the program has a handler already, or outside of the main thread, which alone
+    may set a handler.
+    """
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
     def unwind(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # A second one must not stop the cleaning.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second SIGTERM must not stop the cleanup
         raise SystemExit(EXIT_CODE)
 
     signal.signal(signal.SIGTERM, unwind)

@@ -30,7 +30,7 @@ def _linked_folder(daemon: RunningDaemon) -> str:
     folder = daemon.folder / "link"
     folder.symlink_to("/tmp")  # noqa: S108 - where the link leads is the point
     daemon.env["LLMD_RUNTIME_DIR"] = str(folder)
-    return f"Folder `{folder}` is not a folder of its own; remove the link or file"
+    return f"Folder `{folder}` is a link or a file, expected a folder; remove it"
 
 
 def _others_folder(daemon: RunningDaemon) -> str:
@@ -49,8 +49,8 @@ def _long_path(daemon: RunningDaemon) -> str:
     path = folder / "daemon.sock"
     daemon.env["LLMD_RUNTIME_DIR"] = str(folder)
     return (
-        f"Socket path `{path}` has {len(os.fsencode(path))} bytes; a unix socket takes at most"
-        " 103. Set LLMD_RUNTIME_DIR to a shorter folder"
+        f"Socket path `{path}` has {len(os.fsencode(path))} bytes, expected at most 103;"
+        " set LLMD_RUNTIME_DIR to a folder with a shorter path"
     )
 
 
@@ -64,8 +64,8 @@ def _read_only_home(daemon: RunningDaemon) -> str:
     """/proc takes no folder, not even root's."""
     daemon.env["LLMD_STATE_DIR"] = "/proc/llmd"
     return (
-        "Folder `/proc/llmd` cannot be made: No such file or directory;"
-        " set LLMD_STATE_DIR and LLMD_RUNTIME_DIR to folders that you may write"
+        "Folder `/proc/llmd` cannot be created: No such file or directory;"
+        " set LLMD_STATE_DIR and LLMD_RUNTIME_DIR to writable folders"
     )
 
 
@@ -73,7 +73,7 @@ def _state_is_a_file(daemon: RunningDaemon) -> str:
     path = daemon.folder / "file"
     path.touch()
     daemon.env["LLMD_STATE_DIR"] = str(path)
-    return f"Folder `{path}` is not a folder of its own; remove the link or file"
+    return f"Folder `{path}` is a link or a file, expected a folder; remove it"
 
 
 PLACES = (

@@ -76,7 +76,7 @@ def test_a_socket_path_that_the_kernel_would_cut_is_refused(
     if not is_refused:
         assert len(os.fsencode(paths.socket_path())) == n_bytes
         return
-    with pytest.raises(BadInput, match=r"104 bytes; .* at most 103. Set LLMD_RUNTIME_DIR"):
+    with pytest.raises(BadInput, match=r"104 bytes; .* at most 103; set LLMD_RUNTIME_DIR"):
         paths.socket_path()
 
 
@@ -106,20 +106,20 @@ def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, mode: int) ->
 def test_a_link_is_refused(tmp_path: Path, target: str) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     (tmp_path / "a").symlink_to(tmp_path / target)
-    with pytest.raises(DaemonError, match=r"is not a folder of its own; remove the link or file$"):
+    with pytest.raises(DaemonError, match=r"is a link or a file, expected a folder; remove it$"):
         paths.private_dir(tmp_path / "a")
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
-    with pytest.raises(DaemonError, match=r"is not a folder of its own; remove the link or file$"):
+    with pytest.raises(DaemonError, match=r"is a link or a file, expected a folder; remove it$"):
         paths.private_dir(tmp_path / "a")
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(
-        DaemonError, match=r"a/b` cannot be made: Not a directory; set LLMD_STATE_DIR"
+        DaemonError, match=r"a/b` cannot be created: Not a directory; set LLMD_STATE_DIR"
     ):
         paths.private_dir(tmp_path / "a" / "b")
 

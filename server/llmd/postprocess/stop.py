@@ -269,6 +269,6 @@ def _surplus_closer_at(text: str, rule: StopRule) -> int:
     whole, n_head = rule.head + text, len(rule.head)
     for at in brackets.count_brackets(whole, Counter(rule.opened)).unopened:
         if at >= n_head and brackets.is_surplus(whole, at, rule.is_whole):
-            kept = text[: at - n_head]
-            return len(kept.rstrip() if kept[kept.rfind("\n") + 1 :].isspace() else kept)
+            before = text[: at - n_head]
+            return len(before.rstrip() if before[before.rfind("\n") + 1 :].isspace() else before)
     return -1

@@ -45,11 +45,11 @@ def _drop_repeated_tail(text: str, layout: Layout) -> str:
     tail = excerpt.tail.strip()
     if not tail:
         return text
-    kept = text.removesuffix(excerpt.tail.rstrip())
+    shortened = text.removesuffix(excerpt.tail.rstrip())
     # `as` at `p|s` and `/` at `/|/` do not repeat the tail.
-    is_in_word = kept[-1:].isalnum() and excerpt.tail[0].isalnum()
-    if kept != text and len(tail) >= _N_TAIL and not is_in_word and not _is_closing(tail):
-        text = kept.rstrip()
+    is_in_word = shortened[-1:].isalnum() and excerpt.tail[0].isalnum()
+    if shortened != text and len(tail) >= _N_TAIL and not is_in_word and not _is_closing(tail):
+        text = shortened.rstrip()
     text = _cut_surplus_closer(text, layout, tail)
     return _drop_repeated_closer(text, tail) if _is_closing(tail) else text
 
@@ -74,17 +74,21 @@ def _cut_surplus_closer(text: str, layout: Layout, below: str) -> str:
         n_free = max(opened.get(opener, 0) - n_below, 0) + counted.opened.get(opener, 0)
         offsets = [at - n_head for at in counted.unopened if whole[at] == closer]
         cuts += offsets[n_free : n_free + 1] if n_below else []
-    kept = text[: min(cuts)]
-    return kept if kept[kept.rfind("\n") + 1 :].strip() or kept == text else kept.rstrip()
+    shortened = text[: min(cuts)]
+    return (
+        shortened
+        if shortened[shortened.rfind("\n") + 1 :].strip() or shortened == text
+        else shortened.rstrip()
+    )
 
 
 def _drop_repeated_closer(text: str, tail: str) -> str:
     """Drops quotes and separators that `tail` already has: at `"a|"` the text `b"` becomes `b`."""
     for n_chars in range(len(tail), 0, -1):
-        kept, end = text[:-n_chars], tail[:n_chars]
-        is_closer = _n_unpaired(text) > _n_unpaired(kept) or set(end) <= set(brackets.SEPARATORS)
+        start, end = text[:-n_chars], tail[:n_chars]
+        is_closer = _n_unpaired(text) > _n_unpaired(start) or set(end) <= set(brackets.SEPARATORS)
         if text.endswith(end) and is_closer:
-            return kept
+            return start
     return text
 
 

@@ -62,13 +62,13 @@ def has_params_fit() -> bool:
 
 def gpus() -> tuple[tuple[Gpu, ...], bool]:
     """Returns the GPUs that llama.cpp finds, and whether they share the machine's memory."""
-    found, kinds = [], set()
+    devices, kinds = [], set()
     for idx in range(_ggml.ggml_backend_dev_count()):
         device = _ggml.ggml_backend_dev_get(idx)
         if (kind := _ggml.ggml_backend_dev_type(device)) in (_GPU, _INTEGRATED):
             kinds.add(kind)
-            found.append(_gpu(device))
-    return tuple(found), bool(kinds) and (sys.platform == "darwin" or kinds == {_INTEGRATED})
+            devices.append(_gpu(device))
+    return tuple(devices), bool(kinds) and (sys.platform == "darwin" or kinds == {_INTEGRATED})
 
 
 def _gpu(device: int) -> Gpu:
