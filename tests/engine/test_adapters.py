@@ -1,4 +1,4 @@
-"""A LoRA that an entry of the catalog puts upon its model, through llama.cpp."""
+"""Tests a LoRA adapter that a catalog entry applies to its model through llama.cpp."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "blk.0.ffn_up.weight"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """With weights that are not zero, or no adapter would show."""
+    """Writes an adapter with weights other than zero, since zeros would change nothing."""
     whole = gguf_bytes.tiny()
     data = np.random.default_rng(7).standard_normal(len(whole.data) // 4, np.float32).tobytes()
     path = tmp_path / "tiny.gguf"
@@ -55,7 +55,7 @@ def logits(model: Path, *adapters: tuple[str, float]) -> Logits:
     return engine.context.logits()
 
 
-def test_an_adapter_changes_what_the_model_says_by_its_scale(model: Path, tmp_path: Path) -> None:
+def test_an_adapter_changes_the_output_by_its_scale(model: Path, tmp_path: Path) -> None:
     path = str(lora(tmp_path / "l.gguf"))
     bare, none = logits(model), logits(model, (path, 0.0))
     half, whole = logits(model, (path, 0.5)), logits(model, (path, 1.0))
@@ -66,7 +66,7 @@ def test_an_adapter_changes_what_the_model_says_by_its_scale(model: Path, tmp_pa
     np.testing.assert_allclose(two, whole, rtol=1e-3, atol=1e-3)
 
 
-def test_what_is_no_adapter_is_refused_before_llama_cpp_sees_it(
+def test_a_file_other_than_an_adapter_is_rejected_before_llama_cpp(
     model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="is not an adapter: its type is not `adapter`"):
@@ -76,7 +76,7 @@ def test_what_is_no_adapter_is_refused_before_llama_cpp_sees_it(
         logits(model, (str(other), 1.0))
 
 
-def test_an_adapter_of_another_model_is_told(model: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_reported(model: Path, tmp_path: Path) -> None:
     other = lora(tmp_path / "o.gguf", name="blk.7.ffn_up.weight")
     with pytest.raises(ModelError, match=r"^Adapter `.*o.gguf` cannot be used: llama.cpp reports"):
         logits(model, (str(other), 1.0))

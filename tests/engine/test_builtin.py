@@ -189,10 +189,10 @@ def test_second_pull_makes_nothing(models: Path) -> None:
     assert left_in(models) == {resolve.BUILTIN_FILE}
 
 
-def test_merged_file_says_what_it_is() -> None:
+def test_the_merged_file_describes_itself() -> None:
     fields = {key: f.contents() for key, f in GGUFReader(builtin_path()).fields.items()}
-    found = {role: fields[f"tokenizer.ggml.fim_{role}_token_id"] for role in builtin.FIM_TOKEN_IDS}
-    assert found == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
+    tokens = {role: fields[f"tokenizer.ggml.fim_{role}_token_id"] for role in builtin.FIM_TOKEN_IDS}
+    assert tokens == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
     assert fields["general.name"] == "SmolLM2-135M-FIM"
     assert fields["general.file_type"] == LlamaFileType.MOSTLY_Q8_0
     assert fields["general.quantization_version"] == 2
@@ -224,8 +224,8 @@ def test_merged_file_has_every_tensor_of_the_base() -> None:
 def test_merged_file_is_of_the_family_smollm2_fim() -> None:
     ids = builtin.FIM_TOKEN_IDS
     declared: dict[Role, int] = {"pre": ids["pre"], "suf": ids["suf"], "mid": ids["mid"]}
-    found = recognise(builtin.NAME, declared, lambda _: None)
-    assert (found.family.name, found.order) == ("smollm2-fim", "spm")
+    match = recognise(builtin.NAME, declared, lambda _: None)
+    assert (match.family.name, match.order) == ("smollm2-fim", "spm")
 
 
 def test_merged_model_answers_like_base_with_adapter(merged: RawModel) -> None:

@@ -1,4 +1,4 @@
-"""Every family of the table, through llama.cpp, from a toy GGUF with its names and ids."""
+"""Tests every family through llama.cpp, with a toy GGUF of its token names and ids."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_prompt_has_the_family_s_ids_at_the_family_s_places(
 def _is_plain(
     tokens: tuple[int, ...], piece: Piece, special: dict[str, int], vocabulary: Vocabulary
 ) -> None:
-    """No special token, and the text itself."""
+    """Checks that the text has no special token and round-trips."""
     assert not set(tokens) & set(special.values())
     assert b"".join(map(vocabulary.piece, tokens)).decode() == piece.text
 
@@ -69,7 +69,7 @@ ENTRIES = [*catalog().values()]
 
 
 def model_name(entry: Entry) -> str:
-    """As its conversions call it: the file's name without the quantisation."""
+    """Returns the model's name as GGUF conversions have it: the file name without quantisation."""
     source = entry.variants[0].source
     assert isinstance(source, HubFile)
     return source.file.removesuffix(".gguf").replace(entry.variants[0].quantisation, "").strip("-.")
@@ -92,7 +92,7 @@ def test_an_entry_of_the_catalog_renders_with_its_real_vocabulary(entry: Entry) 
     match = recognise(model_name(entry), vocabulary.declared, vocabulary.find)
     family = match.family
     assert (family.name, match.order) == (entry.family, entry.order)
-    # llama.cpp's own idea of the sentinels, by id, is the table's, by spelling.
+    # The sentinel ids that llama.cpp finds equal those of our table's spellings.
     assert match.roles == vocabulary.declared
     assert {role: vocabulary.find(getattr(family, role)) for role in match.roles} == match.roles
     special = {text: token for role, token in match.roles.items()

@@ -1,4 +1,4 @@
-"""Compares the planned memory with the memory of a real worker with the built-in model."""
+"""Tests the planned memory against the worker's real memory, for the built-in model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ NEAR = 0.10
 
 @pytest.mark.parametrize("types", TYPES, ids="-".join)
 @pytest.mark.parametrize("n_ctx", [512, 2048, 4096, 8192])
-async def test_planned_memory_is_what_the_worker_takes(
+async def test_planned_memory_equals_the_worker_s_memory(
     n_ctx: int, types: tuple[CacheType, CacheType]
 ) -> None:
-    wanted = EngineConfig(n_ctx=n_ctx, cache_type_k=types[0], cache_type_v=types[1])
-    engine = EngineClient(Config(model=str(builtin_path()), engine=wanted))
+    config = EngineConfig(n_ctx=n_ctx, cache_type_k=types[0], cache_type_v=types[1])
+    engine = EngineClient(Config(model=str(builtin_path()), engine=config))
     living = asyncio.create_task(engine.run())
     try:
         await until(lambda: engine.state == "ready", "the model is loaded")
-        await _ask(engine)
+        await _complete(engine)
         assert engine.info
         taken, planned = machine.rss_bytes(engine.worker_pid), engine.info.planned_bytes
     finally:
@@ -37,8 +37,8 @@ async def test_planned_memory_is_what_the_worker_takes(
     assert planned == pytest.approx(taken, rel=NEAR)
 
 
-async def _ask(engine: EngineClient) -> None:
-    """Prefills several batches and decodes several tokens."""
+async def _complete(engine: EngineClient) -> None:
+    """Evaluates some batches of a prompt and generates some tokens."""
     rule = StopRule(8, 1, 0, "", 60_000)
     job = engine.add_request(lambda _: (Piece("prefix", "x = 1\n" * 60),), rule, SamplingConfig())
     done = await job.finished

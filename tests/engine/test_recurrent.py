@@ -1,4 +1,4 @@
-"""A model whose memory cannot be cut: no reuse, the same answers, and a sentence that says so."""
+"""Tests a model whose memory cannot be cut: no reuse, the same completions, and a notice."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Recurrent:
         self.notice = loaded[1].notice
         self.slots = Slots(self.engine.cache, 1 << 20)
 
-    def ask(self, slot: int, more: str = "") -> Done:
+    def complete(self, slot: int, more: str = "") -> Done:
         self.slots.switch(slot)
         pieces = (Piece("prefix", TEXTS[slot] + more), Piece("heal"))
         rule = StopRule(12, 8, 0, "", 60_000)
         request = Generate(1, pieces, rule, SamplingConfig(profile="greedy"))
         return generate(self.engine, request, time.monotonic(), lambda: False, lambda _: None)
 
-    def ask_and_abort(self, slot: int) -> Done:
-        """The flag is set for llama.cpp's callback only, so the decode itself is aborted."""
+    def complete_aborted(self, slot: int) -> Done:
+        """Sets the flag for llama.cpp's callback only, so that the decode itself is aborted."""
         self._flags[0] = b"\x01"
         try:
-            return self.ask(slot)
+            return self.complete(slot)
         finally:
             self._flags[0] = b"\x00"
 
@@ -52,7 +52,7 @@ def recurrent(tmp_path: Path) -> Recurrent:
     return Recurrent(write_mamba(tmp_path / "toy.gguf"))
 
 
-def test_it_is_said(recurrent: Recurrent) -> None:
+def test_the_notice_names_the_limit(recurrent: Recurrent) -> None:
     assert recurrent.notice.endswith(
         "It cannot remove single KV cells; every request evaluates its whole prompt"
     )
@@ -60,22 +60,22 @@ def test_it_is_said(recurrent: Recurrent) -> None:
 
 
 def test_answers_are_those_of_a_fresh_memory(recurrent: Recurrent) -> None:
-    """After another prompt, after a longer one, after another document, after an abort."""
-    fresh = {slot: recurrent.ask(slot) for slot in TEXTS}
+    """Compares completions after another prompt, a longer prompt, another document and an abort."""
+    fresh = {slot: recurrent.complete(slot) for slot in TEXTS}
     for slot, first in fresh.items():
         assert first.text
-        for again in (recurrent.ask(slot), recurrent.ask(slot)):
+        for again in (recurrent.complete(slot), recurrent.complete(slot)):
             assert (again.text, again.cost.n_cached) == (first.text, 0)
-        recurrent.ask(slot, "x")
-        assert recurrent.ask(slot).text == first.text
-        assert recurrent.ask_and_abort(slot).text == ""
+        recurrent.complete(slot, "x")
+        assert recurrent.complete(slot).text == first.text
+        assert recurrent.complete_aborted(slot).text == ""
         assert recurrent.engine.cache.cells == []
-        assert recurrent.ask(slot).text == first.text
+        assert recurrent.complete(slot).text == first.text
     assert recurrent.slots.parked_bytes == 0
 
 
 def test_a_prompt_is_evaluated_once(recurrent: Recurrent) -> None:
-    """No draft is tried: one that failed would cost the whole prompt again."""
+    """Without a draft: rejecting one would evaluate the whole prompt again."""
     for slot in TEXTS:
-        cost = recurrent.ask(slot).cost
+        cost = recurrent.complete(slot).cost
         assert cost.n_prefill == cost.n_prompt < len(TEXTS[slot])

@@ -1,5 +1,5 @@
-"""Going to and fro between documents, work in the background and gentle cancelling: what they
-cost, counted in tokens, with the real model."""
+"""Tests switching between documents, background work and cancelling after a batch: their cost in
+tokens, with the real model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.support.builtin import builtin_path
 from tests.support.fault_engine import LONG_MS, ready
-from tests.support.real_engine import GREEDY, RealEngine, load_real_engine, places
+from tests.support.real_engine import GREEDY, RealEngine, load_real_engine, positions
 
 from llmd.config import Config
 from llmd.context.window import Excerpt
@@ -24,7 +24,7 @@ from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build_prompt
 from llmd.prompt.families import family_by_name
 
-# A prefill on a busy machine takes many times what it takes alone.
+# A prefill takes many times longer on a busy machine.
 pytestmark = pytest.mark.timeout(900)
 
 N_DOCUMENTS = 5
@@ -39,49 +39,49 @@ def loaded() -> RealEngine:
 
 
 def at_statements(n_places: int, n_chars: int) -> Iterator[tuple[str, str]]:
-    """Places of real files where a short word has been typed, so that healing takes few back."""
-    for prefix, suffix in places(n_places, n_chars):
+    """Yields positions in real files after a short typed word, so healing removes few tokens."""
+    for prefix, suffix in positions(n_places, n_chars):
         yield prefix[: prefix.rindex("\n") + 1] + "        if ", "\n" + suffix
 
 
 def test_going_round_five_documents_prefills_nothing(loaded: RealEngine) -> None:
-    """With a key at each visit, and the text is that of a fresh context."""
+    """Types a key at each visit; the text must equal that of a fresh context."""
     documents = dict(enumerate(at_statements(N_DOCUMENTS, 900), start=1))
     for slot, (prefix, suffix) in documents.items():
         loaded.slots.switch(slot)
-        assert loaded.ask(prefix, suffix, max_tokens=2).cost.n_prefill > 200
+        assert loaded.complete(prefix, suffix, max_tokens=2).cost.n_prefill > 200
     visits: list[tuple[str, str, Done]] = []
     for n_typed in range(N_ROUNDS):
         for slot, (prefix, suffix) in documents.items():
             text = prefix + "self"[:n_typed]
             loaded.slots.switch(slot)
-            visits.append((text, suffix, loaded.ask(text, suffix, max_tokens=12)))
+            visits.append((text, suffix, loaded.complete(text, suffix, max_tokens=12)))
     spent = [done.cost.n_prefill + done.cost.n_healed for _, _, done in visits]
     assert max(spent) <= 6, spent
     loaded.slots.switch(0)
     for text, suffix, warm in visits:
-        cold = loaded.cold(text, suffix, max_tokens=12)
-        assert cold.text == warm.text or loaded.parts_at_a_near_tie(text, suffix, cold, warm)
+        cold = loaded.complete_cold(text, suffix, max_tokens=12)
+        assert cold.text == warm.text or loaded.diverges_at_near_tie(text, suffix, cold, warm)
 
 
 def test_a_restored_slot_answers_as_it_would_have_without_parking(loaded: RealEngine) -> None:
-    """A copy is exact: the same cells, the same logits."""
-    prefix, suffix = next(places(1, 900))
+    """Checks that a restored copy has the same cells and the same logits."""
+    prefix, suffix = next(positions(1, 900))
     loaded.slots.switch(11)
-    loaded.ask(prefix, suffix)
-    loaded.ask(prefix, suffix, max_tokens=1)
+    loaded.complete(prefix, suffix)
+    loaded.complete(prefix, suffix, max_tokens=1)
     expected, cells = loaded.context.logits().tolist(), list(loaded.engine.cache.cells)
     loaded.slots.switch(12)
-    loaded.ask("x = ", "\n", max_tokens=1)
+    loaded.complete("x = ", "\n", max_tokens=1)
     loaded.slots.switch(11)
     assert loaded.engine.cache.cells[: len(cells)] == cells
-    loaded.ask(prefix, suffix, max_tokens=1)
+    loaded.complete(prefix, suffix, max_tokens=1)
     assert loaded.context.logits().tolist() == expected
 
 
 def test_a_state_that_is_dropped_is_freed_at_once(loaded: RealEngine) -> None:
-    """Not by the next collection of cycles: it may be tens of megabytes."""
-    loaded.ask("x = ", "\n", max_tokens=1)
+    """Frees the memory at once, not at the next garbage collection: tens of megabytes."""
+    loaded.complete("x = ", "\n", max_tokens=1)
     gc.disable()
     try:
         state = loaded.context.state()
@@ -94,16 +94,16 @@ def test_a_state_that_is_dropped_is_freed_at_once(loaded: RealEngine) -> None:
 
 
 def test_a_prefill_only_leaves_the_next_request_a_few_tokens(loaded: RealEngine) -> None:
-    prefix, suffix = next(places(1, 900))
+    prefix, suffix = next(positions(1, 900))
     loaded.engine.cache.clear()
-    done = loaded.ask(prefix, suffix, is_prefill=True)
+    done = loaded.complete(prefix, suffix, is_prefill=True)
     assert (done.reason, done.text, done.cost.n_decoded) == ("tokens", "", 0)
-    cost = loaded.ask(prefix, suffix).cost
+    cost = loaded.complete(prefix, suffix).cost
     assert cost.n_prefill <= 4
-    assert loaded.ask(prefix, suffix, max_tokens=0).cost.n_decoded == 0
+    assert loaded.complete(prefix, suffix, max_tokens=0).cost.n_decoded == 0
 
 
-# -- a worker of its own
+# -- with a worker process
 
 
 @asynccontextmanager
@@ -118,7 +118,7 @@ async def engine_service() -> AsyncIterator[EngineClient]:
         await asyncio.gather(living, return_exceptions=True)
 
 
-def ask(
+def complete(
     engine: EngineClient,
     prefix: str,
     suffix: str,
@@ -146,59 +146,59 @@ async def until_some_is_done(seconds: float, is_over: Callable[[], bool]) -> Non
         await asyncio.sleep(0.01)
 
 
-async def test_any_request_goes_before_the_background_within_a_batch() -> None:
-    """Of another document: what was finished is parked, the batch it was at is lost."""
-    prefix, suffix = next(places(1, 2400))
+async def test_any_request_preempts_the_background_within_a_batch() -> None:
+    """Cancels for another document: finished batches are parked, the aborted batch is lost."""
+    prefix, suffix = next(positions(1, 2400))
     async with engine_service() as engine:
-        behind = ask(engine, prefix, suffix, 1, background=True, max_tokens=0)
+        behind = complete(engine, prefix, suffix, 1, background=True, max_tokens=0)
         await until_some_is_done(0.3, behind.finished.done)
-        first = ask(engine, "x = ", "\n", 2)
+        first = complete(engine, "x = ", "\n", 2)
         late, done = await behind.finished, await first.finished
         assert (late.reason, done.cost.n_cached) == ("cancelled", 0)
         assert 0 <= late.cost.n_prefill - cells_of(late, 1) <= N_BATCH
-        again = await ask(engine, prefix, suffix, 1).finished
+        again = await complete(engine, prefix, suffix, 1).finished
         assert again.cost.n_cached == cells_of(late, 1)
         listed = engine.slots()
         assert [slot.id for slot in listed if slot.resident] == [1]
         engine.forget(1)
         assert 1 not in {slot.id for slot in engine.slots()}
-        assert (await ask(engine, prefix, suffix, 1).finished).cost.n_cached == 0
+        assert (await complete(engine, prefix, suffix, 1).finished).cost.n_cached == 0
 
 
-async def test_a_request_goes_on_from_the_background_of_its_document() -> None:
-    prefix, suffix = next(places(1, 2400))
+async def test_a_request_reuses_the_background_prefill_of_its_document() -> None:
+    prefix, suffix = next(positions(1, 2400))
     async with engine_service() as engine:
-        behind = ask(engine, prefix, suffix, 1, background=True, max_tokens=0)
+        behind = complete(engine, prefix, suffix, 1, background=True, max_tokens=0)
         await until_some_is_done(0.3, behind.finished.done)
-        done = await ask(engine, prefix + "x", suffix, 1).finished
+        done = await complete(engine, prefix + "x", suffix, 1).finished
         late = behind.finished.result()
         assert late.cost.n_prefill == cells_of(late, 1), "the batch it was at was finished"
         assert done.cost.n_cached >= late.cost.n_prefill - 4
 
 
 async def test_twenty_keys_in_a_cold_prefill_cost_little_more_than_one() -> None:
-    """Each takes the place of the one before, which keeps what it has evaluated."""
-    prefix, suffix = next(places(1, 2900))
+    """Each request replaces the one before, whose evaluated tokens stay in the cache."""
+    prefix, suffix = next(positions(1, 2900))
     async with engine_service() as engine:
-        whole = await ask(engine, prefix, suffix, 1).finished
+        whole = await complete(engine, prefix, suffix, 1).finished
         assert 900 <= whole.cost.n_prompt <= 1100
         engine.forget(1)
         requests: list[EngineRequest] = []
         for n_keys in range(len(KEYS)):
             for request in requests[-1:]:
                 request.cancel(after_batch=True)
-            requests.append(ask(engine, prefix + KEYS[:n_keys], suffix, 1))
+            requests.append(complete(engine, prefix + KEYS[:n_keys], suffix, 1))
             await until_some_is_done(0.08, requests[-1].finished.done)
         done = [await request.finished for request in requests]
         assert done[-1].reason != "cancelled"
-        spent = sum(each.cost.n_prefill + each.cost.n_healed for each in done)
-        assert spent <= whole.cost.n_prompt + 300, [each.cost.n_prefill for each in done]
+        spent = sum(result.cost.n_prefill + result.cost.n_healed for result in done)
+        assert spent <= whole.cost.n_prompt + 300, [result.cost.n_prefill for result in done]
 
 
 async def test_what_was_replaced_before_the_worker_came_to_it_costs_nothing() -> None:
-    prefix, suffix = next(places(1, 900))
+    prefix, suffix = next(positions(1, 900))
     async with engine_service() as engine:
-        requests = [ask(engine, prefix + KEYS[:n_keys], suffix, 1) for n_keys in range(20)]
+        requests = [complete(engine, prefix + KEYS[:n_keys], suffix, 1) for n_keys in range(20)]
         for request in requests[:-1]:
             request.cancel(after_batch=True)
         done = [await request.finished for request in requests]
@@ -208,10 +208,10 @@ async def test_what_was_replaced_before_the_worker_came_to_it_costs_nothing() ->
 
 
 async def test_a_hard_cancel_leaves_an_idle_engine_at_once() -> None:
-    """Counted, not timed: not one batch is begun after it."""
-    prefix, suffix = next(places(1, 2400))
+    """Counts batches instead of time: no batch may begin after the cancel."""
+    prefix, suffix = next(positions(1, 2400))
     async with engine_service() as engine:
-        request = ask(engine, prefix, suffix, 1)
+        request = complete(engine, prefix, suffix, 1)
         await until_some_is_done(0.2, request.finished.done)
         request.cancel()
         done = await request.finished

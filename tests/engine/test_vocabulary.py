@@ -1,5 +1,5 @@
-"""Real vocabularies: families are recognised, prompts are laid out in their order, and text stays
-text whatever it spells."""
+"""Tests real vocabularies: families are recognised, prompts follow the family's order, and text
+never becomes a special token."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def vocabulary(model: Model) -> Vocabulary:
 def load(name: str) -> tuple[Model, Match]:
     model = Model(vocabulary_path(name), vocab_only=True)
     vocabulary = model.vocabulary
-    # These files carry a name or none; what a family is told by there is the vocabulary.
+    # Some of these files have no name; only the vocabulary identifies their family.
     return model, recognise(name, vocabulary.declared, vocabulary.find)
 
 
 def engine_of(model: Model, match: Match, n_ctx: int = 2048) -> LoadedModel:
-    """All that making a prompt needs."""
+    """Fakes all that building a prompt needs."""
     return cast(
         LoadedModel,
         SimpleNamespace(
@@ -81,7 +81,7 @@ def test_families_are_recognised(name: str, family: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["starcoder", "refact", "deepseek-coder"])
-def test_a_prompt_is_laid_out_in_the_family_s_order(name: str) -> None:
+def test_a_prompt_follows_the_family_s_order(name: str) -> None:
     model, match = load(name)
     vocabulary = model.vocabulary
     engine = engine_of(model, match)
@@ -105,14 +105,14 @@ def joined(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
 
 
 def joinable(vocabulary: Vocabulary, text: str) -> str:
-    """Sentencepiece writes a space as U+2581 and cannot tell the two apart."""
+    """Sentencepiece writes a space as U+2581, and cannot distinguish the two."""
     is_sentencepiece = joined(vocabulary, vocabulary.tokenize("\u2581")) == " "
     return text.replace("\u2581", " ") if is_sentencepiece else text
 
 
 def special_ids(vocabulary: Vocabulary) -> set[int]:
-    found = {vocabulary.find(text) for text in SPECIALS} | set(vocabulary.declared.values())
-    return {token for token in found if token is not None}
+    tokens = {vocabulary.find(text) for text in SPECIALS} | set(vocabulary.declared.values())
+    return {token for token in tokens if token is not None}
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -167,7 +167,7 @@ def test_typing_moves_the_start_once_in_many_keys() -> None:
 
 
 def typed_prompt(name: str, prefix: str, n_typed: int, order: Order = "psm") -> tuple[str, ...]:
-    """Prefix, typed text and draft of a prompt as the text that their tokens spell."""
+    """Returns prefix, typed text and draft of a prompt as the text of their tokens."""
     model, match = load(name)
     place = Excerpt(prefix, "SUFFIX", "", "", "", n_typed)
     pieces = build_prompt(match.family, order, place, "x.py", "after_mid", heal=True)
@@ -186,7 +186,7 @@ LINES = "def f(a):\n    x = 1\n"
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 @pytest.mark.parametrize("order", ["psm", "spm"])
 @pytest.mark.parametrize(
-    ("typed", "kept", "owed"),
+    ("typed", "kept", "pending"),
     [
         ("    retur", "\n   ", " retur"),
         ("    return a + b", "\n    return a +", " b"),
@@ -195,13 +195,13 @@ LINES = "def f(a):\n    x = 1\n"
     ],
 )
 def test_typed_text_begins_before_its_newline_and_ends_before_its_last_word(
-    name: str, order: Order, typed: str, kept: str, owed: str
+    name: str, order: Order, typed: str, kept: str, pending: str
 ) -> None:
-    assert typed_prompt(name, LINES + typed, len(typed), order) == (LINES[:-1], kept, owed)
+    assert typed_prompt(name, LINES + typed, len(typed), order) == (LINES[:-1], kept, pending)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_a_newline_just_typed_stands_after_the_anchor(name: str) -> None:
+def test_a_typed_newline_is_after_the_anchor(name: str) -> None:
     assert typed_prompt(name, LINES, 0) == (LINES[:-1], "", "\n")
 
 
@@ -215,7 +215,7 @@ def test_a_word_that_grows_moves_nothing_before_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_the_anchor_stands_still_while_a_line_is_typed(name: str) -> None:
+def test_the_anchor_stays_while_a_line_is_typed(name: str) -> None:
     line = "\t\tif naïve(x):  # ok"
     prefixes = {typed_prompt(name, LINES + line[:n], n)[0] for n in range(len(line) + 1)}
     assert prefixes == {LINES[:-1]}
@@ -253,10 +253,8 @@ def test_the_table_holds_the_tokens_of_any_text_and_no_special_one(name: str) ->
     ["    self.append(", "\tcompleter_conf", "x = (selfish", "if a is not None:\n  retur",
      "a.b.cde", "f('nameof", "s = 'naïveté 日本語", "\r\n\r\n  # 🙂👨‍👩‍👧 ok"],
 )  # fmt: skip
-def test_what_is_kept_of_a_text_only_grows_as_it_is_typed(
-    vocabulary: Vocabulary, line: str
-) -> None:
-    """So each key finds all the tokens before its word in the cache."""
+def test_the_stable_prefix_only_grows_with_the_text(vocabulary: Vocabulary, line: str) -> None:
+    """Then each key finds all tokens before its word in the cache."""
     table, before = HealingTable(vocabulary.text_pieces()), ()
     for n_chars in range(len(line) + 1):
         tokens = vocabulary.tokenize("def f(a):\n" + line[:n_chars])

@@ -1,5 +1,5 @@
-"""Changes that do not fit the document (reliability row 61): what the daemon holds, and that it
-shows nothing where it cannot know."""
+"""Tests changes that do not fit the document (reliability row 61): what the daemon stores, and that
+it shows nothing when its text may be stale."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _open(editor: Editor, uri: str) -> None:
 def test_changes_apply_in_the_order_they_come(
     editor: Editor, steps: list[Steps], text: str | None
 ) -> None:
-    """Row 61: versions say what is stale, not what is where."""
+    """Row 61: versions tell which text is stale, not where it differs."""
     uri = new_uri()
     for step in steps:
         step(editor, uri)
@@ -82,7 +82,7 @@ def test_changes_apply_in_the_order_they_come(
     ],
 )
 def test_after_a_change_that_is_lost_nothing_stale_is_shown(editor: Editor, lost: Steps) -> None:
-    """Row 61, promise 1: until the text is known again there is no answer."""
+    """Row 61, promise 1: no completion is returned until the text is known again."""
     uri = new_uri()
     editor.open(CODE, uri)
     lost(editor, uri)

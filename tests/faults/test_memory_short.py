@@ -1,4 +1,4 @@
-"""Memory that runs out: in a load, and while a model is in use."""
+"""Tests running out of memory: during a load, and while a model is in use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_load_that_is_killed_is_tried_again_with_less(tmp_path: Path) ->
         assert len(starts()) == ENOUGH_LESS + 1
 
 
-async def test_what_is_held_back_is_not_loaded_until_released(tmp_path: Path) -> None:
+async def test_a_suspended_engine_loads_only_after_resume(tmp_path: Path) -> None:
     async with running("ok", tmp_path) as engine:
         await ready(engine)
         engine.suspend("no room")

@@ -1,4 +1,4 @@
-"""Folders, sockets and disks that are not as they should be: one sentence, no traceback."""
+"""Tests unusual folders, sockets and disks: one message, no traceback."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _occupied_socket(daemon: RunningDaemon) -> str:
 
 
 def _read_only_home(daemon: RunningDaemon) -> str:
-    """/proc takes no folder, not even root's."""
+    """Uses /proc, in which not even root can create a folder."""
     daemon.env["LLMD_STATE_DIR"] = "/proc/llmd"
     return (
         "Folder `/proc/llmd` cannot be created: No such file or directory;"
@@ -94,8 +94,8 @@ def test_row_41_a_place_that_is_wrong_is_named(
     assert "Traceback" not in done.stderr
 
 
-def test_a_socket_of_another_program_is_not_taken_for_ours(alone: RunningDaemon) -> None:
-    """It listens and says nothing."""
+def test_a_socket_of_another_program_is_not_mistaken_for_the_daemon_s(alone: RunningDaemon) -> None:
+    """Fakes a daemon that listens and never answers."""
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(alone.socket_path))
         other.listen()
@@ -107,7 +107,7 @@ def test_a_socket_of_another_program_is_not_taken_for_ours(alone: RunningDaemon)
 def _run_with_limit(
     daemon: RunningDaemon, n_bytes: int, command: str
 ) -> subprocess.CompletedProcess[str]:
-    """No file may grow beyond so many bytes: for a program, a full disk."""
+    """Limits the size of files, which looks like a full disk to a program."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
@@ -118,7 +118,7 @@ def _run_with_limit(
     )  # fmt: skip
 
 
-def test_row_48_a_full_disk_costs_the_log_and_nothing_else(
+def test_row_48_a_full_disk_affects_only_the_log(
     own_daemon: RunningDaemon,
 ) -> None:
     own_daemon.llmd("stop")
@@ -126,7 +126,7 @@ def test_row_48_a_full_disk_costs_the_log_and_nothing_else(
     log.unlink()
     limit_bytes = 16 << 10  # the shared cancel flags are a file in memory, of 12 KiB
     assert _run_with_limit(own_daemon, limit_bytes, "start").returncode == 0
-    for _ in range(400):  # each is one line of the log
+    for _ in range(400):  # each adds one line to the log
         peer = own_daemon.control()._peer
         peer.sendall(b"?")
         with contextlib.suppress(ConnectionResetError):
@@ -137,7 +137,7 @@ def test_row_48_a_full_disk_costs_the_log_and_nothing_else(
     assert own_daemon.llmd("stop").returncode == 0
 
 
-def test_a_lock_that_cannot_be_written_is_told(alone: RunningDaemon) -> None:
+def test_a_lock_that_cannot_be_written_is_reported(alone: RunningDaemon) -> None:
     done = _run_with_limit(alone, 10, "serve")
     lock = alone.folder / "state" / "daemon.lock"
     assert done.returncode == 1

@@ -1,5 +1,5 @@
-"""The real built-in model and its base, made once and kept between test runs in
-LLMD_TEST_CACHE, or in tests/.cache."""
+"""Builds the real built-in model and its base once, and stores them between test runs in
+LLMD_TEST_CACHE or tests/.cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def builtin_path() -> Path:
 
 
 def base_path() -> Path:
-    """The base model that the built-in one was merged from."""
+    """Returns the base model that the built-in model was merged from."""
     base = _cache() / Path(builtin.BASE_MEMBER).name
     if not base.is_file():
         with tempfile.TemporaryDirectory(dir=base.parent) as folder:

@@ -1,7 +1,8 @@
-"""Places reached by real edits: warm answers against cold ones, through window, anchor and prompt.
+"""Compares warm with cold completions at positions reached by real edits, through window, anchor
+and prompt.
 
-`python -m tests.support.edited TRACE.json.gz [N]` counts N places of an editing trace in the orders
-psm and spm.
+`python -m tests.support.edited TRACE.json.gz [N]` counts N positions of an editing trace in the
+orders psm and spm.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ Patch = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
-class Counted:
+class Comparison:
     n_places: int
     n_same: int  # also those that part at a near tie
     n_text_same: int
     n_warm: int  # places where cells were used again
 
 
-def of_trace(path: Path) -> list[Patch]:
+def read_patches(path: Path) -> list[Patch]:
     return [patch for edit in read_trace(path).txns for patch in edit.patches]
 
 
@@ -46,28 +47,29 @@ def with_order(engine: RealEngine, order: Order) -> RealEngine:
     return replace(engine, match=match, engine=replace(engine.engine, match=match))
 
 
-def count(engine: RealEngine, patches: Sequence[Patch], n_places: int) -> Counted:
+def compare(engine: RealEngine, patches: Sequence[Patch], n_places: int) -> Comparison:
     step = max(len(patches) // n_places, N_BEFORE + 1)
     n_same = n_text_same = n_warm = n_done = 0
     for excerpt, is_place in excerpts(patches, step):
-        warm = ask(engine, excerpt, max_tokens=14 if is_place else 2)
+        warm = complete(engine, excerpt, max_tokens=14 if is_place else 2)
         if not is_place or n_done == n_places:
             continue
         cells = list(engine.engine.cache.cells)
         saved = engine.engine.cache.save()
         engine.engine.cache.clear()
-        cold = ask(engine, excerpt)
+        cold = complete(engine, excerpt)
         n_text_same += cold.text == warm.text
-        n_same += cold.text == warm.text or parts_at_a_near_tie(engine, excerpt, cold, warm)
+        n_same += cold.text == warm.text or diverges_at_near_tie(engine, excerpt, cold, warm)
         n_warm += warm.cost.n_cached > 16
         n_done += 1
         engine.engine.cache.restore(saved)
         assert engine.engine.cache.cells == cells
-    return Counted(n_done, n_same, n_text_same, n_warm)
+    return Comparison(n_done, n_same, n_text_same, n_warm)
 
 
 def excerpts(patches: Sequence[Patch], step: int) -> Iterator[tuple[Excerpt, bool]]:
-    """The last edits before each `step`-th, and that one, as an editor would ask after each."""
+    """Yields the excerpt of every `step`-th edit and of the last edits before it, as an editor
+    sends a request after each edit."""
     document = open_document("file:///t/App.svelte", "svelte", 1, "")
     for number, (position, n_deleted, text) in enumerate(patches, 1):
         start = position_at(document, position)
@@ -87,7 +89,7 @@ def position_at(document: Document, offset: int) -> Position:
     raise AssertionError
 
 
-def ask(engine: RealEngine, excerpt: Excerpt, max_tokens: int = 14) -> Done:
+def complete(engine: RealEngine, excerpt: Excerpt, max_tokens: int = 14) -> Done:
     match = engine.match
     typed = typed_placement(match.family, match.order)
     pieces = build_prompt(match.family, match.order, excerpt, "App.svelte", typed, heal=True)
@@ -95,13 +97,13 @@ def ask(engine: RealEngine, excerpt: Excerpt, max_tokens: int = 14) -> Done:
     return generate(engine.engine, request, time.monotonic(), lambda: False, lambda _: None)
 
 
-def parts_at_a_near_tie(engine: RealEngine, excerpt: Excerpt, one: Done, other: Done) -> bool:
+def diverges_at_near_tie(engine: RealEngine, excerpt: Excerpt, one: Done, other: Done) -> bool:
     pairs = zip(one.text, other.text, strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     margins = []
     for n_chars in range(max(0, shared - 8), shared + 1):
         engine.engine.cache.clear()
-        ask(engine, excerpt.after_accepting(one.text[:n_chars]), max_tokens=1)
+        complete(engine, excerpt.after_accepting(one.text[:n_chars]), max_tokens=1)
         best = sorted(engine.context.logits().tolist())[-2:]
         margins.append(best[1] - best[0])
     return bool(min(margins) <= NEAR_TIE)
@@ -111,9 +113,9 @@ def main() -> None:
     path, n_places = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 300
     loaded = load_real_engine()
     for order in ("psm", "spm"):
-        found = count(with_order(loaded, order), of_trace(path), n_places)
-        share = found.n_same / found.n_places
-        print(f"{path.name} {order}: {found}, {share:.1%}", flush=True)
+        comparison = compare(with_order(loaded, order), read_patches(path), n_places)
+        share = comparison.n_same / comparison.n_places
+        print(f"{path.name} {order}: {comparison}, {share:.1%}", flush=True)
 
 
 if __name__ == "__main__":

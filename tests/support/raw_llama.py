@@ -1,5 +1,5 @@
-"""Greedy generation straight on llama.cpp's C functions, as a reference that shares no code with
-the engine under test."""
+"""Generates greedily with llama.cpp's C functions, as a reference that shares no code with the
+engine under test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N_PIECE_BYTES = 256
 
 
 class RawModel:
-    """One model, one context with an f16 cache. Made by `raw_model`, which frees it."""
+    """Owns one model and one context with an f16 cache. `raw_model` creates and frees both."""
 
     def __init__(self, model: int, ctx: int) -> None:
         self._ctx = ctx
@@ -24,7 +24,7 @@ class RawModel:
         self._n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
 
     def tokenize(self, text: str) -> list[int]:
-        """Without BOS, special tokens not parsed."""
+        """Tokenizes without BOS and without special tokens."""
         data = text.encode()
         tokens = (llama_cpp.llama_token * (len(data) + 1))()
         n = llama_cpp.llama_tokenize(
@@ -36,12 +36,13 @@ class RawModel:
         return b"".join(map(self._piece, tokens)).decode(errors="replace")
 
     def greedy(self, prompt: Sequence[int], n_max: int) -> list[int]:
-        """At most `n_max` tokens after `prompt`, up to a newline (kept) or an end token (not)."""
+        """Returns at most `n_max` tokens after `prompt`, up to and including a newline, or up to an
+        end token."""
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._ctx), True)
         tokens: list[int] = []
         self._eval(prompt)
         while len(tokens) < n_max:
-            token = self._likeliest()
+            token = self._most_likely()
             if llama_cpp.llama_vocab_is_eog(self._vocab, token):
                 break
             tokens.append(token)
@@ -55,7 +56,7 @@ class RawModel:
         code = llama_cpp.llama_decode(self._ctx, llama_cpp.llama_batch_get_one(array, len(tokens)))
         assert code == 0, f"llama_decode gave {code} for {len(tokens)} tokens"
 
-    def _likeliest(self) -> int:
+    def _most_likely(self) -> int:
         logits = llama_cpp.llama_get_logits_ith(self._ctx, -1)
         return int(np.argmax(np.ctypeslib.as_array(logits, shape=(self._n_vocab,))))
 

@@ -1,4 +1,4 @@
-"""The engine in this process with the built-in model, and places of real files to ask it about."""
+"""Loads the engine in this process with the built-in model, and yields positions in real files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RealEngine:
         place = Excerpt(prefix, suffix, "", "", "")
         return build_prompt(self.match.family, self.match.order, place, "a.py", heal=self.heal)
 
-    def ask(
+    def complete(
         self,
         prefix: str,
         suffix: str,
@@ -68,13 +68,13 @@ class RealEngine:
         )  # fmt: skip
         return generate(self.engine, request, time.monotonic(), is_cancelled, emit)
 
-    def cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
+    def complete_cold(self, prefix: str, suffix: str, max_tokens: int = 16) -> Done:
         self.engine.cache.clear()
-        return self.ask(prefix, suffix, max_tokens)
+        return self.complete(prefix, suffix, max_tokens)
 
-    def parts_at_a_near_tie(self, prefix: str, suffix: str, one: Done, other: Done) -> bool:
-        """Whether, after the text that both share, the two best logits are near each other when
-        evaluated fresh."""
+    def diverges_at_near_tie(self, prefix: str, suffix: str, one: Done, other: Done) -> bool:
+        """Returns whether the two best logits, evaluated fresh, are close right after the common
+        text."""
         shared = 0
         for a, b in zip(one.text, other.text, strict=False):
             if a != b:
@@ -83,7 +83,7 @@ class RealEngine:
         # The tokens that both share cover at most the shared text; look at each border near it.
         margins = []
         for n_chars in range(max(0, shared - 8), shared + 1):
-            self.cold(prefix + one.text[:n_chars], suffix, max_tokens=1)
+            self.complete_cold(prefix + one.text[:n_chars], suffix, max_tokens=1)
             best = sorted(self.context.logits().tolist())[-2:]
             margins.append(best[1] - best[0])
         return bool(min(margins) <= NEAR_TIE)
@@ -102,8 +102,8 @@ def load_real_engine() -> RealEngine:
     return RealEngine(engine, match, context, flag, Slots(cache, PARKED_BYTES))
 
 
-def places(n_places: int, n_chars: int = 600) -> Iterator[tuple[str, str]]:
-    """Evenly spread over real files, each file in turn."""
+def positions(n_places: int, n_chars: int = 600) -> Iterator[tuple[str, str]]:
+    """Yields prefix and suffix at positions spread evenly over real files, each file in turn."""
     for i in range(n_places):
         source = SOURCES[i % len(SOURCES)]
         at = n_chars + i * (len(source) - 2 * n_chars) // n_places

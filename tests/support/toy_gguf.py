@@ -1,4 +1,4 @@
-"""Tiny GGUF files that hold a vocabulary and nothing else: 256 bytes and a family's tokens."""
+"""Writes tiny GGUF files with a vocabulary only: 256 bytes and a family's tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def special_spellings(family: Family) -> list[str]:
 
 
 def write_vocabulary(path: Path, name: str, family: Family, declared: dict[str, int]) -> None:
-    """CodeLlama's kind is sentencepiece, all others are byte-level BPE."""
+    """Writes sentencepiece for CodeLlama, and byte-level BPE for all other families."""
     is_sentencepiece = family.name == "codellama"
     writer = GGUFWriter(path, "llama")
     writer.add_name(name)
@@ -41,7 +41,7 @@ def write_vocabulary(path: Path, name: str, family: Family, declared: dict[str, 
 
 
 def _byte_level() -> list[str]:
-    """GPT-2's letters for bytes (Radford et al. 2019, `bytes_to_unicode`)."""
+    """Returns GPT-2's characters for bytes (Radford et al. 2019, `bytes_to_unicode`)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]

@@ -1,4 +1,4 @@
-"""A tiny recurrent model of random weights: its memory is one state, which cannot be cut."""
+"""Writes a tiny recurrent model of random weights, whose memory is one state that cannot be cut."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_mamba(path: Path) -> Path:
 
 
 def _add_vocabulary(writer: GGUFWriter) -> None:
-    """Each byte a token, in GPT-2's letters for bytes, and an end."""
+    """Adds a token for each byte, in GPT-2's characters for bytes, and an end token."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]

@@ -1,5 +1,5 @@
-"""Vocabulary-only GGUFs of real model families, out of llama-cpp-python's own source archive, kept
-between test runs in LLMD_TEST_CACHE, or in tests/.cache."""
+"""Extracts vocabulary-only GGUFs of real model families from llama-cpp-python's source archive, and
+stores them between test runs in LLMD_TEST_CACHE or tests/.cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MEMBER_FOLDER = "vendor/llama.cpp/models/"
 
 
 def vocabulary_path(name: str) -> Path:
-    """The file of one of NAMES; all of them are fetched at the first call."""
+    """Returns the file of one of NAMES. The first call fetches all files."""
     path = _folder() / _file_name(name)
     if not path.is_file():
         _fetch()
@@ -50,7 +50,7 @@ def _fetch() -> None:
 
 
 def _unpack(archive: Path) -> None:
-    """Each file appears whole or not at all."""
+    """Extracts the files atomically."""
     wanted = {_MEMBER_FOLDER + _file_name(name) for name in NAMES}
     with tarfile.open(archive) as members:
         for member in members:

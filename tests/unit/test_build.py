@@ -1,4 +1,4 @@
-"""A prompt's pieces, by family: sentinels as marks, the rest as text."""
+"""Tests the pieces of a prompt by family: sentinels as marks, the rest as text."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ PRE_PART, TYPED_PART = ("prefix", "PRE"), ("typed", "FIX")
     ],
 )
 @pytest.mark.parametrize("heal", [True, False])
-def test_where_typed_text_stands(
+def test_typed_placement(
     order: Order, typed: Typed, expected: list[tuple[str, str]], heal: bool
 ) -> None:
     pieces = build_prompt(family_by_name("starcoder"), order, TYPED, "a.py", typed, heal)
     assert [(p.name, p.text) for p in pieces] == [*expected, *([("heal", "")] if heal else [])]
 
 
-def test_typed_text_stands_behind_what_closes_the_prompt() -> None:
+def test_typed_text_follows_the_closing_pieces() -> None:
     pieces = build_prompt(family_by_name("codegeex4"), "spm", TYPED, "a.py", "after_mid")
     assert [(p.name, p.text) for p in pieces[-2:]] == [("frame", "\n"), TYPED_PART]
 

@@ -1,4 +1,4 @@
-"""The flags of daemon and worker over the same memory."""
+"""Tests the cancel flags of daemon and worker on the same shared memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sides() -> tuple[CancelFlags, CancelFlagReader]:
 
 
 def stops_a_decode(flags: CancelFlagReader, id_: int) -> bool:
-    """As llama.cpp asks it: with libc's strlen."""
+    """Reads the flag like llama.cpp, with libc's strlen."""
     return ctypes.CDLL(None).strlen(ctypes.c_void_p(flags.address(id_))) != 0
 
 

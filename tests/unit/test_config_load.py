@@ -1,4 +1,4 @@
-"""Where a setting comes from, what its change costs, and how the file is written and read."""
+"""Tests the sources of a setting, what a change reloads, and how the file is written and read."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def path(tmp_path: Path) -> Path:
 
 def row(path: Path, key: str, *flags: str) -> tuple[Any, str]:
     rows = report_settings(load_settings(path, flags)).rows
-    (found,) = (row for row in rows if row.key == key)
-    return found.value, found.source
+    (match,) = (row for row in rows if row.key == key)
+    return match.value, match.source
 
 
 def test_no_file_means_the_defaults(path: Path) -> None:
@@ -48,7 +48,7 @@ def test_flag_over_environment_over_file(path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "message"),
     [
         ("model", "Setting `model` is not KEY=VALUE"),
         ("modell=x", "Setting `modell=x`: `modell` is not a known key; did you mean `model`?"),
@@ -63,10 +63,10 @@ def test_flag_over_environment_over_file(path: Path, monkeypatch: pytest.MonkeyP
         ("engine=3", "Setting `engine=3`: `engine` is 3, expected a section"),
     ],
 )
-def test_a_wrong_flag_is_told(path: Path, flag: str, told: str) -> None:
+def test_an_invalid_flag_is_reported(path: Path, flag: str, message: str) -> None:
     with pytest.raises(BadInput) as error:
         load_settings(path, [flag])
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
     assert len(str(error.value)) < 400
 
 
@@ -75,7 +75,7 @@ def test_a_flag_may_leave_out_the_quotes(path: Path, name: str) -> None:
     assert row(path, "model", f"model={name}") == (name.strip("'"), "flag")
 
 
-def test_an_environment_that_is_not_utf8_is_told(
+def test_an_environment_that_is_not_utf8_is_reported(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLMD_MODEL", "/\udcff.gguf")
@@ -117,15 +117,17 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "told"), FILES.values(), ids=FILES)
-def test_a_file_that_is_none_is_told(path: Path, make: Callable[[Path], None], told: str) -> None:
+@pytest.mark.parametrize(("make", "message"), FILES.values(), ids=FILES)
+def test_a_path_that_is_not_a_file_is_reported(
+    path: Path, make: Callable[[Path], None], message: str
+) -> None:
     make(path)
     with pytest.raises(BadInput) as error:
         load_settings(path)
-    assert str(error.value) == f"Config `{path}` {told}"
+    assert str(error.value) == f"Config `{path}` {message}"
 
 
-def test_a_key_is_set_and_all_else_is_left(path: Path) -> None:
+def test_setting_a_key_leaves_the_rest_of_the_file(path: Path) -> None:
     path.write_text("# mine\nmodel = 'a'  # the old one\n\n[engine]\n# little\nn_ctx = 512\n")
     path.chmod(0o640)
     set_key(path, "model", "/b.gguf")
@@ -134,7 +136,7 @@ def test_a_key_is_set_and_all_else_is_left(path: Path) -> None:
         '# mine\nmodel = "/b.gguf"  # the old one\n\n[engine]\n# little\nn_ctx = 512\nthreads = 3\n'
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert [found.name for found in path.parent.iterdir()] == ["config.toml"]
+    assert [file.name for file in path.parent.iterdir()] == ["config.toml"]
 
 
 def test_a_new_file_is_private_and_in_a_new_folder(tmp_path: Path) -> None:
@@ -206,10 +208,10 @@ def test_an_interruption_leaves_the_old_file_alone(
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         set_key(path, "model", "b")
-    assert [found.name for found in path.parent.iterdir()] == ["config.toml"]
+    assert [file.name for file in path.parent.iterdir()] == ["config.toml"]
     assert path.read_text() == "model = 'a'\n"
 
 
-def test_a_folder_that_cannot_be_written_is_told() -> None:
+def test_a_folder_that_cannot_be_written_is_reported() -> None:
     with pytest.raises(BadInput, match=r"Config `/proc/x/config.toml` cannot be written: "):
         set_key(Path("/proc/x/config.toml"), "model", "x")

@@ -1,4 +1,4 @@
-"""Defaults that others rely on, and the sentence for each kind of mistake (row 45)."""
+"""Tests defaults that other code relies on, and the message for each kind of mistake (row 45)."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ DEFAULTS: dict[str, Any] = {
 
 @pytest.mark.parametrize(("key", "expected"), DEFAULTS.items(), ids=DEFAULTS)
 def test_a_key_has_its_default(key: str, expected: object) -> None:
-    found: Any = msgspec.to_builtins(parse("", "config.toml"))
+    value: Any = msgspec.to_builtins(parse("", "config.toml"))
     for part in key.split("."):
-        found = found[part]
-    assert found == expected == keys()[key].default
+        value = value[part]
+    assert value == expected == keys()[key].default
 
 
-def test_every_key_says_why() -> None:
+def test_every_key_has_a_description() -> None:
     assert all(key.reason and key.allowed for key in keys().values())
 
 
@@ -51,12 +51,12 @@ def test_the_page_of_the_settings_is_of_this_tree() -> None:
     assert page.read_text() == config_doc.text(), "run tools/config_doc.py > docs/CONFIG.md"
 
 
-def test_a_value_of_the_file_is_taken() -> None:
+def test_a_value_in_the_file_is_used() -> None:
     config = parse('model = "/m.gguf"\n[engine]\nn_gpu_layers = 0\n', "config.toml")
     assert (config.model, config.engine.n_gpu_layers) == ("/m.gguf", 0)
 
 
-# The text, the line, and what is told of it.
+# The text, the line, and the message.
 MEANT = "{} is not a known key; did you mean {}?"
 MANY = "a whole number from 1 to 512"
 WRONG: dict[str, tuple[str, int | None, str]] = {
@@ -162,27 +162,27 @@ WRONG: dict[str, tuple[str, int | None, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "line", "told"), WRONG.values(), ids=WRONG)
-def test_a_mistake_names_file_line_and_key(text: str, line: int | None, told: str) -> None:
+@pytest.mark.parametrize(("text", "line", "message"), WRONG.values(), ids=WRONG)
+def test_a_mistake_names_file_line_and_key(text: str, line: int | None, message: str) -> None:
     with pytest.raises(BadInput) as error:
         parse(text, "the-file.toml")
-    said = str(error.value)
-    assert said.startswith(
+    report = str(error.value)
+    assert report.startswith(
         f"Config `the-file.toml`, line {line}: `" if line else "Config `the-file.toml`"
     )
-    assert told in said
-    assert "\n" not in said
-    assert len(said) < 300
+    assert message in report
+    assert "\n" not in report
+    assert len(report) < 300
 
 
 def check(text: str) -> None:
-    """Either a config or one sentence."""
-    said = ""
+    """Checks that any text gives either a config or one message."""
+    report = ""
     try:
         parse(text, "a.toml")
     except BadInput as error:
-        said = str(error)
-    assert not said or (said.startswith("Config `a.toml`") and "\n" not in said)
+        report = str(error)
+    assert not report or (report.startswith("Config `a.toml`") and "\n" not in report)
 
 
 TOML = st.recursive(
@@ -195,17 +195,17 @@ TOML = st.recursive(
 
 
 @given(st.sampled_from([*keys(), "engine", "x", "engine.x"]), TOML)
-def test_any_value_of_any_key_is_taken_or_told(key: str, value: Any) -> None:
+def test_any_value_of_any_key_is_accepted_or_reported(key: str, value: Any) -> None:
     import tomlkit
 
     section, _, leaf = key.rpartition(".")
     try:
         text = tomlkit.dumps({section: {leaf: value}} if section else {leaf: value})
     except (ValueError, TypeError):
-        return  # what TOML can't say
+        return  # TOML cannot express this text
     check(text)
 
 
 @given(st.text())
-def test_any_text_is_taken_or_told(text: str) -> None:
+def test_any_text_is_accepted_or_reported(text: str) -> None:
     check(text)

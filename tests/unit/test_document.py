@@ -1,4 +1,4 @@
-"""The list of lines against a reference that knows only the joined string."""
+"""Tests the list of lines against a reference that holds the whole text as one string."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")
 
 
 def reference_lines(text: str) -> list[tuple[int, int]]:
-    """Start and end, without the line's end, of each line as the LSP has them."""
+    """Returns start and end, without the line end, of each line as defined by the LSP."""
     spans, start = [], 0
-    for found in re.finditer(r"\r\n|\n|\r", text):
-        spans.append((start, found.start()))
-        start = found.end()
+    for match in re.finditer(r"\r\n|\n|\r", text):
+        spans.append((start, match.start()))
+        start = match.end()
     return [*spans, (start, len(text))]
 
 
@@ -65,7 +65,7 @@ def test_edits_agree_with_the_joined_string(
 
 
 @given(TEXTS, EDITS)
-def test_the_least_edit_has_the_same_effect_and_says_where_it_ends(
+def test_the_minimal_edit_has_the_same_effect_and_its_new_end_is_right(
     text: str, edits: list[tuple[int, int, int, int, str]]
 ) -> None:
     ours, whole = Text(text), Text(text)
@@ -92,14 +92,16 @@ def test_the_least_edit_has_the_same_effect_and_says_where_it_ends(
     ],
     ids=["a line", "a document", "cut", "over lines", "a key"],
 )
-def test_what_stays_as_it_is_is_no_edit(
+def test_unchanged_text_is_not_part_of_the_minimal_edit(
     start: tuple[int, int], end: tuple[int, int], text: str, expected: Edit
 ) -> None:
     assert Text("ab\ncd\n").minimal_edit(Position(*start), Position(*end), text) == expected
 
 
 @given(TEXTS, EDITS)
-def test_replace_says_what_changed(text: str, edits: list[tuple[int, int, int, int, str]]) -> None:
+def test_replace_returns_what_changed(
+    text: str, edits: list[tuple[int, int, int, int, str]]
+) -> None:
     ours = Text(text)
     for line_a, col_a, line_b, col_b, new in edits:
         before = list(ours.lines)

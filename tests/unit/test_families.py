@@ -1,4 +1,5 @@
-"""Every family of the table, recognised and rendered from a toy vocabulary with its names."""
+"""Tests that every family is recognised from, and rendered with, a toy vocabulary of its token
+names."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ def test_the_exact_prompt(name: str, rendered: list[str]) -> None:
     assert [piece.text or piece.name for piece in pieces] == rendered
 
 
-def test_a_repository_token_alone_is_no_sign_of_fim() -> None:
+def test_a_repository_token_alone_does_not_imply_fim() -> None:
     match = recognise("SmolLM2-135M", {}, {"<reponame>": 4}.get)
     assert match.family.name == "plain"
     assert [p.name for p in build_prompt(match.family, match.order, PLACE, "a.py")] == ["prefix"]
@@ -113,13 +114,15 @@ def test_the_order_of_the_config_overrules_the_family() -> None:
         ("<|code_{}|>", "GLM 4 9B", "glm"),
     ],
 )
-def test_a_name_tells_look_alikes_apart(form: str, name: str, expected: str) -> None:
+def test_a_name_distinguishes_families_with_equal_tokens(
+    form: str, name: str, expected: str
+) -> None:
     tokens = {form.format(part): n for n, part in enumerate(("prefix", "suffix", "middle"))}
     assert recognise(name, {}, tokens.get).family.name == expected
 
 
 @pytest.mark.parametrize("name", NAMES.values())
-def test_a_name_alone_is_no_sign_of_fim(name: str) -> None:
+def test_a_name_alone_does_not_imply_fim(name: str) -> None:
     assert recognise(name, {}, lambda _: None).family.name == "plain"
 
 
@@ -135,10 +138,10 @@ def test_a_name_alone_is_no_sign_of_fim(name: str) -> None:
         (None, "spm", "after_mid", "after_mid"),
     ],
 )
-def test_where_typed_text_stands(
+def test_typed_placement(
     measured: Typed | None, order: Order, wanted: Literal["auto"] | Typed, expected: Typed
 ) -> None:
-    """What was measured is of the family's own order, which is `spm` here."""
+    """A measured placement applies to the family's own order only, here `spm`."""
     assert typed_placement(Family("f", order="spm", typed=measured), order, wanted) == expected
 
 

@@ -1,5 +1,5 @@
-"""A request from pieces to text with a toy model: its logits hang on the tokens before, and its
-context insists that each cell and each row of logits was asked for."""
+"""Tests a request from pieces to text with a toy model. The model's logits depend on the tokens
+before; its context checks that each cell and each row of logits was computed on request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GREEDY = SamplingConfig(profile="greedy")
 
 
 def tokenize(text: str) -> tuple[int, ...]:
-    """The longest token first."""
+    """Tokenizes greedily by the longest token."""
     data, tokens = text.encode(), []
     while data:
         best = max((piece for piece in PIECES if data.startswith(piece)), key=len)
@@ -45,7 +45,7 @@ def tokenize(text: str) -> tuple[int, ...]:
 
 
 class ToyContext:
-    """`wish`: the text that the model wants to say after the prompt's words; else noise.
+    """`target`: the text that the model prefers after the prompt's text; noise without it.
 
     `jitter`: by how much a token of a draft may see other logits than it would alone.
     """
@@ -53,9 +53,9 @@ class ToyContext:
     n_ctx = 512
 
     def __init__(
-        self, n_batch: int = 64, can_cut: bool = True, wish: bytes = b"", jitter: float = 0.0
+        self, n_batch: int = 64, can_cut: bool = True, target: bytes = b"", jitter: float = 0.0
     ) -> None:
-        self.n_batch, self.can_cut, self.wish, self.jitter = n_batch, can_cut, wish, jitter
+        self.n_batch, self.can_cut, self.target, self.jitter = n_batch, can_cut, target, jitter
         self.held: list[int] = []
         self.n_decodes = 0
         self._n_logits = 0
@@ -69,20 +69,20 @@ class ToyContext:
         return 0
 
     def logits(self, n_before: int = 0) -> npt.NDArray[np.float32]:
-        assert n_before < self._n_logits, "no logits were asked for there"
+        assert n_before < self._n_logits, "no logits were requested there"
         before = self.held[: len(self.held) - n_before]
-        # Whole numbers: never a near tie by chance, often one by equality.
+        # Whole numbers: a near tie is always an exact tie.
         rng = random.Random(repr(before))
         logits = np.array([rng.randrange(40) for _ in range(N_VOCAB)], dtype=np.float32)
         if n_before < self._n_logits - 1:
             logits += np.array([rng.uniform(0, self.jitter) for _ in range(N_VOCAB)])
-        self._wish_for(logits, b"".join(PIECES[t] for t in before if t < len(PIECES)))
+        self._prefer_target(logits, b"".join(PIECES[t] for t in before if t < len(PIECES)))
         return logits
 
-    def _wish_for(self, logits: npt.NDArray[np.float32], said: bytes) -> None:
-        for n_said in range(len(self.wish), -1, -1):
-            if self.wish and said.endswith(self.wish[:n_said]):
-                rest = self.wish[n_said:]
+    def _prefer_target(self, logits: npt.NDArray[np.float32], piece_bytes: bytes) -> None:
+        for n_chars in range(len(self.target), -1, -1):
+            if self.target and piece_bytes.endswith(self.target[:n_chars]):
+                rest = self.target[n_chars:]
                 fits = [t for t, piece in enumerate(PIECES) if rest.startswith(piece)]
                 logits[max(fits, key=lambda t: len(PIECES[t])) if rest else EOG] = 100
                 return
@@ -109,7 +109,7 @@ def engine_of(context: ToyContext) -> LoadedModel:
     return LoadedModel(cast(Any, context), cast(Any, vocabulary), match, KvCache(context), table)
 
 
-def ask(
+def run(
     engine: LoadedModel,
     prefix: str,
     *,
@@ -125,7 +125,7 @@ def ask(
     n_looks: int = 1 << 20,
     alternative: int = 0,
 ) -> Done:
-    """`n_looks`: how often it may look before it finds itself cancelled."""
+    """`n_looks`: number of checks before the request is cancelled."""
     place = Excerpt(prefix, "S", "", "", "", n_typed)
     pieces = build_prompt(engine.match.family, order, place, "a.py", typed, heal)
     stop = StopRule(max_tokens, max_lines, 0, "", 60_000, wants_bodies=wants_bodies)
@@ -142,7 +142,7 @@ FORMS = [("psm", "prefix"), ("psm", "after_mid"), ("spm", "prefix"), ("spm", "af
 
 @pytest.mark.parametrize(("order", "typed"), FORMS)
 @pytest.mark.parametrize(
-    ("prefix", "wish", "text", "n_healed"),
+    ("prefix", "target", "text", "n_healed"),
     [
         ("x\n) retur", b" return a", "n a", 1),
         ("x\n) ret", b" return", "urn", 1),
@@ -155,46 +155,46 @@ FORMS = [("psm", "prefix"), ("psm", "after_mid"), ("spm", "prefix"), ("spm", "af
     ],
     ids=["inside", "token-border", "after-word", "indent", "indent-2", "sign", "accent", "parts"],
 )
-def test_what_is_owed_is_no_output(
-    order: Order, typed: Typed, prefix: str, wish: bytes, text: str, n_healed: int
+def test_pending_bytes_are_not_output(
+    order: Order, typed: Typed, prefix: str, target: bytes, text: str, n_healed: int
 ) -> None:
-    done = ask(engine_of(ToyContext(wish=wish)), prefix, n_typed=4, order=order, typed=typed)
+    done = run(engine_of(ToyContext(target=target)), prefix, n_typed=4, order=order, typed=typed)
     assert (done.text, done.reason, done.cost.n_healed) == (text, "eog", n_healed)
 
 
-def test_without_healing_a_word_begun_stays() -> None:
-    done = ask(engine_of(ToyContext(wish=b"urn")), "x\n    ret", heal=False)
+def test_without_healing_a_partial_word_stays() -> None:
+    done = run(engine_of(ToyContext(target=b"urn")), "x\n    ret", heal=False)
     assert (done.text, done.cost.n_healed) == ("urn", 0)
 
 
 def test_the_own_tokens_cost_one_batch() -> None:
-    context = ToyContext(wish=b" retur()")
-    done = ask(engine_of(context), "x retur", max_tokens=1)
+    context = ToyContext(target=b" retur()")
+    done = run(engine_of(context), "x retur", max_tokens=1)
     assert (done.text, done.cost.n_healed, done.cost.n_decoded) == ("()", 2, 1)
     assert context.n_decodes == 1
     assert done.cost.n_drafted == done.cost.n_verified == 0
 
 
-def test_another_token_takes_the_draft_s_place() -> None:
-    context = ToyContext(wish=b" return")
+def test_another_token_replaces_the_draft() -> None:
+    context = ToyContext(target=b" return")
     engine = engine_of(context)
-    done = ask(engine, "x retur")
+    done = run(engine, "x retur")
     assert done.text == "n"
     assert context.held == engine.cache.cells
     assert [PIECES[t] for t in context.held if t < len(PIECES)][-1] == b" return"
     assert context.n_decodes == 2
 
 
-def test_what_pays_the_rest_and_goes_on_is_text_but_no_decoded_token() -> None:
-    done = ask(engine_of(ToyContext(wish=b" return")), "x retur")
+def test_a_healing_token_that_adds_text_is_not_a_decoded_token() -> None:
+    done = run(engine_of(ToyContext(target=b" return")), "x retur")
     assert (done.text, done.cost.n_healed, done.cost.n_decoded) == ("n", 1, 0)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig()])
 def test_the_model_may_not_end_where_a_block_has_no_body(sampling: SamplingConfig) -> None:
     def done(wants_bodies: bool) -> Done:
-        engine = engine_of(ToyContext(wish=b"ab:"))
-        return ask(engine, "x\n", sampling=sampling, max_lines=3, wants_bodies=wants_bodies)
+        engine = engine_of(ToyContext(target=b"ab:"))
+        return run(engine, "x\n", sampling=sampling, max_lines=3, wants_bodies=wants_bodies)
 
     plain, whole = done(False), done(True)
     assert (plain.text.strip(), plain.reason) == ("ab:", "eog")
@@ -202,13 +202,14 @@ def test_the_model_may_not_end_where_a_block_has_no_body(sampling: SamplingConfi
     assert len(whole.text) > len(plain.text)
 
 
-def test_half_a_character_is_whole_in_the_text() -> None:
-    done = ask(engine_of(ToyContext(wish="naïv🙂".encode())), "'naï", max_tokens=12)
+def test_a_split_character_is_complete_in_the_text() -> None:
+    done = run(engine_of(ToyContext(target="naïv🙂".encode())), "'naï", max_tokens=12)
     assert done.text == "v🙂"
 
 
 class Ranked(ToyContext):
-    """At the first token that gives text: `abc`, the end, a newline, ` a`, `(`, then `)`."""
+    """An alternative diverges at the first token that adds text: `abc`, the end, a newline, ` a`,
+    `(`, `)`."""
 
     def logits(self, n_before: int = 0) -> npt.NDArray[np.float32]:
         logits = super().logits(n_before)
@@ -224,45 +225,47 @@ class Ranked(ToyContext):
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig(temperature=0.01)])
 def test_an_alternative_begins_with_the_next_best_token(sampling: SamplingConfig) -> None:
-    """Neither the end nor what the rule ends at once; what is too rare is none."""
+    """Alternatives exclude end tokens, rare tokens, and text that the stop rule ends at once."""
     engine = engine_of(Ranked())
-    done = [ask(engine, "x", sampling=sampling, heal=False, alternative=k) for k in range(5)]
+    done = [run(engine, "x", sampling=sampling, heal=False, alternative=k) for k in range(5)]
     starts = ["abc", " a", "(", "", ""]
-    assert [each.text.startswith(start) for each, start in zip(done, starts, strict=True)]
-    assert [each.text[:1] for each in done] == ["a", " ", "(", "", ""]
-    assert [each.reason == "alternative" for each in done] == [False, False, False, True, True]
-    assert max(each.cost.n_prefill for each in done[1:]) == 1
+    assert [result.text.startswith(start) for result, start in zip(done, starts, strict=True)]
+    assert [result.text[:1] for result in done] == ["a", " ", "(", "", ""]
+    assert [result.reason == "alternative" for result in done] == [False, False, False, True, True]
+    assert max(result.cost.n_prefill for result in done[1:]) == 1
 
 
 def test_only_the_first_token_is_another() -> None:
-    asked: dict[str, Any] = {"order": "spm2", "heal": False}
-    other = ask(engine_of(Ranked()), "x", alternative=1, max_tokens=6, **asked)
-    goes_on = ask(engine_of(Ranked()), "x a", max_tokens=5, **asked)
-    assert goes_on.text
-    assert other.text == f" a{goes_on.text}"
+    options: dict[str, Any] = {"order": "spm2", "heal": False}
+    other = run(engine_of(Ranked()), "x", alternative=1, max_tokens=6, **options)
+    continued = run(engine_of(Ranked()), "x a", max_tokens=5, **options)
+    assert continued.text
+    assert other.text == f" a{continued.text}"
 
 
-def test_a_sign_of_the_end_that_is_spelled_out_is_no_alternative() -> None:
+def test_an_end_token_spelled_as_text_is_not_an_alternative() -> None:
     engine = engine_of(Ranked())
     vocabulary = cast(Any, engine.vocabulary)
     vocabulary.piece = lambda token: PIECES[token] if token < len(PIECES) else b"<end>"
-    assert ask(engine, "x", heal=False, alternative=1).text[:2] == " a"
+    assert run(engine, "x", heal=False, alternative=1).text[:2] == " a"
 
 
-def test_the_tokens_that_pay_differ_too_where_they_give_text() -> None:
-    """` return` pays what is owed and goes on; no other token of the vocabulary does."""
-    engine = engine_of(ToyContext(wish=b" return"))
-    assert ask(engine, "x retur").text == "n"
-    none = ask(engine, "x retur", alternative=1)
+def test_alternatives_differ_in_a_healing_token_that_adds_text() -> None:
+    """Only ` return` covers the pending bytes and adds text; no other token does."""
+    engine = engine_of(ToyContext(target=b" return"))
+    assert run(engine, "x retur").text == "n"
+    none = run(engine, "x retur", alternative=1)
     assert (none.text, none.reason) == ("", "alternative")
 
 
-def test_owed_bytes_are_paid_before_an_alternative_parts() -> None:
-    engine = engine_of(ToyContext(wish=b" retur()"))
-    done = [ask(engine, "x retur", max_tokens=1, alternative=k) for k in range(3)]
+def test_pending_bytes_are_covered_before_an_alternative_diverges() -> None:
+    engine = engine_of(ToyContext(target=b" retur()"))
+    done = [run(engine, "x retur", max_tokens=1, alternative=k) for k in range(3)]
     assert done[0].text == "()"
-    assert len({each.text for each in done if each.text}) == len([1 for each in done if each.text])
-    assert {each.cost.n_healed for each in done} == {2}
+    assert len({result.text for result in done if result.text}) == len(
+        [1 for result in done if result.text]
+    )
+    assert {result.cost.n_healed for result in done} == {2}
 
 
 texts = st.lists(
@@ -283,26 +286,27 @@ samplings = st.builds(
 def test_a_draft_and_what_was_cached_change_no_text(
     before: str, prefix: str, form: tuple[Order, Typed], sampling: SamplingConfig, can_cut: bool
 ) -> None:
-    """Without a draft (no batch of two tokens), with one, and after another request."""
+    """Compares runs without a draft (a batch holds one token), with a draft, and after another
+    request."""
     order, typed = form
     alone = engine_of(ToyContext(n_batch=1))
     jitter = 0.4 if sampling.profile == "greedy" else 0.0
     warm_context = ToyContext(n_batch=7, can_cut=can_cut, jitter=jitter)
     warm = engine_of(warm_context)
-    asked: dict[str, Any] = {"order": order, "typed": typed, "sampling": sampling, "n_typed": 0}
-    ask(warm, before + prefix, **asked)
+    options: dict[str, Any] = {"order": order, "typed": typed, "sampling": sampling, "n_typed": 0}
+    run(warm, before + prefix, **options)
     done = [
-        ask(engine, prefix, **asked)
+        run(engine, prefix, **options)
         for engine in (alone, engine_of(ToyContext(jitter=jitter)), warm)
     ]
-    assert len({each.text for each in done}) == 1
-    assert len({each.cost.n_healed for each in done}) == 1
+    assert len({result.text for result in done}) == 1
+    assert len({result.cost.n_healed for result in done}) == 1
     assert warm.cache.cells == warm_context.held
 
 
 @settings(deadline=None, max_examples=60)
 @given(texts, st.sampled_from(FORMS), samplings)
-def test_the_bytes_generated_begin_with_the_owed(
+def test_the_generated_bytes_begin_with_the_pending(
     prefix: str, form: tuple[Order, Typed], sampling: SamplingConfig
 ) -> None:
     order, typed = form
@@ -312,22 +316,24 @@ def test_the_bytes_generated_begin_with_the_owed(
         engine.match.family, order, Excerpt(prefix, "S", "", "", ""), "a", typed, True
     )
     prompt = tokenize_prompt(engine, pieces, 6)
-    done = ask(engine, prefix, order=order, typed=typed, sampling=sampling)
+    done = run(engine, prefix, order=order, typed=typed, sampling=sampling)
     after = context.held[len(prompt.tokens) :]
-    said = b"".join(PIECES[token] for token in after if token < len(PIECES))
-    assert said.startswith(prompt.pending_bytes) or prompt.pending_bytes.startswith(said)
+    piece_bytes = b"".join(PIECES[token] for token in after if token < len(PIECES))
+    assert piece_bytes.startswith(prompt.pending_bytes) or prompt.pending_bytes.startswith(
+        piece_bytes
+    )
     assert not any(token >= len(PIECES) for token in after[: done.cost.n_healed])
 
 
 def test_draws_after_healing_are_those_without() -> None:
-    """The index of a draw counts output, not what was owed: where the own token was drawn again,
-    the cells are those of the prompt without healing."""
+    """The sampling index counts output tokens, not healing tokens. Where healing samples the
+    original token again, the cells equal those of the prompt without healing."""
     n_own = 0
     for letter in string.ascii_letters:
         sampling = SamplingConfig(temperature=2, min_p=0.0, seed=5)
         healed, plain = engine_of(ToyContext()), engine_of(ToyContext())
-        text = ask(healed, f"{letter}\n", order="spm2", sampling=sampling).text
-        expected = ask(plain, f"{letter}\n", order="spm2", sampling=sampling, heal=False).text
+        text = run(healed, f"{letter}\n", order="spm2", sampling=sampling).text
+        expected = run(plain, f"{letter}\n", order="spm2", sampling=sampling, heal=False).text
         if healed.cache.cells[5] == plain.cache.cells[5]:
             n_own += 1
             assert text == expected
@@ -335,9 +341,9 @@ def test_draws_after_healing_are_those_without() -> None:
 
 
 def test_a_memory_that_cannot_be_cut_is_made_anew_and_counted() -> None:
-    context = ToyContext(wish=b" return", can_cut=False)
+    context = ToyContext(target=b" return", can_cut=False)
     engine = engine_of(context)
-    done = ask(engine, "x retur")
+    done = run(engine, "x retur")
     assert done.text == "n"
     assert context.held == engine.cache.cells
     n_prompt, n_draft = len("|x|S|"), 2
@@ -345,57 +351,57 @@ def test_a_memory_that_cannot_be_cut_is_made_anew_and_counted() -> None:
     assert done.cost.n_prompt == done.cost.n_cached + done.cost.n_prefill
 
 
-def test_such_a_memory_gets_no_draft_that_would_have_to_be_taken_back() -> None:
-    context = ToyContext(wish=b" return", can_cut=False)
+def test_a_memory_that_cannot_be_cut_gets_no_draft() -> None:
+    context = ToyContext(target=b" return", can_cut=False)
     engine = engine_of(context)
     engine.cache.can_cut = False
-    done = ask(engine, "x retur")
+    done = run(engine, "x retur")
     assert (done.text, done.cost.n_healed) == ("n", 1)
     assert done.cost.n_prefill == len("|x|S|")
 
 
 def test_a_prefill_generates_nothing_and_lays_out_as_the_request_will() -> None:
-    context = ToyContext(wish=b" return a")
+    context = ToyContext(target=b" return a")
     engine = engine_of(context)
-    done = ask(engine, "x retur", is_prefill=True)
+    done = run(engine, "x retur", is_prefill=True)
     assert (done.text, done.reason, done.cost.n_decoded) == ("", "tokens", 0)
     assert context.held == engine.cache.cells
     n_draft = 2
-    then = ask(engine, "x retur")
+    then = run(engine, "x retur")
     assert (then.text, then.cost.n_prefill) == ("n a", n_draft + 1)
-    assert ask(engine, "x retur", max_tokens=0).reason == "tokens"
+    assert run(engine, "x retur", max_tokens=0).reason == "tokens"
 
 
-def test_a_prefill_that_is_cancelled_says_so() -> None:
-    done = ask(engine_of(ToyContext(n_batch=4)), "x retur", is_prefill=True, n_looks=1)
+def test_a_cancelled_prefill_reports_cancelled() -> None:
+    done = run(engine_of(ToyContext(n_batch=4)), "x retur", is_prefill=True, n_looks=1)
     assert (done.reason, done.cost.n_prefill) == ("cancelled", 4)
 
 
 def test_confidence_is_of_the_first_line() -> None:
-    context = ToyContext(wish=b"(ab\nab")
-    done = ask(engine_of(context), "(", max_lines=3, max_tokens=9)
+    context = ToyContext(target=b"(ab\nab")
+    done = run(engine_of(context), "(", max_lines=3, max_tokens=9)
     assert done.text == "ab\nab"
     assert -0.01 < done.cost.logprob_first <= 0
     assert -0.01 < done.cost.logprob_line <= 0
-    unsure = ask(engine_of(ToyContext()), "(").cost
+    unsure = run(engine_of(ToyContext()), "(").cost
     assert unsure.logprob_line < -0.5
 
 
 class FlatAfterNewline(ToyContext):
     def logits(self, n_before: int = 0) -> npt.NDArray[np.float32]:
         logits = super().logits(n_before)
-        said = b"".join(PIECES[t] for t in self.held if t < len(PIECES))
-        return logits / 100 if b"\n" in said else logits
+        piece_bytes = b"".join(PIECES[t] for t in self.held if t < len(PIECES))
+        return logits / 100 if b"\n" in piece_bytes else logits
 
 
 def test_the_second_line_is_not_in_the_mean() -> None:
-    done = ask(engine_of(FlatAfterNewline(wish=b"(ab\nab")), "(", max_lines=3, max_tokens=9)
+    done = run(engine_of(FlatAfterNewline(target=b"(ab\nab")), "(", max_lines=3, max_tokens=9)
     assert "\n" in done.text
     assert -0.01 < done.cost.logprob_line <= 0
 
 
-def test_a_take_back_never_reaches_over_the_anchor() -> None:
-    """The typed text's share of a small context is ten tokens, and five are given up at once."""
+def test_healing_never_crosses_the_anchor() -> None:
+    """The share of typed text in a small context is ten tokens; five are moved at once."""
     context = ToyContext()
     context.n_ctx = 40
     engine = engine_of(context)
@@ -407,6 +413,6 @@ def test_a_take_back_never_reaches_over_the_anchor() -> None:
     assert b"".join(PIECES[t] for t in prompt.tokens if t < len(PIECES)) == b"x\nccccS"
 
 
-def test_nothing_said_has_no_confidence() -> None:
-    cost = ask(engine_of(ToyContext(wish=b"()")), "()").cost
+def test_an_empty_completion_has_no_logprob() -> None:
+    cost = run(engine_of(ToyContext(target=b"()")), "()").cost
     assert (cost.n_decoded, cost.logprob_first, cost.logprob_line) == (0, 0.0, 0.0)

@@ -1,7 +1,7 @@
-"""The mirror and the memory agree, whatever llama_decode returns.
+"""Tests that `KvCache` agrees with the memory, whatever llama_decode returns.
 
-The memory is a stand-in: llama.cpp removes an aborted micro-batch itself, so cells that an abort
-leaves behind can't be had from it while a batch is one micro-batch.
+The memory is a fake: llama.cpp removes an aborted micro-batch itself, so a real context leaves no
+cells of an aborted batch while a batch is one micro-batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROMPT = list(range(10))
 
 
 class Memory:
-    """Takes every token it is given, also of a batch whose code is not 0."""
+    """Stores every token, even of a batch whose code is not 0."""
 
     n_ctx, n_batch = 64, 4
 

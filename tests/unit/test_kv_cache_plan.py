@@ -1,5 +1,5 @@
-"""The plan of a prompt, and the mirror that applies it: every kept cell was computed from exactly
-the tokens that stand before it."""
+"""Tests the cache plan and `KvCache`, which applies the plan: every kept cell was computed from
+exactly the tokens before it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def never() -> bool:
 
 
 @given(tokens, prompts, st.integers(1, 9), st.booleans())
-def test_kept_and_evaluated_make_the_prompt(
+def test_kept_and_evaluated_tokens_form_the_prompt(
     cells: list[int], wanted: list[int], n_logits: int, can_cut: bool
 ) -> None:
     todo = plan_cells(cells, wanted, n_logits, can_cut)
@@ -42,7 +42,7 @@ def test_no_more_is_evaluated_than_must_be(cells: list[int], wanted: list[int]) 
 
 
 @given(tokens, prompts)
-def test_a_memory_that_cannot_be_cut_is_kept_whole_or_not_at_all(
+def test_a_memory_that_cannot_be_cut_keeps_all_cells_or_none(
     cells: list[int], wanted: list[int]
 ) -> None:
     todo = plan_cells(cells, wanted, can_cut=False)
@@ -63,7 +63,7 @@ def test_all_logits_are_of_one_batch(n_tokens: int, n_batch: int, n_logits: int)
     assert len(sizes) == -(-n_tokens // n_batch), "no batch more than without"
 
 
-# -- as the cache applies it
+# -- the cache applies the plan
 
 
 def test_an_aborted_prefill_keeps_the_batches_that_finished() -> None:
@@ -86,7 +86,7 @@ def test_an_error_clears() -> None:
     assert cache.cells == []
 
 
-# -- as an editor drives it
+# -- an editor drives the cache
 
 letters = st.text("ab(\n", min_size=1, max_size=3)
 edits = st.one_of(
@@ -95,7 +95,7 @@ edits = st.one_of(
     st.builds(Edit, text=letters, n_deleted=st.integers(1, 4)),  # replace
     st.builds(Edit, text=st.sampled_from(["()", "[]", '""']), n_back=st.just(1)),  # autopair
     st.builds(Edit, text=st.text("xyz\n", min_size=8, max_size=20)),  # paste
-    st.builds(Edit, jump=st.integers(0, 60)),  # and the window with it
+    st.builds(Edit, jump=st.integers(0, 60)),  # moves the window too
     st.builds(Edit, text=letters, jump=st.integers(0, 60)),
     st.builds(Edit, is_undo=st.just(True)),
 )
@@ -103,8 +103,9 @@ edits = st.one_of(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Of the document `slot`, after an edit of it. `codes`: of the decodes; `n_batches`: after so
-    many it is stopped; `n_generated`: tokens decoded behind the prompt."""
+    """Describes a request for the document `slot` after an edit. `codes`: return codes of the
+    decodes. `n_batches`: number of batches before the request is stopped. `n_generated`: tokens
+    decoded after the prompt."""
 
     slot: int
     edit: Edit
@@ -135,17 +136,17 @@ requests = st.builds(
     st.booleans(),
 )
 def test_cells_are_the_wanted_tokens_each_computed_after_those_before_it(
-    asked: list[Request], can_cut: bool, ram_bytes: int, can_restore: bool
+    requests: list[Request], can_cut: bool, ram_bytes: int, can_restore: bool
 ) -> None:
-    """For any edits, in turn over several documents, with batches that are aborted or stopped and
-    memories that cannot be cut or that take no state back."""
+    """Checks edits in several documents by turns, with batches that are aborted or stopped, and
+    memories that cannot be cut or restored."""
     memory = Memory(can_cut=can_cut)
     memory.can_restore = can_restore
     cache = KvCache(memory, can_cut=can_cut, can_save=can_cut)
     slots = Slots(cache, ram_bytes, min_cells=8)
     buffers = [Buffer() for _ in range(4)]
     left: dict[int, list[int]] = {}
-    for request in asked:
+    for request in requests:
         slots.switch(request.slot)
         memory.check()
         assert cache.cells == memory.tokens

@@ -1,4 +1,4 @@
-"""Who may import whom: a table, and a walk over the source."""
+"""Tests the allowed imports between packages, by a table and a walk over the source."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "server" / "llmd"
-# The folders from the lowest to the highest: each imports only from those in its row, and from the
-# modules that lie beside them at the top.
+# The packages from the lowest to the highest. Each imports only from the packages in its row and
+# from the modules at the top.
 MAY_IMPORT = {
     "document": set(),
     "config": set(),
@@ -32,7 +32,7 @@ MAY_IMPORT = {
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 LOOSE = {"__init__", "__main__", "errors", "files", "machine", "paths", "signals"}
 
-# Third-party packages are each known to one module; these two are part of the language here.
+# Each third-party package is imported by one module, except these two.
 SHARED = {"msgspec", "numpy"}
 ONLY_IN = {
     "filelock": "files.py",
@@ -55,7 +55,7 @@ ONLY_IN = {
 
 
 def _module(file: Path) -> str:
-    """A package by its own name, as it is imported."""
+    """Returns the name of a module or package as imports write it."""
     return ".".join(("llmd", *file.with_suffix("").parts)).removesuffix(".__init__")
 
 
@@ -64,7 +64,7 @@ MODULES = {file: _module(Path(file)) for file in FILES}
 
 
 def _imports(path: Path) -> set[str]:
-    """The modules that a file imports, ours and others, by their whole names."""
+    """Returns the full names of all modules that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -112,18 +112,18 @@ def test_the_modules_depend_in_one_direction() -> None:
 
 
 def test_what_daemon_and_worker_share_is_what_crosses_between_them() -> None:
-    """The frames on their socket, and the flags in shared memory that cancel requests."""
+    """Daemon and worker share the messages on their socket, and cancel flags in shared memory."""
     shared = {"llmd.engine.messages", "llmd.engine.cancel_flags"}
     for file, names in IMPORTS.items():
         part = Path(file).parts[0]
         if part == "worker":
             assert {name for name in names if name.startswith("llmd.engine")} <= shared
-        elif part != "cli":  # `doctor` and `bench model` run the library in processes of their own
+        elif part != "cli":  # `doctor` and `bench model` run llama.cpp in their own processes
             assert not {name for name in names if name.startswith("llmd.worker")}
 
 
 def test_row_43_a_clock_that_jumps_is_only_ever_shown() -> None:
-    """What waits or measures reads the monotonic clock."""
+    """Code that waits or measures must read the monotonic clock."""
     walls = {
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*.py")

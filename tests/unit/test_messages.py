@@ -1,4 +1,4 @@
-"""Frames between daemon and worker: whole again wherever the bytes were split."""
+"""Tests that messages between daemon and worker decode correctly, wherever the bytes are split."""
 
 from __future__ import annotations
 
@@ -94,6 +94,6 @@ def test_a_length_over_the_limit_is_refused_before_its_bytes_come() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", b"\x81\xa4type\xa4Nope"])
-def test_a_body_that_is_no_frame_is_refused(body: bytes) -> None:
+def test_an_invalid_message_body_is_rejected(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         messages.decode_from_worker(body)

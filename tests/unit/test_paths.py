@@ -1,4 +1,4 @@
-"""Where things are kept: the first rule that applies, and folders that are nobody else's."""
+"""Tests where files are stored, and that private folders belong to the user alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMD_STATE_DIR", "/s")
 
 
-def stand_in_for_run_user(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def fake_run_user(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     def path(text: str) -> Path:
         return folder if str(text).startswith("/run/user/") else Path(text)
 
@@ -40,7 +40,7 @@ def stand_in_for_run_user(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None
 def test_the_runtime_folder_is_the_first_that_is_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
 ) -> None:
-    stand_in_for_run_user(monkeypatch, Path("/none"))
+    fake_run_user(monkeypatch, Path("/none"))
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     assert paths.runtime_dir() == Path(expected)
@@ -49,14 +49,14 @@ def test_the_runtime_folder_is_the_first_that_is_named(
 def test_the_systems_folder_of_the_user_comes_before_the_state_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stand_in_for_run_user(monkeypatch, tmp_path)
+    fake_run_user(monkeypatch, tmp_path)
     assert paths.runtime_dir() == tmp_path / "llmd"
 
 
-def test_a_folder_of_another_user_is_not_taken(
+def test_a_folder_of_another_user_is_rejected(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stand_in_for_run_user(monkeypatch, tmp_path)
+    fake_run_user(monkeypatch, tmp_path)
     monkeypatch.setattr(paths.os, "getuid", lambda: tmp_path.stat().st_uid + 1)
     assert paths.runtime_dir() == Path("/s/run")
 
@@ -76,7 +76,7 @@ def test_a_socket_path_that_the_kernel_would_cut_is_refused(
     if not is_refused:
         assert len(os.fsencode(paths.socket_path())) == n_bytes
         return
-    with pytest.raises(BadInput, match=r"104 bytes; .* at most 103; set LLMD_RUNTIME_DIR"):
+    with pytest.raises(BadInput, match=r"104 bytes, expected at most 103; set LLMD_RUNTIME_DIR"):
         paths.socket_path()
 
 
@@ -116,7 +116,7 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
         paths.private_dir(tmp_path / "a")
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(
         DaemonError, match=r"a/b` cannot be created: Not a directory; set LLMD_STATE_DIR"

@@ -1,7 +1,4 @@
-"""What an editor is shown, from the place and what a model says there: before and after.
-
-`‸` is the cursor, `»` a tab.
-"""
+"""Tests what an editor shows, given a file and the model's output. `‸` is the cursor, `»` a tab."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def shown(file: str, text: str, without: frozenset[str] = frozenset()) -> str:
     return trim(kept, place, without).replace("\t", "»")
 
 
-Row = tuple[str, str, str]  # the file, what the model says, what is shown
+Row = tuple[str, str, str]  # the file, the model's output, the text shown
 
 PYTHON: dict[str, Row] = {
     "one line inside a line": ("x = ‸\n", "f(1)\ny = 2\n", "f(1)"),
@@ -46,10 +43,10 @@ PYTHON: dict[str, Row] = {
         "b = 2\n    c = 3\n    d = 4\n    e = 5\n",
         "b = 2\n    c = 3\n    d = 4",
     ),
-    "the next line is not said": ("a = 1\n‸\nb = 2\n", "c = 3\nb = 2\n", "c = 3"),
+    "the next line is not repeated": ("a = 1\n‸\nb = 2\n", "c = 3\nb = 2\n", "c = 3"),
     "the next line alone is nothing": ("a = 1\n‸\nb = 2\n", "b = 2\n", ""),
     "the next line completed by hand is nothing": ("a = 1\nb =‸\nb = 2\n", " 2\n", ""),
-    "the next line at another depth is not said": (
+    "the next line at another depth is not repeated": (
         "while a:\n    b()\n‸\n        c += 1\n",
         "    c += 1\n",
         "",
@@ -66,9 +63,9 @@ PYTHON: dict[str, Row] = {
     ),
     "the same call of several lines may not": ("‸\nadd(\n    'b')\n", "add(\n    'b')\n", ""),
     "an opened call alone may not": ("‸\nadd(\n    'b')\n", "add(\n", ""),
-    "the line above is not said again": ("total.add(1)\n‸\n", "total.add(1)\n", ""),
-    "a line said three times": ("def f():\n    ‸\n", "a()\n" + "    b()\n" * 3, "a()\n    b()"),
-    "a block said twice": (
+    "the line above is not repeated": ("total.add(1)\n‸\n", "total.add(1)\n", ""),
+    "a line three times in a row": ("def f():\n    ‸\n", "a()\n" + "    b()\n" * 3, "a()\n    b()"),
+    "a block twice in a row": (
         "def f():\n    ‸\n",
         "a()\n    b()\n    a()\n    b()\n",
         "a()\n    b()",
@@ -186,16 +183,16 @@ OTHERS: dict[str, Row] = {
 }
 
 
-@pytest.mark.parametrize(("file", "said", "expected"), PYTHON.values(), ids=PYTHON)
-def test_python(file: str, said: str, expected: str) -> None:
-    assert shown(file, said) == expected
+@pytest.mark.parametrize(("file", "output", "expected"), PYTHON.values(), ids=PYTHON)
+def test_python(file: str, output: str, expected: str) -> None:
+    assert shown(file, output) == expected
 
 
-@pytest.mark.parametrize(("file", "said", "expected"), JAVASCRIPT.values(), ids=JAVASCRIPT)
-def test_javascript_and_typescript(file: str, said: str, expected: str) -> None:
-    assert shown(file, said) == expected
+@pytest.mark.parametrize(("file", "output", "expected"), JAVASCRIPT.values(), ids=JAVASCRIPT)
+def test_javascript_and_typescript(file: str, output: str, expected: str) -> None:
+    assert shown(file, output) == expected
 
 
-@pytest.mark.parametrize(("file", "said", "expected"), OTHERS.values(), ids=OTHERS)
-def test_other_languages_and_prose(file: str, said: str, expected: str) -> None:
-    assert shown(file, said) == expected
+@pytest.mark.parametrize(("file", "output", "expected"), OTHERS.values(), ids=OTHERS)
+def test_other_languages_and_prose(file: str, output: str, expected: str) -> None:
+    assert shown(file, output) == expected

@@ -1,4 +1,4 @@
-"""Each rule by itself: what it changes, that it can be left out, that it can be streamed."""
+"""Tests each rule alone: what it changes, that it is optional, that it works while streaming."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from llmd.postprocess.stop import (
 )
 from llmd.postprocess.trim import trim
 
-# The file, what the model says, shown with the rule, shown without it.
+# The file, the model's output, the text shown with the rule, the text shown without it.
 WORTH = {
     "lines": ("x = ‸\n", "f(1)\ny = 2\n", "f(1)", "f(1)\ny = 2"),
     "indent": ("def f():\n    ‸\n", "a\nb\n", "a", "a\nb"),
@@ -38,7 +38,7 @@ WORTH = {
 }
 
 
-def test_every_rule_says_what_it_is_for() -> None:
+def test_every_rule_has_an_example() -> None:
     assert set(WORTH) == set(RULES)
 
 
@@ -46,14 +46,14 @@ def test_every_rule_says_what_it_is_for() -> None:
 def test_a_rule_changes_its_row_and_can_be_left_out(
     rule: str, row: tuple[str, str, str, str]
 ) -> None:
-    file, said, with_it, without_it = row
-    assert shown(file, said) == with_it
-    assert shown(file, said, frozenset({rule})) == without_it
+    file, output, with_it, without_it = row
+    assert shown(file, output) == with_it
+    assert shown(file, output, frozenset({rule})) == without_it
 
 
 def test_without_rules_a_text_stays() -> None:
-    said = "a)  \nb\nb\nb"
-    assert shown("f(‸)\nb\n", said, frozenset(RULES)) == said
+    output = "a)  \nb\nb\nb"
+    assert shown("f(‸)\nb\n", output, frozenset(RULES)) == output
 
 
 REPEATS = {
@@ -86,11 +86,11 @@ LOOPS = {
 
 
 @pytest.mark.parametrize(("line", "expected"), LOOPS.values(), ids=LOOPS)
-def test_phrases_said_again_are_counted(line: str, expected: int) -> None:
+def test_repeated_phrases_are_counted(line: str, expected: int) -> None:
     assert n_looped(line) == expected
 
 
-def test_a_loop_takes_its_line_but_the_first_stays_as_it_was_streamed() -> None:
+def test_a_loop_drops_its_line_but_a_first_line_stays_as_streamed() -> None:
     rule = StopRule(64, 3, 0, "", 1000, stops_repeats=True)
     looped = "ab(c), " * 6
     assert stop_at("x\n" + looped, rule) == StopPoint(1, "repeat")
@@ -113,9 +113,9 @@ BRACKETS = {
 
 @pytest.mark.parametrize(("text", "opened", "unopened"), BRACKETS.values(), ids=BRACKETS)
 def test_brackets_are_counted(text: str, opened: str, unopened: tuple[int, ...]) -> None:
-    found = count_brackets(text)
-    assert "".join(x * n for x, n in found.opened.items()) == opened
-    assert found.unopened == unopened
+    counted = count_brackets(text)
+    assert "".join(x * n for x, n in counted.opened.items()) == opened
+    assert counted.unopened == unopened
 
 
 def test_closers_of_blocks_above_the_window_stay() -> None:
@@ -125,9 +125,9 @@ def test_closers_of_blocks_above_the_window_stay() -> None:
 ALL = {**PYTHON, **JAVASCRIPT, **OTHERS}
 
 
-@pytest.mark.parametrize(("file", "said"), [row[:2] for row in ALL.values()], ids=ALL)
-def test_no_later_character_takes_back_what_was_settled(file: str, said: str) -> None:
-    rule, text = rule_for(at(file), 64, 8, 1500), said.replace("»", "\t")
+@pytest.mark.parametrize(("file", "output"), [row[:2] for row in ALL.values()], ids=ALL)
+def test_no_later_character_removes_stable_text(file: str, output: str) -> None:
+    rule, text = rule_for(at(file), 64, 8, 1500), output.replace("»", "\t")
     kept = text[: stop_at(text, rule, is_final=True).n_chars]
     for n_chars in range(len(text) + 1):
         if stop_at(text[:n_chars], rule).reason:
@@ -141,9 +141,9 @@ def test_a_rule_crosses_to_the_engine() -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(rule), type=StopRule) == rule
 
 
-def test_every_reason_crosses_back() -> None:
+def test_every_stop_reason_can_be_encoded() -> None:
     rules = [(rule_for(at(row[0]), 64, 8, 1500), row[1]) for row in ALL.values()]
-    reasons = {stop_at(said, rule, is_final=True).reason for rule, said in rules} - {""}
+    reasons = {stop_at(output, rule, is_final=True).reason for rule, output in rules} - {""}
     loop = stop_at("ab(c), " * 6, StopRule(64, 3, 0, "", 1000, stops_repeats=True)).reason
     assert reasons | {loop} == {"lines", "indent", "suffix", "repeat", "brackets"}
     assert reasons | {loop} <= set(get_args(StopReason))
@@ -156,15 +156,15 @@ FILES = st.text("ab :{}()[]\"'\n\t#", max_size=30)
 def test_any_place_and_text_are_borne(before: str, after: str, text: str) -> None:
     place = at(f"{before}‸{after}")
     rule = rule_for(place, 64, 8, 1500)
-    found = stop_at(text, rule, is_final=True)
-    assert 0 <= found.n_chars <= len(text)
-    assert found.n_chars == stop_at(text[: found.n_chars], rule, is_final=True).n_chars
+    stop_point = stop_at(text, rule, is_final=True)
+    assert 0 <= stop_point.n_chars <= len(text)
+    assert stop_point.n_chars == stop_at(text[: stop_point.n_chars], rule, is_final=True).n_chars
     assert len(trim(text, place).split("\n")) <= len(text.split("\n"))
 
 
 @given(FILES, st.text("ab :{}()[]\"'\n", max_size=30))
 @example("}", " )")
-def test_what_was_settled_stays_anywhere(before: str, text: str) -> None:
+def test_stable_text_stays_at_any_cursor(before: str, text: str) -> None:
     rule = rule_for(at(f"{before}‸\nb a\na"), 64, 3, 1500)
     kept = text[: stop_at(text, rule, is_final=True).n_chars]
     for n_chars in range(len(text) + 1):
@@ -174,7 +174,7 @@ def test_what_was_settled_stays_anywhere(before: str, text: str) -> None:
 
 
 def n_calls(text: str) -> int:
-    """Python calls that one judgement takes: its cost, without a clock."""
+    """Returns the number of Python calls of one check: its cost, without a clock."""
     rule, calls = rule_for(at("def f():\n    ‸\n    z = 1\n"), 512, 64, 1500), 0
 
     def tick(_frame: object, event: str, _arg: object) -> None:

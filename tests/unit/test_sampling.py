@@ -1,4 +1,4 @@
-"""A draw depends on the logits, the seed and the index of the generated token alone."""
+"""Tests that a sample depends only on the logits, the seed and the index of the generated token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logit_lists = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40)
 
 
 @given(logit_lists, st.integers(0, 1 << 70), st.integers(0, 512))
-def test_greedy_takes_the_likeliest(values: list[float], seed: int, idx: int) -> None:
+def test_greedy_chooses_the_most_likely_token(values: list[float], seed: int, idx: int) -> None:
     logits = np.array(values, dtype=np.float32)
     assert sample(logits, SamplingConfig("greedy", seed=seed), idx) == int(np.argmax(logits))
 
@@ -78,5 +78,5 @@ def test_near_ties(values: list[float], expected: bool) -> None:
 
 
 @pytest.mark.parametrize("idx", range(-8, 0))
-def test_draws_for_owed_bytes_have_indices_of_their_own(idx: int) -> None:
+def test_samples_for_pending_bytes_have_their_own_indices(idx: int) -> None:
     assert uniform(3407, idx) not in {uniform(3407, output) for output in range(512)}

@@ -1,4 +1,4 @@
-"""Which documents' cells are kept, and within what bounds."""
+"""Tests which documents' cells are saved, and within what limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATE_BYTES = 1000
 
 
 class Context(Memory):
-    """Its states are all of one size."""
+    """Fakes a context whose states have the same size."""
 
     def state(self) -> StateBytes:
         return np.resize(super().state(), STATE_BYTES * 4)
@@ -34,7 +34,7 @@ def fill(cache: KvCache, first: int, n_cells: int = N_CELLS) -> list[int]:
     return list(cache.cells)
 
 
-def test_cells_come_back_as_they_were() -> None:
+def test_restored_cells_equal_the_saved_cells() -> None:
     memory = Memory()
     cache = KvCache(memory)
     slots = Slots(cache, 1 << 20)
@@ -81,7 +81,7 @@ def test_two_slots_need_room_for_one() -> None:
 
 
 @pytest.mark.parametrize("ram_bytes", [0, STATE_BYTES])
-def test_what_has_no_room_is_not_parked_and_takes_none(ram_bytes: int) -> None:
+def test_a_slot_too_large_to_park_evicts_nothing(ram_bytes: int) -> None:
     cache = KvCache(Context())
     slots = Slots(cache, ram_bytes)
     for slot in (1, 2, 1):
@@ -104,12 +104,12 @@ def test_a_slot_that_has_no_room_pushes_out_no_other() -> None:
 
 
 def _shrunk(slots: Slots) -> Slots:
-    """With room for what is parked and nothing more."""
+    """Checks with memory for exactly the parked slots."""
     slots._ram_bytes = slots.parked_bytes
     return slots
 
 
-def test_nobody_s_slot_and_short_ones_are_not_parked() -> None:
+def test_slot_0_and_short_slots_are_not_parked() -> None:
     cache = KvCache(Memory())
     slots = Slots(cache, 1 << 20)
     fill(cache, 0)
@@ -128,7 +128,7 @@ def test_a_memory_that_cannot_be_saved_is_not_parked() -> None:
     assert slots.parked_bytes == 0
 
 
-def test_a_state_that_is_not_taken_back_leaves_an_empty_cache() -> None:
+def test_a_failed_restore_leaves_an_empty_cache() -> None:
     memory = Memory()
     cache = KvCache(memory)
     slots = Slots(cache, 1 << 20)

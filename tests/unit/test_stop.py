@@ -41,9 +41,12 @@ BLOCK = StopRule(64, 3, 4, "print(x)", 1000)
     ],
 )
 def test_a_text_is_cut(text: str, rule: StopRule, kept: str | None, reason: str) -> None:
-    """`kept` of None: all of it."""
-    found = stop_at(text, rule)
-    assert (text[: found.n_chars], found.reason) == (text if kept is None else kept, reason)
+    """`kept`: None for the whole text."""
+    stop_point = stop_at(text, rule)
+    assert (text[: stop_point.n_chars], stop_point.reason) == (
+        text if kept is None else kept,
+        reason,
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_a_text_is_cut(text: str, rule: StopRule, kept: str | None, reason: str)
         ("x = 1\ndef f", "indent"),
         ("x = 1\n    result = f", "suffix"),  # cut off inside a word of the next line
         ("x = 1\n    result = ", ""),
-        ("x = 1\n    resu", ""),  # too short to tell
+        ("x = 1\n    resu", ""),  # too short to identify the next line
     ],
 )
 def test_the_last_line_is_judged_at_the_end(text: str, reason: str) -> None:
@@ -61,7 +64,7 @@ def test_the_last_line_is_judged_at_the_end(text: str, reason: str) -> None:
     )
 
 
-def test_only_whole_lines_are_settled_in_a_block() -> None:
+def test_only_whole_lines_are_stable_in_a_block() -> None:
     assert stable_prefix("x = 1\n    y", BLOCK) == "x = 1"
     assert stable_prefix("x = 1", ONE_LINE) == "x = 1"
 
@@ -77,13 +80,13 @@ HOLES = {
 
 
 @pytest.mark.parametrize(("above", "below", "max_lines"), HOLES.values(), ids=HOLES)
-def test_a_hole_in_existing_code_takes_few_lines(above: str, below: str, max_lines: int) -> None:
+def test_a_gap_in_existing_code_gets_few_lines(above: str, below: str, max_lines: int) -> None:
     excerpt = Excerpt(above, "\n" + below, "", "", below.strip())
     assert rule_for(excerpt, 64, 8, 1500).max_lines == max_lines
 
 
 @given(st.text("xy \n", max_size=20), st.integers(1, 3), st.integers(0, 2), st.sampled_from("xy"))
-def test_no_later_token_takes_back_what_was_settled(
+def test_no_later_token_removes_stable_text(
     text: str, max_lines: int, floor: int, next_line: str
 ) -> None:
     rule = StopRule(64, max_lines, floor, next_line, 1000)

@@ -1,4 +1,5 @@
-"""Token healing: what is taken back, and what may pay for it. Toy vocabularies."""
+"""Tests token healing: which tokens are removed and which tokens may replace them. Toy
+vocabularies."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from llmd.worker.token_healing import (
 )
 
 BYTES = [bytes([byte]) for byte in range(256)]
-# As a byte-level vocabulary has them: words with their space, indentation with its newline.
+# Tokens of a byte-level vocabulary: words with their space, indentation with its newline.
 GPT = [b" ret", b"ur", b" return", b"return", b"\n   ", b"\n    ", b" (", b"()", b"comp", b" x"]
-# As newer ones do: a sign joined to its word, a bracket to the newline after it.
+# Tokens of newer vocabularies: a sign joined to its word, a bracket to the newline after it.
 QWEN = [b".app", b".append", b"append", b"app", b"\treturn", b"):\n", b" return", b"(self"]
 
 
@@ -28,12 +29,12 @@ def table(extra: Sequence[bytes] = GPT, plain: Sequence[bytes] = BYTES) -> Heali
     return HealingTable((piece, idx) for idx, piece in enumerate([*plain, *extra]))
 
 
-def pieces_of(ids: Sequence[int], extra: Sequence[bytes] = GPT) -> set[bytes]:
+def pieces_by_id(ids: Sequence[int], extra: Sequence[bytes] = GPT) -> set[bytes]:
     return {[*BYTES, *extra][idx] for idx in ids}
 
 
 @pytest.mark.parametrize(
-    ("owed", "expected"),
+    ("pending", "expected"),
     [
         (b" retur", {b" return", b" ret", b" "}),
         (b" ret", {b" ret", b" return", b" "}),
@@ -43,11 +44,11 @@ def pieces_of(ids: Sequence[int], extra: Sequence[bytes] = GPT) -> set[bytes]:
     ],
     ids=["inside", "whole", "indentation", "alone", "last-byte"],
 )
-def test_what_pays(owed: bytes, expected: set[bytes]) -> None:
-    assert pieces_of(table().allowed(owed).tolist()) == expected
+def test_allowed_tokens(pending: bytes, expected: set[bytes]) -> None:
+    assert pieces_by_id(table().allowed(pending).tolist()) == expected
 
 
-def test_tokens_of_equal_bytes_all_pay() -> None:
+def test_all_tokens_of_equal_bytes_are_allowed() -> None:
     twice = HealingTable([(b"a", 3), (b"a", 9), (b"ab", 5), (b"b", 1)])
     assert sorted(twice.allowed(b"a")) == [3, 5, 9]
     assert sorted(twice.allowed(b"ab")) == [3, 5, 9]
@@ -57,28 +58,30 @@ alphabet = st.binary(max_size=4) | st.sampled_from([b"\xff", b"\xff\xff", b"a\xf
 
 
 @given(st.lists(alphabet, max_size=30), st.binary(min_size=1, max_size=5) | alphabet.filter(bool))
-def test_what_pays_is_what_agrees(vocabulary: list[bytes], owed: bytes) -> None:
-    got = HealingTable((piece, idx) for idx, piece in enumerate(vocabulary)).allowed(owed)
+def test_allowed_tokens_agree_with_the_pending_bytes(
+    vocabulary: list[bytes], pending: bytes
+) -> None:
+    got = HealingTable((piece, idx) for idx, piece in enumerate(vocabulary)).allowed(pending)
     agree = [
         idx
         for idx, piece in enumerate(vocabulary)
-        if piece and (piece.startswith(owed) or owed.startswith(piece))
+        if piece and (piece.startswith(pending) or pending.startswith(piece))
     ]
     assert sorted(got) == agree
 
 
 @given(st.binary(min_size=1, max_size=12), st.data())
-def test_whatever_is_chosen_the_generated_bytes_begin_with_the_owed(
-    owed: bytes, data: st.DataObject
+def test_for_any_choice_the_generated_bytes_begin_with_the_pending(
+    pending: bytes, data: st.DataObject
 ) -> None:
-    """And there is always something to choose, however odd the choices before were."""
-    vocabulary, paid = table([*GPT, *QWEN]), b""
-    for _ in range(len(owed) + 1):
-        if len(paid) >= len(owed):
+    """Also checks that a token is always allowed, whatever the choices before."""
+    vocabulary, covered = table([*GPT, *QWEN]), b""
+    for _ in range(len(pending) + 1):
+        if len(covered) >= len(pending):
             break
-        ids = vocabulary.allowed(owed[len(paid) :]).tolist()
-        paid += [*BYTES, *GPT, *QWEN][data.draw(st.sampled_from(ids))]
-    assert paid.startswith(owed)
+        ids = vocabulary.allowed(pending[len(covered) :]).tolist()
+        covered += [*BYTES, *GPT, *QWEN][data.draw(st.sampled_from(ids))]
+    assert covered.startswith(pending)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_the_pre_token_under_the_cursor(text: bytes, extra: Sequence[bytes], tak
     assert text[pre_token_start(text, table(extra)) :] == taken
 
 
-def taken_back(pieces: Sequence[bytes], vocabulary: HealingTable) -> int:
+def n_healed(pieces: Sequence[bytes], vocabulary: HealingTable) -> int:
     ids = {piece: idx for idx, piece in enumerate([*BYTES, *GPT])}
     tokens = [ids.get(piece, -1) for piece in pieces]
     named = dict(zip(tokens, pieces, strict=True))
@@ -128,12 +131,12 @@ def taken_back(pieces: Sequence[bytes], vocabulary: HealingTable) -> int:
     ],
     ids=["word", "indent", "after-indent", "split-character", "useless", "long", "special", "none"],
 )
-def test_how_many_tokens_are_taken_back(pieces: list[bytes], n_taken: int) -> None:
-    assert taken_back(pieces, table()) == n_taken
+def test_how_many_tokens_are_healed(pieces: list[bytes], n_taken: int) -> None:
+    assert n_healed(pieces, table()) == n_taken
 
 
-def test_a_token_around_the_start_is_taken_back_whole() -> None:
-    """The signs before the newline are in its token."""
+def test_a_token_across_the_start_is_healed_whole() -> None:
+    """Checks with a vocabulary in which the characters before a newline share its token."""
     named = dict(enumerate([b"f(a", b"):\n", b"    "]))
     held = HealingTable([*((piece, idx + 9) for idx, piece in enumerate(BYTES)), (b"):\n", 1)])
     whole = HealingTable(
@@ -143,7 +146,7 @@ def test_a_token_around_the_start_is_taken_back_whole() -> None:
     assert n_healed_tokens([0, 1, 2], named.__getitem__, whole) == 2
 
 
-def test_a_byte_that_no_token_pays_for_is_never_owed() -> None:
+def test_a_byte_without_a_token_is_never_pending() -> None:
     without = table(plain=[byte for byte in BYTES if byte != b"u"])
     ids = [b for b in BYTES if b != b"u"] + GPT
     tokens = [ids.index(b" ret"), ids.index(b"ur")]
@@ -186,7 +189,7 @@ def test_the_anchor_is_a_border_of_pre_tokens(
 
 
 def test_the_work_of_a_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most a look-up for each byte of the longest token, whatever is owed."""
+    """Allows at most one lookup per byte of the longest token, however many bytes are pending."""
     vocabulary, looks = table(), itertools.count()
     same = HealingTable._ids_of_piece
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Finished completions before and after trimming."""
+"""Tests finished completions before and after trimming."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def test_nothing_invisible_and_no_blank_tail_is_left(text: str, expected: str) -
         ("a) + f(b", ")", "a) + f(b"),
     ],
 )
-def test_a_closer_that_stands_there_already_is_not_repeated(
-    text: str, tail: str, expected: str
-) -> None:
+def test_an_existing_closer_is_not_repeated(text: str, tail: str, expected: str) -> None:
     assert trimmed(text, tail) == expected
 
 
@@ -83,6 +81,6 @@ TEXTS = st.text("a()[]\"';, \n\r\x00", max_size=12)
 
 @given(TEXTS, TEXTS)
 def test_trimming_never_adds(text: str, tail: str) -> None:
-    kept = trimmed(text, tail)
-    assert text.replace("\x00", "").replace("\r\n", "\n").startswith(kept)
-    assert kept == kept.rstrip() or tail.strip()
+    trimmed_text = trimmed(text, tail)
+    assert text.replace("\x00", "").replace("\r\n", "\n").startswith(trimmed_text)
+    assert trimmed_text == trimmed_text.rstrip() or tail.strip()

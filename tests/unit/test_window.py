@@ -29,7 +29,7 @@ def test_typing_and_new_lines_move_neither_edge() -> None:
     assert window.end == first.end + 10
 
 
-def test_a_side_that_outgrew_its_bound_is_laid_anew() -> None:
+def test_a_side_outside_its_bounds_gets_a_new_edge() -> None:
     first = choose_window(None, LINES, Position(100, 0), BUDGET)
     assert (first.first, first.end) == (70, 116)
     far = choose_window(first, LINES, Position(116, 0), BUDGET)
@@ -41,7 +41,7 @@ def test_a_whole_small_document_is_the_window() -> None:
 
 
 @pytest.mark.parametrize("edge", [-1, 500])
-def test_an_edge_outside_the_document_is_laid_anew(edge: int) -> None:
+def test_an_edge_outside_the_document_is_chosen_again(edge: int) -> None:
     assert choose_window(LineRange(edge, edge), LINES, Position(100, 0), BUDGET) == LineRange(
         70, 116
     )
@@ -106,7 +106,7 @@ TEXT = ["above\n", "def f():\n", "  a = 1\n", "  ret\n"]
     ],
     ids=["none", "line", "cursor", "inside", "window", "outside", "behind"],
 )
-def test_what_stands_after_the_anchor_is_typed(anchor: Position | None, typed: str) -> None:
+def test_text_after_the_anchor_is_typed_text(anchor: Position | None, typed: str) -> None:
     cursor = Position(3, 4)
     previous = Span(anchor, max(anchor, cursor)) if anchor else None
     span = update_anchor(previous, WINDOW, TEXT, cursor)
@@ -117,12 +117,12 @@ def test_what_stands_after_the_anchor_is_typed(anchor: Position | None, typed: s
 
 def test_an_anchor_too_far_away_is_the_line_s_start() -> None:
     lines, cursor = ["x" * 99 + "\n"] * 20, Position(19, 5)
-    found = [
+    edges = [
         update_anchor(Span(Position(n, 0), cursor), LineRange(0, 20), lines, cursor).start.line
         for n in range(20)
     ]
     n_near = MAX_TYPED_CHARS // 100
-    assert found == [*[19] * (19 - n_near), *range(19 - n_near, 20)]
+    assert edges == [*[19] * (19 - n_near), *range(19 - n_near, 20)]
 
 
 def typed_in(document: Document, cursor: Position) -> Excerpt:
@@ -148,7 +148,7 @@ def test_closers_that_an_editor_adds_leave_the_model_s_suffix_as_it_was() -> Non
     assert {before.prompt_suffix, deep.prompt_suffix} == {"\nint b;\n"}
 
 
-def test_text_that_is_no_closer_sets_a_new_anchor() -> None:
+def test_text_other_than_closers_sets_a_new_anchor() -> None:
     document = open_document("file:///a.c", "c", 1, "int a;\n\nint b;\n")
     typed_in(document, Position(1, 0))
     document.edit(Position(1, 0), Position(1, 0), "f(x")
@@ -167,7 +167,7 @@ def test_an_edit_in_the_window_sets_a_new_anchor_and_one_outside_moves_it() -> N
     assert typed_in(document, Position(102, 1)).n_typed == 1
 
 
-def test_a_whole_text_sent_again_for_one_key_is_that_key() -> None:
+def test_a_whole_text_sent_for_one_key_becomes_that_key() -> None:
     document = open_document("file:///a.py", "python", 1, "".join(LINES))
     typed_in(document, Position(100, 0))
     document.set_text("".join([*LINES[:100], "a\nb", *LINES[100:]]))

@@ -1,4 +1,4 @@
-"""`.llmd.toml`: what it takes away, and that it can do nothing else."""
+"""Tests what `.llmd.toml` can restrict, and that it can do nothing else."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "name", "reason"), CASES.values(), ids=CASES)
-def test_a_file_takes_away(tmp_path: Path, text: str, name: str, reason: str) -> None:
+def test_a_file_restricts_completion(tmp_path: Path, text: str, name: str, reason: str) -> None:
     assert refuse(tmp_path, text, name) == reason
 
 
@@ -66,7 +66,7 @@ def test_a_link_into_a_disabled_folder_is_disabled(tmp_path: Path) -> None:
     assert Workspaces().skip_reason(names, "") == "disabled"
 
 
-def test_no_file_stands_behind_an_unsaved_buffer() -> None:
+def test_an_unsaved_buffer_has_no_file() -> None:
     assert Workspaces().skip_reason(("Untitled-1",), "python") == ""
 
 
@@ -86,7 +86,7 @@ def test_a_change_is_seen_after_a_second_and_no_file_is_looked_at_before(tmp_pat
 
 
 def test_a_path_too_costly_to_judge_is_ignored(tmp_path: Path) -> None:
-    """Else `*a*a*a*a*a*a*b` and a long name would stop the daemon for hours."""
+    """Without the limit, `*a*a*a*a*a*a*b` and a long name would block the daemon for hours."""
     text = f'ignore = ["{"*a" * 6}*b"]'
     assert refuse(tmp_path, text, "a" * 200) == "ignored"
     assert refuse(tmp_path, text, "c.py") == ""
@@ -148,12 +148,14 @@ PART = {
 }
 
 
-@pytest.mark.parametrize(("text", "told"), PART.values(), ids=PART)
-def test_a_wrong_key_is_warned_of_and_takes_nothing(tmp_path: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "message"), PART.values(), ids=PART)
+def test_an_invalid_key_gives_a_warning_and_no_restriction(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / FILE_NAME).write_text(text)
     workspaces = Workspaces()
     assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
-    assert workspaces.take_warnings() == [f"Workspace file `{tmp_path / FILE_NAME}` {told}"]
+    assert workspaces.take_warnings() == [f"Workspace file `{tmp_path / FILE_NAME}` {message}"]
 
 
 DOTS = ".a" * 20000
@@ -168,7 +170,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
-def test_a_wrong_file_is_warned_of_once_and_takes_nothing(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_gives_one_warning_and_no_restriction(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_text(text)
     workspaces = Workspaces()
     for _ in range(2):
@@ -180,7 +182,7 @@ def test_a_wrong_file_is_warned_of_once_and_takes_nothing(tmp_path: Path, text: 
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_no_file_is_warned_of_and_does_not_hang(
+def test_a_folder_or_fifo_gives_a_warning_and_does_not_block(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / FILE_NAME)
@@ -194,12 +196,12 @@ def test_what_is_no_file_is_warned_of_and_does_not_hang(
 def _n_open_on(path: Path) -> int:
     n_open = 0
     for name in os.listdir("/dev/fd"):
-        with suppress(OSError):  # the folder's own is closed by now
+        with suppress(OSError):  # the descriptor of /dev/fd itself is closed by now
             n_open += os.path.samestat(os.fstat(int(name)), path.stat())
     return n_open
 
 
-def test_row_68_more_than_taking_away_is_warned_of(tmp_path: Path) -> None:
+def test_row_68_other_keys_give_a_warning(tmp_path: Path) -> None:
     text = 'model = "/evil.gguf"\n[engine]\nthreads = 1\n[env]\nPATH = "."\n'
     (tmp_path / FILE_NAME).write_text(text)
     workspaces = Workspaces()
@@ -212,8 +214,8 @@ def test_row_68_more_than_taking_away_is_warned_of(tmp_path: Path) -> None:
 
 @given(st.text(max_size=200) | st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_whatever_it_says_only_takes_away(tmp_path: Path, said: str | bytes) -> None:
-    data = said.encode(errors="surrogatepass") if isinstance(said, str) else said
+def test_any_file_can_only_restrict(tmp_path: Path, content: str | bytes) -> None:
+    data = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     (tmp_path / FILE_NAME).write_bytes(data)
-    found = Workspaces().skip_reason((str(tmp_path / "a.py"),), "python")
-    assert found in ("", "disabled", "ignored")
+    reason = Workspaces().skip_reason((str(tmp_path / "a.py"),), "python")
+    assert reason in ("", "disabled", "ignored")
