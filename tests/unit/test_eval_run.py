@@ -312,7 +312,7 @@ def test_an_ablation_leaves_out_each_rule_once(model: Path) -> None:
         (("--without", "nosuch"), "Rule `nosuch`"),
         (("--anchor", "middle"), "Anchor `middle`"),
         (("--heal", "maybe"), "fim.heal"),
-        (("--vary", "fim.nosuch=1"), "no key"),
+        (("--vary", "fim.nosuch=1"), "is not a known key"),
         (("--against", "http://x:1", "--client", "emacs"), "Client `emacs`"),
         (("--given", "9999"), "no place left"),
         (("--trace", "t.json", "--pass"), "--trace"),
