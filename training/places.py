@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from llmd.cli.eval.sets import InfillingSample
-from llmd.postprocess.brackets import CLOSER_OF, count
+from llmd.postprocess.brackets import CLOSER_OF, count_brackets
 from training.__main__ import corpus
 from training.holes import code_lines
 from training.sources import File
@@ -46,7 +46,7 @@ def _place(file: File, start: int, end: int, rng: random.Random) -> InfillingSam
     line = file.text[start:end]
     cursor = start + _cut(line, rng)
     middle, closers = file.text[cursor:end], _closers(file.text[start:cursor])
-    if closers and (ends := count(middle).unopened):
+    if closers and (ends := count_brackets(middle).unopened):
         middle = middle[: ends[0]]  # the text that is typed before the first closer
     if not middle.strip():
         return None
@@ -69,7 +69,7 @@ def _cut(line: str, rng: random.Random) -> int:
 
 def _closers(head: str) -> str:
     """Returns the closers that an editor has inserted once `head` is typed."""
-    opened = [opener for opener, n in count(head).opened.items() for _ in range(n)]
+    opened = [opener for opener, n in count_brackets(head).opened.items() for _ in range(n)]
     opened.sort(key=head.rfind)
     return "".join(CLOSER_OF[opener] for opener in reversed(opened))
 

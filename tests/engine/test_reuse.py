@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.support.real_engine import RealEngine, load_real_engine, positions
 
+from llmd.engine.messages import Partial
 from llmd.prompt.build import Piece
 from llmd.worker.prompt_tokens import tokenize_prompt
 
@@ -80,7 +81,10 @@ def test_a_decode_that_is_cancelled_leaves_a_cache_that_answers_like_a_fresh_one
     shown: list[str] = []
     loaded.engine.cache.clear()
     stopped = loaded.complete(
-        prefix, suffix, is_cancelled=lambda: bool(shown), emit=lambda text: shown.append(text)
+        prefix,
+        suffix,
+        is_cancelled=lambda: bool(shown),
+        emit=lambda partial: shown.append(partial.text),
     )
     assert stopped.reason == "cancelled"
     assert loaded.complete(prefix, suffix).text == cold.text
@@ -91,6 +95,22 @@ def test_a_passed_deadline_returns_the_text_so_far(loaded: RealEngine) -> None:
     loaded.engine.cache.clear()
     late = loaded.complete(prefix, suffix, deadline_ms=1)
     assert (late.reason, late.text) == ("deadline", "")
+
+
+def test_each_token_s_probability_streams_with_the_text(loaded: RealEngine) -> None:
+    prefix, suffix = next(positions(1, 2400))
+    partials: list[Partial] = []
+    loaded.engine.cache.clear()
+    done = loaded.complete(prefix, suffix, emit=partials.append, wants_tokens=True)
+    assert done.tokens[-1].end >= len(done.text) > 0
+    ends = [token.end for token in done.tokens]
+    assert ends == sorted(ends)
+    assert all(token.logprob <= 0 for token in done.tokens)
+    assert done.tokens[0].logprob == done.cost.logprob_first
+    for partial in partials:
+        assert partial.tokens == done.tokens[: len(partial.tokens)]
+        assert partial.tokens[-1].end >= len(partial.text)
+    assert loaded.complete(prefix, suffix).tokens == (), "unless they are asked for"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 from llmd.config import EngineConfig as EngineConfig
 from llmd.config import SamplingConfig
 from llmd.context.window import Excerpt
-from llmd.engine.messages import Done, Generate
+from llmd.engine.messages import Done, Generate, Partial
 from llmd.models.memory_plan import DescribedMachine, plan_load
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece, build_prompt
@@ -56,15 +56,16 @@ class RealEngine:
         suffix: str,
         max_tokens: int = 16,
         is_cancelled: Callable[[], bool] = lambda: False,
-        emit: Callable[[str], None] = lambda _: None,
+        emit: Callable[[Partial], None] = lambda _: None,
         deadline_ms: int = 60_000,
         is_prefill: bool = False,
         alternative: int = 0,
+        wants_tokens: bool = False,
     ) -> Done:
         rule = StopRule(max_tokens, 1, 0, "", deadline_ms)
         request = Generate(
             1, self.pieces(prefix, suffix), rule, GREEDY, is_prefill=is_prefill,
-            alternative=alternative,
+            alternative=alternative, wants_tokens=wants_tokens,
         )  # fmt: skip
         return generate(self.engine, request, time.monotonic(), is_cancelled, emit)
 

@@ -121,7 +121,7 @@ async def test_changes_are_written_together_and_at_the_end(
     def write(_: Path, data: bytes) -> None:
         written.append(json.loads(data)["rows"][0]["shown"]["n"])
 
-    monkeypatch.setattr(suggestion_stats, "_write", write)
+    monkeypatch.setattr(suggestion_stats, "write_whole", write)
     counts = SuggestionStats(path)
     keeping = asyncio.create_task(counts.save_periodically())
     counts.add("python", "m", SHOWN)

@@ -72,7 +72,7 @@ def test_an_unsaved_buffer_has_no_file() -> None:
 
 def test_a_change_is_seen_after_a_second_and_no_file_is_looked_at_before(tmp_path: Path) -> None:
     clock = Clock()
-    workspaces = Workspaces(clock)
+    workspaces = Workspaces(clock=clock)
     names = (str(tmp_path / "a.py"),)
     assert workspaces.skip_reason(names, "") == ""
     (tmp_path / FILE_NAME).write_text("disabled = true")
@@ -106,8 +106,8 @@ def test_only_so_many_patterns_are_used(tmp_path: Path) -> None:
 
 def test_a_deep_path_is_looked_at_in_part_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    workspaces = Workspaces(Clock())
-    monkeypatch.setattr("llmd.context.workspace_rules._read_fingerprint", looked.append)
+    workspaces = Workspaces(clock=Clock())
+    monkeypatch.setattr("llmd.context.workspace_rules.fingerprint", looked.append)
     for _ in range(2):
         assert workspaces.skip_reason(("/a" * 2000 + "/a.py", "/b" * 2000 + "/a.py"), "") == ""
     assert len(looked) == 2 * 128
@@ -153,9 +153,10 @@ def test_an_invalid_key_gives_a_warning_and_no_restriction(
     tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / FILE_NAME).write_text(text)
-    workspaces = Workspaces()
+    warnings: list[str] = []
+    workspaces = Workspaces(warnings.append)
     assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
-    assert workspaces.take_warnings() == [f"Workspace file `{tmp_path / FILE_NAME}` {message}"]
+    assert warnings == [f"Workspace file `{tmp_path / FILE_NAME}` {message}"]
 
 
 DOTS = ".a" * 20000
@@ -172,13 +173,13 @@ WRONG = {
 @pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
 def test_an_invalid_file_gives_one_warning_and_no_restriction(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_text(text)
-    workspaces = Workspaces()
+    warnings: list[str] = []
+    workspaces = Workspaces(warnings.append)
     for _ in range(2):
         assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
-    (warning,) = workspaces.take_warnings()
+    (warning,) = warnings
     start = f"Workspace file `{tmp_path / FILE_NAME}` cannot be read and has no effect: "
     assert warning.startswith(start)
-    assert workspaces.take_warnings() == []
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
@@ -186,10 +187,11 @@ def test_a_folder_or_fifo_gives_a_warning_and_does_not_block(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / FILE_NAME)
-    workspaces = Workspaces()
+    warnings: list[str] = []
+    workspaces = Workspaces(warnings.append)
     assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
     assert _n_open_on(tmp_path / FILE_NAME) == 0
-    (warning,) = workspaces.take_warnings()
+    (warning,) = warnings
     assert warning.endswith("has no effect: the path is not a regular file")
 
 
@@ -204,9 +206,10 @@ def _n_open_on(path: Path) -> int:
 def test_row_68_other_keys_give_a_warning(tmp_path: Path) -> None:
     text = 'model = "/evil.gguf"\n[engine]\nthreads = 1\n[env]\nPATH = "."\n'
     (tmp_path / FILE_NAME).write_text(text)
-    workspaces = Workspaces()
+    warnings: list[str] = []
+    workspaces = Workspaces(warnings.append)
     assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
-    assert workspaces.take_warnings() == [
+    assert warnings == [
         f"Workspace file `{tmp_path / FILE_NAME}` can only ignore files and disable completion;"
         " it cannot set `engine`, `env`, `model`"
     ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from llmd import paths
 from llmd.bridge import daemon_client
 from llmd.errors import DaemonError
+from llmd.files import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,8 @@ def logs(args: argparse.Namespace) -> None:
     while args.follow:
         time.sleep(FOLLOW_S)
         print(log.read(), end="", flush=True)
-        if _inode(path) not in (None, os.fstat(log.fileno()).st_ino):  # rotated
+        current = fingerprint(path)
+        if current and current.inode != os.fstat(log.fileno()).st_ino:  # rotated
             log = path.open(errors="replace")
 
 
@@ -149,10 +151,3 @@ def _kill(pid: int, is_restart: bool) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None

@@ -15,18 +15,21 @@ OutcomeKind = Literal["shown", "accepted", "typed_through", "rejected", "dismiss
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """Holds the text to show, empty for none, and the trace of the request."""
+
     text: str
     trace: Trace
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a suggestion; `n_chars` of it, in characters.
+    """Reports what happened to a suggestion, or to `n_chars` characters of it.
 
-    `shown`: it came on screen, once a suggestion. `accepted`: a key inserted so much; several per
-    suggestion where by word or line. `typed_through`: typed to its end by hand. `rejected`:
-    something else was typed, or the cursor left. `dismissed`: by its key. `kept`: so much of an
-    accepted text stands after 30 s.
+    `shown`: the suggestion came on screen, counted once. `accepted`: a key inserted the characters;
+    several outcomes for one suggestion taken by word or line. `typed_through`: the user typed the
+    suggestion to its end. `rejected`: the user typed something else, or the cursor left.
+    `dismissed`: the user pressed the dismiss key. `kept`: so many characters of an accepted text
+    are still there after 30 s.
     """
 
     kind: OutcomeKind

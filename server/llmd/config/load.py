@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +19,7 @@ from llmd import paths
 from llmd.config import Config
 from llmd.config.parse import find_problem, keys, parse_with_keys
 from llmd.errors import BadInput
+from llmd.files import write_whole
 
 Source = Literal["default", "file", "environment", "flag"]
 
@@ -183,19 +182,7 @@ def _write_atomically(path: Path, text: str) -> None:
     try:
         target = path.resolve()
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=target.parent, delete=False, encoding="utf-8"
-        ) as new:
-            try:
-                new.write(text)
-                new.flush()
-                os.fsync(new.fileno())
-                with suppress(FileNotFoundError):
-                    os.fchmod(new.fileno(), stat.S_IMODE(target.stat().st_mode))
-                os.replace(new.name, target)
-            except BaseException:
-                os.unlink(new.name)
-                raise
+        write_whole(target, text.encode())
     except OSError as error:
         raise BadInput(f"Config `{path}` cannot be written: {error.strerror}") from None
 

@@ -23,6 +23,8 @@ from math import comb, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmd.files import Fingerprint, fingerprint
+
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
@@ -41,8 +43,6 @@ _QUOTED = re.compile(
     r'"""(?:\\.|[^\\])*?"""+|\'{3}.*?\'{3,}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*', re.S
 )
 _MANY_DOTS = re.compile(r"(?:\.[^.\n]*){9}")
-
-_Fingerprint = tuple[int, int, int]  # modification time in ns, size in bytes, inode
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class WorkspaceRules:
 @dataclass(slots=True)
 class _Folder:
     checked_s: float
-    fingerprint: _Fingerprint | None
+    fingerprint: Fingerprint | None
     rules: WorkspaceRules
 
 
@@ -86,10 +86,15 @@ _NO_RULES = WorkspaceRules()
 class Workspaces:
     """Caches the rules of all folders that contain documents. Used by the event loop only."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        on_warning: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_warning` gets one sentence for each invalid version of a file."""
+        self._on_warning = on_warning
         self._clock = clock
         self._folders: OrderedDict[Path, _Folder] = OrderedDict()
-        self._warnings: list[str] = []
         home = os.path.expanduser("~")
         homes = {Path(home), Path(os.path.realpath(home))}
         # Paths are the same for every key, and parsing them is slow.
@@ -106,18 +111,13 @@ class Workspaces:
                     return reason
         return ""
 
-    def take_warnings(self) -> list[str]:
-        """Returns and clears the warnings since the last call, one for each version of a file."""
-        warnings, self._warnings = self._warnings, []
-        return warnings
-
     def _rules(self, folder: Path) -> WorkspaceRules:
         now_s = self._clock()
         state = self._folders.get(folder)
         if state is None or now_s - state.checked_s >= RECHECK_S:
-            fingerprint = _read_fingerprint(folder / FILE_NAME)
-            if state is None or fingerprint != state.fingerprint:
-                state = _Folder(now_s, fingerprint, self._read(folder / FILE_NAME, fingerprint))
+            current = fingerprint(folder / FILE_NAME)
+            if state is None or current != state.fingerprint:
+                state = _Folder(now_s, current, self._read(folder / FILE_NAME, current))
             state.checked_s = now_s
             self._folders[folder] = state
             if len(self._folders) > MAX_FOLDERS:
@@ -125,8 +125,8 @@ class Workspaces:
         self._folders.move_to_end(folder)
         return state.rules
 
-    def _read(self, path: Path, fingerprint: _Fingerprint | None) -> WorkspaceRules:
-        if fingerprint is None:
+    def _read(self, path: Path, current: Fingerprint | None) -> WorkspaceRules:
+        if current is None:
             return _NO_RULES
         try:
             rules, problems = parse_rules(_read_text(path))
@@ -139,7 +139,7 @@ class Workspaces:
         return rules
 
     def _warn(self, path: Path, problem: str) -> None:
-        self._warnings.append(f"Workspace file `{path}` {problem}")
+        self._on_warning(f"Workspace file `{path}` {problem}")
 
 
 def parse_rules(text: str) -> tuple[WorkspaceRules, list[str]]:
@@ -225,14 +225,6 @@ def _skip_reason(rules: WorkspaceRules, path: Path, folder: Path, language: str)
     if rules.patterns and rules.ignores(str(path.relative_to(folder))):
         return "ignored"
     return ""
-
-
-def _read_fingerprint(path: Path) -> _Fingerprint | None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # no such file, or an invalid name
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read_text(path: Path) -> str:

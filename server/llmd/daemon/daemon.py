@@ -61,11 +61,13 @@ class Daemon:
         self._clients: list[Client] = []
         self._stop = asyncio.Event()
         self._then: ReconnectPolicy = "on_demand"
-        self._workspaces = Workspaces()
+        self._workspaces = Workspaces(lambda warning: _log.warning("%s", warning))
         self._pressure = Pressure()
         self._has_moved = asyncio.Event()  # the engine
         self.engine = EngineClient(settings.config, on_change=self._engine_changed)
-        self.pipeline = CompletionPipeline(settings.config, self.engine, self._check_workspace)
+        self.pipeline = CompletionPipeline(
+            settings.config, self.engine, self._workspaces.skip_reason
+        )
         self.complete = self.pipeline.complete
         self.cursor_idle = self.pipeline.cursor_idle
         self.document_closed = self.pipeline.document_closed
@@ -173,12 +175,6 @@ class Daemon:
         view = self._engine_view()
         for client in list(self._clients):
             client.show(view)
-
-    def _check_workspace(self, names: tuple[str, ...], language: str) -> str:
-        reason = self._workspaces.skip_reason(names, language)
-        for warning in self._workspaces.take_warnings():
-            _log.warning("%s", warning)
-        return reason
 
     # -- settings
 

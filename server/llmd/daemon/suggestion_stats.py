@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import msgspec
 
 from llmd.completion.types import Outcome, OutcomeCount, OutcomeRow
 from llmd.errors import printable
+from llmd.files import write_whole
 
 SAVE_EVERY_S = 60.0
 MAX_ROWS = 256  # further rows are counted as one filetype, OTHERS
@@ -66,7 +65,7 @@ class SuggestionStats:
             return
         self._changed.clear()
         try:
-            _write(self._path, msgspec.json.encode(_File(list(self._rows.values()))))
+            write_whole(self._path, msgspec.json.encode(_File(list(self._rows.values()))))
         except OSError as error:
             if not self._is_refused:
                 _log.warning("Counts cannot be written to `%s`: %s", self._path, error.strerror)
@@ -109,14 +108,3 @@ def _set_aside(path: Path) -> str:
     except OSError as error:
         return f"it cannot be renamed: {error.strerror}"
     return f"it was renamed to `{aside.name}`, and the counts start at zero"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replaces the file as a whole, or not at all."""
-    new = path.with_name(f"{path.name}.new")
-    with suppress(FileNotFoundError):
-        new.unlink()  # a link, or the rest of an interrupted save
-    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-    new.replace(path)

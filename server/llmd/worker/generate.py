@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import cast
 
-from llmd.engine.messages import Cost, Done, Generate, StopReason
+from llmd.engine.messages import Cost, Done, Generate, Partial, StopReason, TokenLogprob
 from llmd.postprocess.stop import is_missing_body, stable_prefix, stop_at
 from llmd.worker.kv_cache import CachePlan, DecodeOutcome, plan_cells
 from llmd.worker.llama import Logits
@@ -40,7 +40,7 @@ class _Generation:
     max_tokens: int
     deadline_s: float
     is_cancelled: Callable[[], bool]
-    emit: Callable[[str], None]
+    emit: Callable[[Partial], None]
     drafted: list[int] = field(default_factory=list)
     pending_bytes: bytes = b""
     reason: str = ""
@@ -48,7 +48,8 @@ class _Generation:
     n_healed: int = 0
     n_decoded: int = 0
     n_reevaluated: int = 0
-    logprobs: list[float] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)  # of the first line
+    tokens: list[TokenLogprob] = field(default_factory=list)  # of all, if the request wants them
     first_token_s: float = 0.0
     _is_drafted: bool = False  # the current logits were computed within the draft's batch
     _has_diverged: bool = False  # the alternative was already chosen
@@ -101,9 +102,7 @@ class _Generation:
             token = _token(ids, chosen)
             new_bytes = self._new_bytes(token)
             if new_bytes is not None:
-                if "\n" not in self.text:
-                    self.logprobs.append(logprob(logits, chosen))
-                self._append(new_bytes)
+                self._append(new_bytes, logits, chosen)
             if not self.reason and not self.is_stopped():
                 self._advance(token)
 
@@ -184,9 +183,16 @@ class _Generation:
         stop_point = stop_at(piece.decode(errors="replace"), self.request.stop)
         return bool(stop_point.n_chars or not stop_point.reason)
 
-    def _append(self, piece: bytes) -> None:
+    def _append(self, piece: bytes, logits: Logits, chosen: int) -> None:
         self.first_token_s = self.first_token_s or time.monotonic()
+        is_first_line = "\n" not in self.text
         self.text += self._utf8.decode(piece)
+        if is_first_line or self.request.wants_tokens:
+            probability = logprob(logits, chosen)
+            if is_first_line:
+                self.logprobs.append(probability)
+            if self.request.wants_tokens:
+                self.tokens.append(TokenLogprob(len(self.text), round(probability, 4)))
         self.reason = stop_at(self.text, self.request.stop).reason
         if not self.reason and self.n_decoded >= self.max_tokens:
             self.reason = "tokens"
@@ -198,7 +204,7 @@ class _Generation:
         if len(text) > len(self._emitted):
             self._emitted = text
             self._emit_from_s = time.monotonic() + PARTIAL_EVERY_S
-            self.emit(text)
+            self.emit(Partial(self.request.id, text, tuple(self.tokens)))
 
     def _advance(self, token: int) -> None:
         """Accepts the draft's next token if it equals `token`, else replaces the draft."""
@@ -241,7 +247,7 @@ def generate(
     request: Generate,
     arrived_s: float,
     is_cancelled: Callable[[], bool],
-    emit: Callable[[str], None],
+    emit: Callable[[Partial], None],
 ) -> Done:
     """Runs one request. `arrived_s`: when the request reached the worker, on the monotonic clock.
 
@@ -274,7 +280,7 @@ def generate(
         logprob_line=round(sum(run.logprobs) / max(len(run.logprobs), 1), 4),
     )
     reason = cast(StopReason, run.reason or final.reason)
-    return Done(request.id, run.text[: final.n_chars], reason, cost)
+    return Done(request.id, run.text[: final.n_chars], reason, cost, tokens=tuple(run.tokens))
 
 
 def _ms(seconds: float) -> float:

@@ -128,7 +128,7 @@ class Worker:
                 request,
                 arrived_s,
                 is_cancelled,
-                emit=lambda text: self._link.send(messages.Partial(id_, text)),
+                emit=self._link.send,
             )
         except Exception as error:  # one failed request must not end the worker
             engine.cache.clear()
