@@ -5,6 +5,7 @@ Text outside the markers `<!-- table: NAME -->` and `<!-- end -->` stays as it i
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "config": SettingsReport,
 }
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.S)
+_KEY = re.compile(r"^(\w+): (.*(?:\n    .*)*)", re.M)
 _WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object"}
 
 
@@ -43,17 +45,26 @@ def _table(struct: type[msgspec.Struct]) -> str:
 def _rows(
     struct: type[msgspec.Struct], first_use: dict[type[msgspec.Struct], str], prefix: str = ""
 ) -> Iterator[tuple[str, str, str]]:
-    hints = get_type_hints(struct, include_extras=True)
+    hints, texts = get_type_hints(struct), _texts(struct)
     for name in struct.__struct_fields__:
-        key, (kind, *metadata) = prefix + name, get_args(hints[name])
-        (about,) = (meta.description for meta in metadata)
-        inner, word = _inner(kind)
+        key, about = prefix + name, texts[name]
+        inner, word = _inner(hints[name])
         if known := first_use.get(inner):
             about += f"; keys as in `{known}`"
         yield key, word, about
         if _is_struct(inner) and inner not in first_use:
             first_use[inner] = key
             yield from _rows(inner, first_use, f"{key}[]." if word == "list" else f"{key}.")
+
+
+def _texts(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Returns the text of each key: a line `key: text` of the docstring, and the indented lines
+    below it."""
+    texts: dict[str, str] = {}
+    for base in reversed(struct.__mro__):
+        for key, text in _KEY.findall(inspect.cleandoc(base.__doc__ or "")):
+            texts[key] = " ".join(text.split())
+    return texts
 
 
 def _inner(kind: Any) -> tuple[Any, str]:

@@ -181,7 +181,7 @@ def _propose_model(is_agreed: bool) -> str:
     if is_agreed:
         return name
     print("Pull it? [Y/n] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()  # empty at the end of the input: nobody can answer
+    answer = sys.stdin.readline()  # empty at the end of the input: no user can answer
     return name if answer and answer.strip().lower() in ("", "y", "yes") else ""
 
 

@@ -20,7 +20,7 @@ class CompletionHandle:
 
     The handle is answered exactly once: with a completion, or early because a newer request came,
     the caller cancelled, or the deadline passed. The engine request behind the handle has a life of
-    its own: the engine request goes on after a late answer, and a newer handle may take it over.
+    its own: it continues after a late answer, and a newer handle may take it over.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class CompletionHandle:
 
     @property
     def answered(self) -> Answer:
-        """The answer that was given; only once `is_answered`."""
+        """Returns the answer that was given. Invariant: `is_answered`."""
         return self._answer.result()
 
     @property
     def is_owner(self) -> bool:
-        """Whether the engine request was submitted for this handle."""
+        """Returns whether the engine request was submitted for this handle."""
         return self.origin is self.request
 
     def is_current(self) -> bool:
@@ -85,7 +85,7 @@ class CompletionHandle:
         return self.remaining_for(self.request, text)
 
     def remaining_for(self, request: CompletionRequest, text: str) -> str | None:
-        """As `remaining`, for another request."""
+        """Returns what of `text` is left to show for another request; see `remaining`."""
         origin = self.origin.excerpt
         return remaining_text(text, origin.prefix, origin.prompt_suffix, request.excerpt)
 

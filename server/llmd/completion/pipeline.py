@@ -52,7 +52,7 @@ class CompletionPipeline:
 
     def set_policy(self, debounce_ms: int, may_prefetch: bool) -> None:
         """Applies what battery and memory allow: the pause before a request is sent to the
-        engine, and whether the engine may work on what nobody has asked for."""
+        engine, and whether the engine may work on what no request has asked for."""
         self.debounce_ms = debounce_ms
         self.prefetcher.is_allowed = may_prefetch
 
@@ -125,8 +125,8 @@ class CompletionPipeline:
 
     @property
     def _is_judged_whole(self) -> bool:
-        """Whether nothing is shown, or shared, before the minimum log-probability is checked on the
-        finished text, for the request that it was generated for."""
+        """Returns whether nothing is shown, or shared, before the minimum log-probability is
+        checked on the finished text, for the request that it was generated for."""
         return self._config.completion.min_logprob != "off"
 
     def _can_serve(self, handle: CompletionHandle, request: CompletionRequest) -> bool:
@@ -181,8 +181,8 @@ class CompletionPipeline:
             handle.answer(self.results.record(handle.request, rest, Cost(), "reused"))
 
     def _answer_late(self, handle: CompletionHandle) -> None:
-        """Answers with what there is at the deadline. The engine request goes on: its text serves
-        the next key, from the cache or by being shared."""
+        """Answers with the text so far, at the deadline. The engine request continues: its text
+        serves the next key, from the cache or by being shared."""
         text = "" if self._is_judged_whole else self._text(handle)
         self._answer_early(handle, "late", "deadline", text)
 

@@ -29,9 +29,9 @@ MAX_DOCUMENTS, MAX_SUGGESTIONS = 32, 16  # cached
 
 @dataclass(frozen=True, slots=True)
 class CachedSuggestion:
-    """A text as it was shown where `prefix` and `suffix` surrounded the cursor. `suffix` is the
-    prompt's, without the closers that an editor adds. An alternative is not shown again at its own
-    position, only once some of its text has been typed."""
+    """Holds a text as it was shown where `prefix` and `suffix` surrounded the cursor. `suffix` is
+    the prompt's, without the closers that an editor adds. An alternative is not shown again at its
+    own position, only once some of its text has been typed."""
 
     prefix: str
     suffix: str

@@ -12,7 +12,7 @@ from llmd.prompt.build import Piece, build_prompt
 from llmd.prompt.families import family_by_name, typed_placement
 
 # The engine ends a request that takes longer. Callers are answered at their own deadline, long
-# before, and the request goes on for the next key.
+# before, and the request continues for the next key.
 TIME_LIMIT_MS = 60_000
 
 
@@ -32,8 +32,8 @@ class Submitter:
     def submit(
         self, request: CompletionRequest, *, background: bool = False, is_prefill: bool = False
     ) -> EngineRequest:
-        """Submits the request. `background`: nobody waits for it, and any other request cancels
-        it. `is_prefill`: only evaluates the prompt."""
+        """Submits the request. `background`: no caller waits for the text, and any other request
+        cancels the request. `is_prefill`: only evaluates the prompt."""
         limits, fim = self._config.completion, self._config.fim
         time_limit_ms = max(request.deadline_ms, TIME_LIMIT_MS)
         n_most = limits.max_tokens, limits.max_lines

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict, deque
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
-from llmd.engine.report import Cost, TokenCost, describe
+from llmd.engine.report import Cost, TokenCost
 
 TracePath = Literal[
     "cold", "warm", "reused", "prefetched", "superseded", "suppressed", "late", "failed"
@@ -25,79 +25,108 @@ TOKEN_COUNTS = TokenCost.__struct_fields__
 
 
 class Trace(Cost, frozen=True, kw_only=True):
-    """Describes one request, from its arrival to its reply."""
+    """Describes one request, from its arrival to its reply.
 
-    path: Annotated[
-        TracePath,
-        describe(
-            f"`cold` (fewer than {WARM_MIN_CACHED} tokens cached), `warm`, `reused` (an earlier or "
-            "running answer continues here; no tokens), `prefetched` (as `reused`, with an answer "
-            "that was computed in the background), `superseded` (by a newer request), `suppressed` "
-            "(not shown or not sent to the model, see `reason`), `late` (past the deadline) or "
-            "`failed`"
-        ),
-    ]
-    reason: Annotated[
-        str,
-        describe(
-            "why the engine stopped, or why nothing is shown; `confidence`: `logprob_line` was "
-            "below `completion.min_logprob`"
-        ),
-    ] = ""
-    total_ms: Annotated[
-        float, describe("time from the request's arrival in the daemon to its answer")
-    ] = 0.0
+    path: `cold` (fewer than 16 tokens cached), `warm`, `reused` (an earlier or running answer
+        continues here; no tokens), `prefetched` (as `reused`, with an answer that was computed in
+        the background), `superseded` (by a newer request), `suppressed` (not shown or not sent to
+        the model, see `reason`), `late` (past the deadline) or `failed`
+    reason: why the engine stopped, or why nothing is shown; `confidence`: `logprob_line` was below
+        `completion.min_logprob`
+    total_ms: time from the request's arrival in the daemon to its answer
+    """
+
+    path: TracePath
+    reason: str = ""
+    total_ms: float = 0.0
 
 
 class RequestCounts(TokenCost, frozen=True):
-    """Sums over all requests since the daemon started."""
+    """Sums over all requests since the daemon started.
 
-    requests: Annotated[int, describe("number of requests")] = 0
-    by_path: Annotated[
-        dict[str, int], describe("number of requests by the `path` of the trace")
-    ] = msgspec.field(default_factory=dict)
+    requests: number of requests
+    by_path: number of requests by the `path` of the trace
+    """
+
+    requests: int = 0
+    by_path: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Quantiles(msgspec.Struct, frozen=True):
-    p50: Annotated[float, describe("median")] = 0.0
-    p95: Annotated[float, describe("95th percentile")] = 0.0
+    """Holds two quantiles of a latency.
+
+    p50: median
+    p95: 95th percentile
+    """
+
+    p50: float = 0.0
+    p95: float = 0.0
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Quantiles in milliseconds over the latest requests that the model answered."""
+    """Quantiles in milliseconds over the latest requests that the model answered.
 
-    ttft_ms: Annotated[Quantiles, describe("as `ttft_ms` of a trace")] = Quantiles()
-    total_ms: Annotated[Quantiles, describe("as `total_ms` of a trace")] = Quantiles()
+    ttft_ms: as `ttft_ms` of a trace
+    total_ms: as `total_ms` of a trace
+    """
+
+    ttft_ms: Quantiles = Quantiles()
+    total_ms: Quantiles = Quantiles()
 
 
 class EngineSpeed(msgspec.Struct, frozen=True):
-    """Tokens per second of the engine's own time."""
+    """Tokens per second of the engine's own time.
 
-    prefill_tokens_per_s: Annotated[float, describe("0: nothing was evaluated")] = 0.0
-    decode_tokens_per_s: Annotated[float, describe("0: nothing was generated")] = 0.0
+    prefill_tokens_per_s: 0: nothing was evaluated
+    decode_tokens_per_s: 0: nothing was generated
+    """
+
+    prefill_tokens_per_s: float = 0.0
+    decode_tokens_per_s: float = 0.0
 
 
 class WindowLines(msgspec.Struct, frozen=True):
-    first_line: Annotated[int, describe("first line in the window, from 1")]
-    end_line: Annotated[int, describe("last line in the window, from 1")]
-    n_prefix_chars: Annotated[int, describe("characters before the cursor")]
-    n_suffix_chars: Annotated[int, describe("characters after the cursor")]
+    """Describes the text that the model sees.
+
+    first_line: first line in the window, from 1
+    end_line: last line in the window, from 1
+    n_prefix_chars: characters before the cursor
+    n_suffix_chars: characters after the cursor
+    """
+
+    first_line: int
+    end_line: int
+    n_prefix_chars: int
+    n_suffix_chars: int
 
 
 class RequestStages(msgspec.Struct, frozen=True, kw_only=True):
-    """Describes the latest request of a document, stage by stage, without any text."""
+    """Describes the latest request of a document, stage by stage, without any text.
 
-    at_s: Annotated[float, describe("when the request ended, in seconds since the epoch")] = 0.0
-    file: Annotated[str, describe("path of the document, links followed")]
-    line: Annotated[int, describe("line of the cursor, from 1")]
-    col: Annotated[int, describe("column of the cursor, from 1, in characters")]
-    invoked: Annotated[bool, describe("true: requested by a key; false: while typing")]
-    gate: Annotated[str, describe("why the request was refused; empty: the request passed")]
-    window: Annotated[WindowLines | None, describe("the text that the model sees")]
-    trace: Annotated[Trace, describe("tokens and times, see [A trace](#a-trace)")]
-    stop: Annotated[str, describe("why the engine stopped")]
-    n_chars_generated: Annotated[int, describe("characters that the engine generated")]
-    n_chars_shown: Annotated[int, describe("characters that the editor received")]
+    at_s: when the request ended, in seconds since the epoch
+    file: path of the document, links followed
+    line: line of the cursor, from 1
+    col: column of the cursor, from 1, in characters
+    invoked: true: requested by a key; false: while typing
+    gate: why the request was refused; empty: the request passed
+    window: the text that the model sees
+    trace: tokens and times, see [A trace](#a-trace)
+    stop: why the engine stopped
+    n_chars_generated: characters that the engine generated
+    n_chars_shown: characters that the editor received
+    """
+
+    at_s: float = 0.0
+    file: str
+    line: int
+    col: int
+    invoked: bool
+    gate: str
+    window: WindowLines | None
+    trace: Trace
+    stop: str
+    n_chars_generated: int
+    n_chars_shown: int
 
 
 def trace_of(cost: Cost, path: TracePath, total_ms: float, reason: str = "") -> Trace:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
 from llmd.completion.trace import Trace
-from llmd.engine.report import describe
 
 OutcomeKind = Literal["shown", "accepted", "typed_through", "rejected", "dismissed", "kept"]
 
@@ -37,26 +36,34 @@ class Outcome:
 
 
 class OutcomeCount(msgspec.Struct, frozen=True):
-    n: Annotated[int, describe("number of suggestions")] = 0
-    n_chars: Annotated[int, describe("number of their characters")] = 0
+    """Counts one kind of outcome.
+
+    n: number of suggestions
+    n_chars: number of their characters
+    """
+
+    n: int = 0
+    n_chars: int = 0
 
 
 class OutcomeRow(msgspec.Struct, frozen=True):
-    """Counts the outcomes of one filetype with one model."""
+    """Counts the outcomes of one filetype with one model.
 
-    filetype: Annotated[str, describe("the editor's name of the language")]
-    model: Annotated[str, describe("name of the model")]
-    shown: Annotated[OutcomeCount, describe("suggestions that came on screen")] = OutcomeCount()
-    accepted: Annotated[
-        OutcomeCount, describe("insertions by a key; several for one suggestion taken by word")
-    ] = OutcomeCount()
-    typed_through: Annotated[
-        OutcomeCount, describe("suggestions that the user typed to the end")
-    ] = OutcomeCount()
-    rejected: Annotated[OutcomeCount, describe("suggestions that the user typed past or left")] = (
-        OutcomeCount()
-    )
-    dismissed: Annotated[OutcomeCount, describe("suggestions dismissed by a key")] = OutcomeCount()
-    kept: Annotated[
-        OutcomeCount, describe("accepted texts, with the characters still there after 30 s")
-    ] = OutcomeCount()
+    filetype: the editor's name of the language
+    model: name of the model
+    shown: suggestions that came on screen
+    accepted: insertions by a key; several for one suggestion taken by word
+    typed_through: suggestions that the user typed to the end
+    rejected: suggestions that the user typed past or left
+    dismissed: suggestions dismissed by a key
+    kept: accepted texts, with the characters still there after 30 s
+    """
+
+    filetype: str
+    model: str
+    shown: OutcomeCount = OutcomeCount()
+    accepted: OutcomeCount = OutcomeCount()
+    typed_through: OutcomeCount = OutcomeCount()
+    rejected: OutcomeCount = OutcomeCount()
+    dismissed: OutcomeCount = OutcomeCount()
+    kept: OutcomeCount = OutcomeCount()

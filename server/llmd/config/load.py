@@ -10,10 +10,9 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 
 from llmd import paths
 from llmd.config import Config
@@ -38,20 +37,33 @@ class Settings:
 
 
 class SettingRow(msgspec.Struct, frozen=True):
-    key: Annotated[str, Meta(description="name of the setting, for example `sampling.min_p`")]
-    value: Annotated[Any, Meta(description="value in effect")]
-    default: Annotated[Any, Meta(description="value without any setting")]
-    unit: Annotated[str, Meta(description="unit of the value; may be empty")]
-    source: Annotated[
-        Source,
-        Meta(description="origin of the value: `default`, `file`, `environment` or `flag`"),
-    ]
-    description: Annotated[str, Meta(description="what the setting does")]
+    """Describes one setting in effect.
+
+    key: name of the setting, for example `sampling.min_p`
+    value: value in effect
+    default: value without any setting
+    unit: unit of the value; may be empty
+    source: origin of the value: `default`, `file`, `environment` or `flag`
+    description: what the setting does
+    """
+
+    key: str
+    value: Any
+    default: Any
+    unit: str
+    source: Source
+    description: str
 
 
 class SettingsReport(msgspec.Struct, frozen=True):
-    path: Annotated[str, Meta(description="the config file")]
-    rows: Annotated[tuple[SettingRow, ...], Meta(description="all settings, in CONFIG.md's order")]
+    """Lists the settings in effect.
+
+    path: the config file
+    rows: all settings, in CONFIG.md's order
+    """
+
+    path: str
+    rows: tuple[SettingRow, ...]
 
 
 def load_settings(path: Path | None = None, flags: Sequence[str] = ()) -> Settings:

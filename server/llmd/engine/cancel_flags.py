@@ -23,7 +23,7 @@ _N_BYTES = _AFTER_BATCH_AT + N_FLAGS
 
 
 class CancelFlags:
-    """The daemon's side, which sets the flags."""
+    """Sets the flags, in the daemon."""
 
     def __init__(self) -> None:
         self._file = _shared_file()
@@ -41,7 +41,7 @@ class CancelFlags:
 
 
 class CancelFlagReader:
-    """The worker's side, which reads the flags."""
+    """Reads the flags, in the worker."""
 
     def __init__(self, fd: int) -> None:
         self._bytes = mmap.mmap(fd, _N_BYTES)

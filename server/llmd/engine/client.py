@@ -60,12 +60,12 @@ class EngineClient:
 
     @property
     def reason(self) -> str:
-        """Why the engine is in this state; may be empty."""
+        """Returns why the engine is in this state; may be empty."""
         return self._active.reason
 
     @property
     def info(self) -> Loaded | None:
-        """The loaded model."""
+        """Returns what is known of the loaded model; None while none is loaded."""
         return self._active.info
 
     @property
@@ -74,8 +74,8 @@ class EngineClient:
 
     @property
     def config(self) -> Config:
-        """The configuration that is loaded or will be. During a switch, and after a failed one, the
-        old configuration."""
+        """Returns the configuration that is loaded or will be. During a switch, and after a failed
+        one, the old configuration."""
         return self._supervisor.config
 
     @property
@@ -88,7 +88,7 @@ class EngineClient:
 
     @property
     def notice(self) -> str:
-        """One sentence for the user about the model in use, or an empty text."""
+        """Returns one sentence for the user about the model in use, or an empty text."""
         if self.switch.state == "failed":
             return f"{self.switch.reason}; `{self.config.model}` stays in use"
         return self._active.notice

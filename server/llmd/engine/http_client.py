@@ -30,7 +30,7 @@ for _name in ("httpx2", "httpcore2"):
 
 
 class UnexpectedReplyError(DaemonError):
-    """The server answered with an error, or with something other than JSON."""
+    """Reports that the server answered with an error, or with something other than JSON."""
 
 
 class HttpClient:

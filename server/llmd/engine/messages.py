@@ -43,7 +43,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 class Generate(msgspec.Struct, frozen=True, tag=True):
     """Generates a completion.
 
-    `slot`: whose KV cells the prompt continues; 0 belongs to no document. `background`: nobody
+    `slot`: whose KV cells the prompt continues; 0 belongs to no document. `background`: no caller
     waits for the text, and any other message ends the request. `is_prefill`: the prompt is
     evaluated and nothing generated; its layout leaves room for `max_tokens`. `alternative` k: the
     text begins with the k-th best token other than the best text's own.
@@ -103,16 +103,17 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """One generated token: where its text ends, in characters of the generated text, and its
-    log-probability at temperature 1 among the tokens that were allowed."""
+    """Describes one generated token: where its text ends, in characters of the generated text, and
+    its log-probability at temperature 1 among the tokens that were allowed."""
 
     end: int
     logprob: float
 
 
 class Partial(msgspec.Struct, frozen=True, tag=True):
-    """The text so far that no later token takes back; whole, not a difference. `tokens`: all that
-    were generated so far, which may reach beyond `text`; empty unless they were asked for."""
+    """Streams the text so far that no later token takes back; whole, not a difference. `tokens`:
+    all that were generated so far, which may reach beyond `text`; empty unless they were asked
+    for."""
 
     id: int
     text: str

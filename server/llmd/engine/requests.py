@@ -15,7 +15,8 @@ RequestState = Literal["queued", "running", "cancelled", "finished"]
 
 
 class EngineRequest:
-    """One request to the engine, from its submission until the worker no longer works on it.
+    """Represents one request to the engine, from its submission until the worker no longer works on
+    it.
 
     Several callers may follow the same request: each adds a listener for the text so far and
     awaits `finished`. A caller that stops waiting does not end the request; `cancel` does.

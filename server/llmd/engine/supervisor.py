@@ -98,7 +98,7 @@ class Supervisor:
         return self._rollback is not None and self.config == config
 
     def on_loaded(self) -> None:
-        """Handles that a model has been loaded: there is no way back from it."""
+        """Handles that a model has been loaded: there is no rollback from it."""
         self._rollback = None
 
     def drop_candidate(self) -> None:

@@ -86,13 +86,14 @@ class Service(Protocol):
         """Counts what the user did with a suggestion, by filetype and model."""
 
     def status(self) -> Status:
-        """The object of `llmd status --json`."""
+        """Returns the object of `llmd status --json`."""
 
     def why(self, uri: str) -> RequestStages | None:
-        """The last request of a document, or of all where `uri` is empty, stage by stage."""
+        """Returns the last request of a document, or of all where `uri` is empty, stage by
+        stage."""
 
     def settings(self) -> SettingsReport:
-        """The values in force, and where each came from."""
+        """Returns the values in effect, and the source of each."""
 
     def restart(self) -> None:
         """Replaces the engine's worker. Returns at once."""

@@ -7,129 +7,181 @@ ignored, so that the status of an older or newer daemon can still be read. Impor
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from llmd.completion.trace import EngineSpeed, Latency, RequestCounts, Totals, Trace
+from llmd.completion.trace import EngineSpeed, Latency, RequestCounts, Trace
 from llmd.completion.types import OutcomeRow
-from llmd.engine.report import EngineState, SlotReport, SwitchView, describe
+from llmd.engine.report import EngineState, SlotReport, SwitchView
 from llmd.errors import DaemonError
 
 T = TypeVar("T")
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """Describes the loaded model. All keys but `path` are null while no model was loaded."""
+    """Describes the loaded model. All keys but `path` are null while no model was loaded.
 
-    path: Annotated[str, describe("the GGUF file, or the config's `model` if no file is found")]
-    name: Annotated[str | None, describe("the file's own name of the model")] = None
-    family: Annotated[str | None, describe("family of the FIM format")] = None
-    order: Annotated[str | None, describe("order of the FIM parts: `psm`, `spm` or `spm2`")] = None
-    quantisation: Annotated[str | None, describe("for example `Q8_0`")] = None
-    backend: Annotated[str | None, describe("llama.cpp's backend that computes")] = None
-    n_ctx: Annotated[int | None, describe("size of the KV cache in tokens")] = None
-    n_layers: Annotated[int | None, describe("layers of the model")] = None
-    n_gpu_layers: Annotated[int | None, describe("layers offloaded to the GPU")] = None
-    cache_type_k: Annotated[str | None, describe("type of the cached keys")] = None
-    cache_type_v: Annotated[str | None, describe("type of the cached values")] = None
-    flash_attn: Annotated[bool | None, describe("true: flash attention is on")] = None
-    n_batch: Annotated[int | None, describe("tokens evaluated at once")] = None
-    threads: Annotated[int | None, describe("threads of the worker")] = None
-    plan: Annotated[
-        tuple[str, ...] | None, describe("sentences: how the model is laid out in memory, and why")
-    ] = None
+    path: the GGUF file, or the config's `model` if no file is found
+    name: the file's own name of the model
+    family: family of the FIM format
+    order: order of the FIM parts: `psm`, `spm` or `spm2`
+    quantisation: for example `Q8_0`
+    backend: llama.cpp's backend that computes
+    n_ctx: size of the KV cache in tokens
+    n_layers: layers of the model
+    n_gpu_layers: layers offloaded to the GPU
+    cache_type_k: type of the cached keys
+    cache_type_v: type of the cached values
+    flash_attn: true: flash attention is on
+    n_batch: tokens evaluated at once
+    threads: threads of the worker
+    plan: sentences: how the model is laid out in memory, and why
+    """
+
+    path: str
+    name: str | None = None
+    family: str | None = None
+    order: str | None = None
+    quantisation: str | None = None
+    backend: str | None = None
+    n_ctx: int | None = None
+    n_layers: int | None = None
+    n_gpu_layers: int | None = None
+    cache_type_k: str | None = None
+    cache_type_v: str | None = None
+    flash_attn: bool | None = None
+    n_batch: int | None = None
+    threads: int | None = None
+    plan: tuple[str, ...] | None = None
 
 
 class MemoryStatus(msgspec.Struct, frozen=True):
-    daemon_bytes: Annotated[int, describe("resident memory of the daemon")] = 0
-    worker_bytes: Annotated[int, describe("resident memory of the worker")] = 0
-    kv_bytes: Annotated[int, describe("size of the KV cache")] = 0
-    planned_bytes: Annotated[int, describe("the worker's memory as planned; 0: unknown")] = 0
+    """Reports memory in bytes.
+
+    daemon_bytes: resident memory of the daemon
+    worker_bytes: resident memory of the worker
+    kv_bytes: size of the KV cache
+    planned_bytes: the worker's memory as planned; 0: unknown
+    """
+
+    daemon_bytes: int = 0
+    worker_bytes: int = 0
+    kv_bytes: int = 0
+    planned_bytes: int = 0
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
-    n_tasks: Annotated[int, describe("asyncio tasks")] = 0
-    n_fds: Annotated[int, describe("open file descriptors")] = 0
-    n_documents: Annotated[int, describe("open documents of all clients")] = 0
+    """Counts what the daemon's process holds.
+
+    n_tasks: asyncio tasks
+    n_fds: open file descriptors
+    n_documents: open documents of all clients
+    """
+
+    n_tasks: int = 0
+    n_fds: int = 0
+    n_documents: int = 0
 
 
 class ClientStatus(msgspec.Struct, frozen=True):
-    name: Annotated[str, describe("name that the client gave")] = ""
-    editor: Annotated[str, describe("editor and version; may be empty")] = ""
+    """Describes a connected client.
+
+    name: name that the client gave
+    editor: editor and version; may be empty
+    """
+
+    name: str = ""
+    editor: str = ""
 
 
 class ErrorStatus(msgspec.Struct, frozen=True):
-    text: Annotated[str, describe("the latest error in the log; empty: none")] = ""
-    at: Annotated[str, describe("time of the error, ISO 8601; empty: none")] = ""
+    """Holds the latest error.
+
+    text: the latest error in the log; empty: none
+    at: time of the error, ISO 8601; empty: none
+    """
+
+    text: str = ""
+    at: str = ""
 
 
 class ConfigStatus(msgspec.Struct, frozen=True):
-    path: Annotated[str, describe("the config file")] = ""
-    problem: Annotated[
-        str, describe("why the latest version of the file is not in effect; empty: in effect")
-    ] = ""
+    """Tells whether the config file is in effect.
+
+    path: the config file
+    problem: why the latest version of the file is not in effect; empty: in effect
+    """
+
+    path: str = ""
+    problem: str = ""
 
 
 class PressureStatus(msgspec.Struct, frozen=True):
-    step: Annotated[
-        int,
-        describe(
-            "what llmd has given up because memory is short: 0 nothing, 1 background work, "
-            "2 parked KV cells, 3 the model"
-        ),
-    ] = 0
-    doing: Annotated[str, describe("sentence about the step; empty at step 0")] = ""
+    """Tells what memory pressure has stopped.
+
+    step: what llmd has given up because memory is short: 0 nothing, 1 background work, 2 parked KV
+        cells, 3 the model
+    doing: sentence about the step; empty at step 0
+    """
+
+    step: int = 0
+    doing: str = ""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Describes a running daemon."""
+    """Describes a running daemon.
 
-    version: Annotated[str, describe("version of the daemon")] = ""
-    state: Annotated[
-        EngineState,
-        describe("`loading`, `ready`, `unloaded` (idle for `engine.idle_unload_s`) or `failed`"),
-    ] = "loading"
-    reason: Annotated[str, describe("sentence about the state; may be empty")] = ""
-    notice: Annotated[str, describe("sentence about the model; may be empty")] = ""
-    loaded_share: Annotated[float, describe("share of the model that is loaded, 0 to 1")] = 0.0
-    pid: Annotated[int, describe("process of the daemon")] = 0
-    worker_pid: Annotated[int | None, describe("process of the worker; null: none runs")] = None
-    uptime_s: Annotated[float, describe("seconds since the daemon started")] = 0.0
-    model: Annotated[
-        ModelStatus, describe("the loaded model; null in all keys but `path` without one")
-    ] = ModelStatus("")
-    switch: Annotated[SwitchView, describe("the latest change to another model")] = SwitchView()
-    slots: Annotated[
-        tuple[SlotReport, ...],
-        describe("documents with cached KV cells after the latest request, the resident one first"),
-    ] = ()
-    counts: Annotated[
-        RequestCounts, describe("sums over the requests of editors since the daemon started")
-    ] = RequestCounts()
-    background: Annotated[RequestCounts, describe("sums over work in the background")] = (
-        RequestCounts()
-    )
-    suppressed: Annotated[dict[str, int], describe("number of suppressed requests by reason")] = (
-        msgspec.field(default_factory=dict)
-    )
-    latency: Annotated[
-        Latency, describe(f"of the latest {Totals.KEPT_LATENCIES} requests that the model answered")
-    ] = Latency()
-    speed: Annotated[EngineSpeed, describe("tokens per second of the engine's own time")] = (
-        EngineSpeed()
-    )
-    memory: Annotated[MemoryStatus, describe("memory in bytes")] = MemoryStatus()
-    process: Annotated[ProcessStatus, describe("the daemon's process")] = ProcessStatus()
-    clients: Annotated[tuple[ClientStatus, ...], describe("connected editors")] = ()
-    last_error: Annotated[ErrorStatus, describe("the latest error")] = ErrorStatus()
-    config: Annotated[ConfigStatus, describe("the config file")] = ConfigStatus()
-    debounce_ms: Annotated[int, describe("the debounce in effect")] = 0
-    pressure: Annotated[PressureStatus, describe("response to memory pressure")] = PressureStatus()
-    outcomes: Annotated[
-        tuple[OutcomeRow, ...],
-        describe("a row per filetype and model, see [Outcomes](#outcomes-of-suggestions)"),
-    ] = ()
+    version: version of the daemon
+    state: `loading`, `ready`, `unloaded` (idle for `engine.idle_unload_s`) or `failed`
+    reason: sentence about the state; may be empty
+    notice: sentence about the model; may be empty
+    loaded_share: share of the model that is loaded, 0 to 1
+    pid: process of the daemon
+    worker_pid: process of the worker; null: none runs
+    uptime_s: seconds since the daemon started
+    model: the loaded model; null in all keys but `path` without one
+    switch: the latest change to another model
+    slots: documents with cached KV cells after the latest request, the resident one first
+    counts: sums over the requests of editors since the daemon started
+    background: sums over work in the background
+    suppressed: number of suppressed requests by reason
+    latency: of the latest 512 requests that the model answered
+    speed: tokens per second of the engine's own time
+    memory: memory in bytes
+    process: the daemon's process
+    clients: connected editors
+    last_error: the latest error
+    config: the config file
+    debounce_ms: the debounce in effect
+    pressure: response to memory pressure
+    outcomes: a row per filetype and model, see [Outcomes](#outcomes-of-suggestions)
+    """
+
+    version: str = ""
+    state: EngineState = "loading"
+    reason: str = ""
+    notice: str = ""
+    loaded_share: float = 0.0
+    pid: int = 0
+    worker_pid: int | None = None
+    uptime_s: float = 0.0
+    model: ModelStatus = ModelStatus("")
+    switch: SwitchView = SwitchView()
+    slots: tuple[SlotReport, ...] = ()
+    counts: RequestCounts = RequestCounts()
+    background: RequestCounts = RequestCounts()
+    suppressed: dict[str, int] = msgspec.field(default_factory=dict)
+    latency: Latency = Latency()
+    speed: EngineSpeed = EngineSpeed()
+    memory: MemoryStatus = MemoryStatus()
+    process: ProcessStatus = ProcessStatus()
+    clients: tuple[ClientStatus, ...] = ()
+    last_error: ErrorStatus = ErrorStatus()
+    config: ConfigStatus = ConfigStatus()
+    debounce_ms: int = 0
+    pressure: PressureStatus = PressureStatus()
+    outcomes: tuple[OutcomeRow, ...] = ()
 
 
 class CompleteParams(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Adds the closers that editors insert to a trace that has none. Pure.
 
 An editor types over a closer, deletes it with its opener, and removes it when the cursor has left.
-Until somebody types a closer, it is in the document but not in the trace. `Closer.position` is a
+Until the user types a closer, it is in the document but not in the trace. `Closer.position` is a
 position in the trace's text, which is the document's text without those closers.
 """
 

@@ -32,8 +32,8 @@ class DaemonFacts:
 
 @dataclass(frozen=True, slots=True)
 class PathFacts:
-    """A folder or file as `lstat` reports it. `mode`: None where nothing exists, which is fine.
-    `is_private`: no other user may enter it. `is_writable`: by this user."""
+    """Describes a folder or file as `lstat` reports it. `mode`: None where nothing exists, which is
+    fine. `is_private`: no other user may enter it. `is_writable`: by this user."""
 
     what: str
     path: str

@@ -1,4 +1,4 @@
-"""Makes cases from an editing trace (josephg/editing-traces, `sequential_traces`): where somebody
+"""Makes cases from an editing trace (josephg/editing-traces, `sequential_traces`): where the user
 paused after typing, and the text typed next. Reads a file; the rest is pure."""
 
 from __future__ import annotations

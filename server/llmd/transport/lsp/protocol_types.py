@@ -54,7 +54,7 @@ def _is_count(value: Any, least: int = 0) -> bool:
 
 def to_popup(text: str, range_: t.Range) -> t.CompletionList:
     """Returns a list of one item that replaces `range_`, labelled with the first line that is not
-    empty. The list is incomplete, so that the client requests it anew while the user types."""
+    empty. The list is incomplete, so that the client requests it again while the user types."""
     lines = [strip_line_end(line) for line in split_lines(text)]
     item = t.CompletionItem(
         label=next((line for line in lines if line), "↵"),
