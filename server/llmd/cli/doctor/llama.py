@@ -36,8 +36,8 @@ class VocabularyReport(msgspec.Struct, frozen=True):
 
 
 class LlamaReport(msgspec.Struct, frozen=True):
-    """Holds what the probe reported; None where the probe did not get so far. `fault`: how the probe
-    failed."""
+    """Holds what the probe reported; None where the probe did not get so far. `fault`: how the
+    probe failed."""
 
     library: LibraryReport | None = None
     vocabulary: VocabularyReport | None = None
