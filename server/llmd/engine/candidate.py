@@ -96,19 +96,19 @@ def has_room(path: Path, info: Loaded) -> bool:
     shape = whole_shape(path, check_model(path))
     if 0 < info.n_gpu_layers < info.n_layers:
         return False
-    here = _cpu_machine() if info.backend == "cpu" else _query_machine()
-    return here is not None and memory_plan.fits_in_full(
-        engine_options(info), _remaining(here, info), shape
+    host = _cpu_machine() if info.backend == "cpu" else _query_machine()
+    return host is not None and memory_plan.fits_in_full(
+        engine_options(info), _remaining(host, info), shape
     )
 
 
-def _remaining(here: memory_plan.DescribedMachine, info: Loaded) -> memory_plan.DescribedMachine:
+def _remaining(host: memory_plan.DescribedMachine, info: Loaded) -> memory_plan.DescribedMachine:
     """Subtracts what the loaded model uses. Metal reports the allocations of the calling process
     only (`currentAllocatedSize`), so what another process has of the wired limit looks free."""
-    if here.backend != "metal":
-        return here
-    gpus = (replace(gpu, free_bytes=gpu.free_bytes - info.planned_bytes) for gpu in here.gpus)
-    return replace(here, gpus=tuple(gpus))
+    if host.backend != "metal":
+        return host
+    gpus = (replace(gpu, free_bytes=gpu.free_bytes - info.planned_bytes) for gpu in host.gpus)
+    return replace(host, gpus=tuple(gpus))
 
 
 def engine_options(info: Loaded) -> EngineConfig:
