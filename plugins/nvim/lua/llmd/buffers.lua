@@ -137,7 +137,7 @@ function M.is_known(buf)
   return buffers[buf] ~= nil
 end
 
---- Marks the buffer to be sent anew: its name, its filetype or all of its text has changed.
+--- Marks the buffer to be sent again: its name, its filetype or all of its text has changed.
 ---@param buf integer
 function M.renew(buf)
   if buffers[buf] then
@@ -145,7 +145,7 @@ function M.renew(buf)
   end
 end
 
---- Marks every buffer to be sent anew: the daemon has no copies.
+--- Marks every buffer to be sent again: the daemon has no copies.
 function M.renew_all()
   for buf in pairs(buffers) do
     M.renew(buf)

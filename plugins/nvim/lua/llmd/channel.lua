@@ -2,7 +2,7 @@
 ---
 --- A stopped daemon takes messages until its buffer is full, and Neovim keeps the rest in memory. So
 --- nothing is sent to a silent daemon (see `llmd.heartbeat`). The daemon's next message ends the
---- silence, and every buffer is then sent anew.
+--- silence, and every buffer is then sent again.
 local engine = require('llmd.engine')
 local heartbeat = require('llmd.heartbeat')
 

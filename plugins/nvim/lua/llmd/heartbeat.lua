@@ -10,7 +10,7 @@ local SILENT_MS = 2000
 local heard_ms = 0
 local pinged_ms ---@type integer? the time of the ping that has not been answered
 
---- Starts anew for a new connection, whose first message counts as a ping.
+--- Starts again for a new connection, whose first message counts as a ping.
 function M.reset()
   heard_ms = vim.uv.now()
   pinged_ms = heard_ms

@@ -48,7 +48,7 @@ export def Sync(): bool
 enddef
 
 # Returns whether Vim has reported every change. Vim does not report the empty line that a buffer
-# keeps when all lines are deleted; when the number of lines differs, the document is opened anew.
+# keeps when all lines are deleted; when the number of lines differs, the document is opened again.
 def IsCurrent(document: dict<any>): bool
   return document.name ==# bufname() && document.filetype ==# &filetype
     && document.span.n_lines == line('$')

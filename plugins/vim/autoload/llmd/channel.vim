@@ -2,7 +2,7 @@ vim9script
 # Holds the one connection to the daemon, and never waits for the daemon.
 #
 # Nothing is sent to a stalled daemon (see heartbeat.vim): such messages would delay keys and fill
-# memory. The daemon's next message ends the stall, and every buffer is then sent anew.
+# memory. The daemon's next message ends the stall, and every buffer is then sent again.
 
 import autoload './guard.vim'
 import autoload './heartbeat.vim'

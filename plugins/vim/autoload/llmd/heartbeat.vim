@@ -12,7 +12,7 @@ var heard_at: list<any> = reltime()
 var pinged_at: list<any> = []
 var is_stalled = false
 
-# Starts anew for a new connection, whose first request counts as a ping.
+# Starts again for a new connection, whose first request counts as a ping.
 export def Reset()
   is_stalled = false
   pinged_at = reltime()
