@@ -132,8 +132,8 @@ def test_a_bad_place_has_its_sentence(where: str, said: str) -> None:
 @pytest.mark.usefixtures("folder")
 def test_a_good_place_is_taken(where: str, text: str, line: int, col: int, ends: str) -> None:
     params = place_params(where, 100)
-    assert params.pop("uri").endswith(ends)
-    assert params == {"languageId": "", "text": text, "line": line, "col": col}
+    assert params.uri.endswith(ends)
+    assert (params.languageId, params.text, params.line, params.col) == ("", text, line, col)
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def test_row_27_a_replaced_model_serves_until_restart(on_copy: tuple[RunningDaem
     path.with_suffix(".new").replace(path)
     assert daemon.complete(CODE)["text"] == text
     assert daemon.status()["notice"] == (
-        f"Model file `{path}` has changed since it was loaded; `llmd restart` loads it as it is now"
+        f"Model file `{path}` has changed since it was loaded; run `llmd restart` to load it again"
     )
     assert daemon.llmd("restart").returncode == 0
     assert daemon.status()["notice"] == ""
@@ -155,7 +155,7 @@ def test_a_deleted_model_serves_until_restart(on_copy: tuple[RunningDaemon, Path
     path.unlink()
     assert daemon.complete(CODE)["text"]
     assert daemon.status()["notice"] == (
-        f"Model file `{path}` is gone; what was loaded goes on, a restart could not load it"
+        f"Model file `{path}` is gone; the loaded model stays in use, but cannot be loaded again"
     )
     assert f"Model file `{path}` does not exist" in daemon.llmd("restart").stderr
 

@@ -38,6 +38,6 @@ def take_lock() -> Iterator[None]:
             path.write_text(json.dumps({"pid": os.getpid(), "socket": str(paths.socket_path())}))
         except OSError as error:
             raise DaemonError(
-                f"Lock `{path}` cannot be written: {error.strerror}; free some disk space"
+                f"Lock `{path}` cannot be written: {error.strerror}; free disk space"
             ) from None
         yield
