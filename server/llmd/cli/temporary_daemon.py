@@ -40,13 +40,12 @@ def temporary_daemon(
     """
     with sigterm_as_exit(), tempfile.TemporaryDirectory(prefix="llmd-") as name:
         folder = Path(name)
-        variables = {
+        env = os.environ | {
             "LLMD_RUNTIME_DIR": str(folder / "run"),
             "LLMD_STATE_DIR": str(folder / "state"),
         }
         if not has_users_config:
-            variables["LLMD_CONFIG"] = str(folder / "config.toml")
-        env = {**os.environ, **variables}
+            env["LLMD_CONFIG"] = str(folder / "config.toml")
         sets = [word for flag in flags for word in ("--set", flag)]
         with (folder / "log").open("w+") as log:
             server = subprocess.Popen(  # noqa: S603 - our own command

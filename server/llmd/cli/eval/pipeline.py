@@ -56,24 +56,18 @@ async def open_completer(setting: EvalSetting, config: Config) -> AsyncIterator[
     engine = EngineClient(config)
     running = asyncio.create_task(engine.run())
     try:
-        model = await _wait_loaded(engine)
-        yield (
-            BareModel(config, engine, model)
-            if setting.is_bare
-            else PipelineCompleter(setting, config, engine)
-        )
+        while engine.info is None or engine.state != "ready":
+            if engine.state == "failed":
+                raise EngineError(f"The evaluation has no model: {engine.reason}")
+            await asyncio.sleep(LOAD_POLL_S)
+        if setting.is_bare:
+            yield BareModel(config, engine, engine.info)
+        else:
+            yield PipelineCompleter(setting, config, engine)
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-
-
-async def _wait_loaded(engine: EngineClient) -> Loaded:
-    while engine.info is None or engine.state != "ready":
-        if engine.state == "failed":
-            raise EngineError(f"The evaluation has no model: {engine.reason}")
-        await asyncio.sleep(LOAD_POLL_S)
-    return engine.info
 
 
 class PipelineCompleter:
@@ -87,19 +81,14 @@ class PipelineCompleter:
 
     async def complete(self, case: EvalCase) -> EvalCompletion:
         document = open_case(case)
-        if anchor := self._anchor_of(case):
-            document.typed = Span(anchor, case.cursor)
+        if self._anchor == "line":
+            document.typed = Span(Position(case.cursor.line, 0), case.cursor)
+        elif self._anchor == "start":
+            start = end_of(case.before[: len(case.before) - case.n_given])
+            document.typed = Span(start, case.cursor)
         request = self._completer.complete(document, case.cursor, invoked=case.is_invoked)
         answer = await request.result()
         return _raise_if_failed(EvalCompletion(answer.text, answer.trace), answer.trace.reason)
-
-    def _anchor_of(self, case: EvalCase) -> Position | None:
-        match self._anchor:
-            case "line":
-                return Position(case.cursor.line, 0)
-            case "start":
-                return end_of(case.before[: len(case.before) - case.n_given])
-        return None
 
 
 class BareModel:
@@ -112,7 +101,10 @@ class BareModel:
         self._model = model
 
     async def complete(self, case: EvalCase) -> EvalCompletion:
-        excerpt = self._excerpt(case)
+        lines = open_case(case).text.lines
+        budget = window.Budget(self._config.context.n_prefix, self._config.context.n_suffix)
+        chosen = window.choose_window(None, lines, case.cursor, budget)
+        excerpt = window.build_excerpt(chosen, lines, case.cursor)
         max_lines = BARE_MAX_LINES if "\n" in case.truth else 1
         max_tokens = self._config.completion.max_tokens
         rule = rule_for(excerpt, max_tokens, max_lines, DEADLINE_MS, frozenset(RULES))
@@ -120,17 +112,10 @@ class BareModel:
         def pieces(model: Loaded) -> tuple[Piece, ...]:
             return build_prompt(family_by_name(model.family), model.order, excerpt, case.file_name)
 
-        job = self._engine.add_request(pieces, rule, self._config.sampling)
-        done = await job.finished
+        done = await self._engine.add_request(pieces, rule, self._config.sampling).finished
         path: TracePath = "failed" if done.reason == "failed" else "cold"
         trace = trace_of(done.cost, path, done.cost.ttft_ms + done.cost.decode_ms, done.reason)
         return _raise_if_failed(EvalCompletion(done.text, trace), done.error)
-
-    def _excerpt(self, case: EvalCase) -> window.Excerpt:
-        lines = open_case(case).text.lines
-        budget = window.Budget(self._config.context.n_prefix, self._config.context.n_suffix)
-        chosen = window.choose_window(None, lines, case.cursor, budget)
-        return window.build_excerpt(chosen, lines, case.cursor)
 
 
 def open_case(case: EvalCase) -> Document:

@@ -84,11 +84,8 @@ def _set_path(name: str) -> Path:
                 " or a JSONL file"
             )
         return Path(name)
-    folder = os.environ.get(FOLDER_VARIABLE)
-    folders = [Path(folder)] if folder else []
-    folders.append(Path(__file__).parents[4] / "tests" / "data")
-    for path in (folder / file for folder in folders):
-        if path.is_file():
+    for folder in (os.environ.get(FOLDER_VARIABLE), Path(__file__).parents[4] / "tests" / "data"):
+        if folder and (path := Path(folder, file)).is_file():
             return path
     raise BadInput(
         f"Set `{name}` needs `{file}`, which is missing; download it from"
@@ -128,17 +125,13 @@ def _multi_line_case(case: EvalCase) -> EvalCase | None:
     rng = _rng(case, "lines")
     n_lines = rng.randint(fewest, min(most, len(body) - 1))
     first = rng.randint(0, len(body) - n_lines)
-    before, truth, after = (
-        "".join(part)
-        for part in (body[:first], body[first : first + n_lines], body[first + n_lines :])
-    )
-    place_id = f"{case.id.rsplit('/', 1)[0]}/L{first}+{n_lines}"
+    end = first + n_lines
     return replace(
         case,
-        id=place_id,
-        before=case.before + before,
-        truth=truth.removesuffix("\n"),
-        after="\n" + after,
+        id=f"{case.id.rsplit('/', 1)[0]}/L{first}+{n_lines}",
+        before=case.before + "".join(body[:first]),
+        truth="".join(body[first:end]).removesuffix("\n"),
+        after="\n" + "".join(body[end:]),
     )
 
 

@@ -7,7 +7,7 @@ of a pair have the same order.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +30,10 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Estimate):
     """Holds the second mean minus the first. `p` is two-sided: the probability of a difference this
     large if there were none."""
 
-    value: float
-    low: float
-    high: float
     p: float
 
 
@@ -67,8 +64,7 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(top.sum() / bottom.sum())
         drawn = _resampled(top) / _resampled(bottom)
-    low, high = _percentiles(drawn)
-    return Estimate(value, low, high)
+    return Estimate(value, *_percentiles(drawn))
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -76,12 +72,9 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     if not first:
         return Difference(math.nan, math.nan, math.nan, math.nan)
     gaps = np.asarray(second, float) - np.asarray(first, float)
-    low, high = _percentiles(_resampled(gaps) / len(gaps))
-    if {*first, *second} <= {0.0, 1.0}:
-        p = mcnemar(int((gaps > 0).sum()), int((gaps < 0).sum()))
-    else:
-        p = sign_flips(gaps)
-    return Difference(float(gaps.mean()), low, high, p)
+    are_hits = {*first, *second} <= {0.0, 1.0}
+    p = mcnemar(int((gaps > 0).sum()), int((gaps < 0).sum())) if are_hits else sign_flips(gaps)
+    return Difference(float(gaps.mean()), *_percentiles(_resampled(gaps) / len(gaps)), p)
 
 
 def mcnemar(n_gained: int, n_lost: int) -> float:
@@ -95,12 +88,10 @@ def sign_flips(gaps: Floats) -> float:
     """Runs a permutation test: if both were equal, each place's gap could as well be negated."""
     rng = np.random.default_rng(SEED)
     limit = abs(float(gaps.sum())) - 1e-9
-    n_far, n_left = 0, N_DRAWS
-    while n_left:
-        n = min(n_left, max(1, _BLOCK // len(gaps)))
-        signs = rng.integers(0, 2, (n, len(gaps)), dtype=np.int8) * 2.0 - 1.0
+    n_far = 0
+    for shape in _block_shapes(len(gaps)):
+        signs = rng.integers(0, 2, shape, dtype=np.int8) * 2.0 - 1.0
         n_far += int((np.abs(signs @ gaps) >= limit).sum())
-        n_left -= n
     return (n_far + 1) / (N_DRAWS + 1)
 
 
@@ -108,13 +99,15 @@ def _resampled(values: Floats) -> Floats:
     """Returns the sums, shape (N_DRAWS,), of samples with replacement; every call with the same
     number of values draws the same places."""
     rng = np.random.default_rng(SEED)
-    sums: list[Floats] = []
-    n_left = N_DRAWS
-    while n_left:
-        n = min(n_left, max(1, _BLOCK // len(values)))
-        sums.append(values[rng.integers(0, len(values), (n, len(values)))].sum(axis=1))
-        n_left -= n
-    return np.concatenate(sums)
+    blocks = (rng.integers(0, len(values), shape) for shape in _block_shapes(len(values)))
+    return np.concatenate([values[block].sum(axis=1) for block in blocks])
+
+
+def _block_shapes(n_places: int) -> Iterator[tuple[int, int]]:
+    """Splits N_DRAWS draws of `n_places` values into blocks that fit in memory."""
+    n_rows = max(1, _BLOCK // n_places)
+    for start in range(0, N_DRAWS, n_rows):
+        yield min(n_rows, N_DRAWS - start), n_places
 
 
 def _percentiles(drawn: Floats) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from llmd.cli.eval import stats
 from llmd.cli.eval.cases import EvalCase
@@ -15,6 +15,8 @@ from llmd.cli.eval.stats import Difference, Estimate
 SHARES = ("first_line", "whole", "passed", "empty", "repeats", "breaks")
 COMPARED = ("first_line", "whole", "similarity", "passed", "empty", "kept")
 THRESHOLDS = (-3.0, -2.0, -1.5, -1.0, -0.75, -0.5, -0.25)
+# The attributes of a `Score` that are named differently from their metric.
+_SCORE_NAMES = {"empty": "is_empty", "kept": "n_kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,9 @@ class ScoredResult:
     result: EvalResult
     score: Score
     passed: bool | None  # None: not run
+
+
+ScoredByPlace = Mapping[str, ScoredResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Comparison:
     first: str
     second: str
     n: int
-    metrics: Mapping[str, Difference] = field(default_factory=dict)
+    metrics: Mapping[str, Difference]
 
 
 def score_result(case: EvalCase, result: EvalResult, passed: bool | None) -> ScoredResult:
@@ -76,12 +81,9 @@ def summarise(name: str, results: Sequence[ScoredResult]) -> Summary:
 
 
 def compare(
-    first_name: str,
-    first: Mapping[str, ScoredResult],
-    second_name: str,
-    second: Mapping[str, ScoredResult],
+    first_name: str, first: ScoredByPlace, second_name: str, second: ScoredByPlace
 ) -> Comparison:
-    """Compares over the places that both settings have completed. Both maps are by place."""
+    """Compares over the places that both settings have completed."""
     shared = [(first[key], second[key]) for key in first if key in second]
     are_tested = _is_tested(list(first.values())) and _is_tested(list(second.values()))
     metrics = {}
@@ -115,15 +117,8 @@ def _is_tested(results: Sequence[ScoredResult]) -> bool:
 
 
 def _value(item: ScoredResult, metric: str) -> float | None:
-    values: dict[str, float | None] = {
-        "first_line": item.score.first_line,
-        "whole": item.score.whole,
-        "similarity": item.score.similarity,
-        "empty": item.score.is_empty,
-        "repeats": item.score.repeats,
-        "breaks": item.score.breaks,
-        "passed": item.passed,
-        "kept": item.score.n_kept,
-    }
-    value = values[metric]
+    if metric == "passed":
+        value = item.passed
+    else:
+        value = getattr(item.score, _SCORE_NAMES.get(metric, metric))
     return None if value is None else float(value)

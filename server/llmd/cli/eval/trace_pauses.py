@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -42,15 +41,6 @@ class EditingTrace(msgspec.Struct, frozen=True, rename="camel"):
     txns: tuple[TraceEdit, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Describes a pause after edit `index`, with the cursor at `caret`."""
-
-    index: int
-    caret: int
-    typed: str
-
-
 def read_trace(path: Path) -> EditingTrace:
     """
     Raises:
@@ -76,19 +66,21 @@ def pause_cases(path: Path, limit: int | None = None) -> list[EvalCase]:
     trace = read_trace(path)
     if any(edit.time is None for edit in trace.txns):
         raise BadInput(f"Trace `{path}` has edits without a time; expected a time for each edit")
-    stem = trace_stem(path)
-    pauses = evenly_spaced(find_pauses(trace.txns), limit)
-    return [
-        EvalCase(
-            id=f"{stem}/{pause.index}",
-            before=text[: pause.caret],
-            after=text[pause.caret :],
-            truth=pause.typed,
+    cases, text, n_done = [], trace.start_content, 0
+    for index, caret in evenly_spaced(find_pauses(trace.txns), limit):
+        for edit in trace.txns[n_done : index + 1]:
+            text = apply_patches(text, edit.patches)
+        n_done = index + 1
+        case = EvalCase(
+            id=f"{trace_stem(path)}/{index}",
+            before=text[:caret],
+            after=text[caret:],
+            truth=typed_after(trace.txns, n_done, caret),
             file_name=file_name(path),
             is_invoked=False,
         )
-        for pause, text in _with_texts(trace, pauses)
-    ]
+        cases.append(case)
+    return cases
 
 
 def trace_stem(path: Path) -> str:
@@ -100,26 +92,31 @@ def file_name(path: Path) -> str:
     return FILE_NAMES.get(trace_stem(path), "trace.txt")
 
 
-def find_pauses(edits: Sequence[TraceEdit]) -> list[Pause]:
-    """Finds insertions that the next edit follows after PAUSE_S or more."""
+def apply_patches(text: str, patches: Sequence[Patch]) -> str:
+    for position, n_deleted, inserted in patches:
+        text = text[:position] + inserted + text[position + n_deleted :]
+    return text
+
+
+def find_pauses(edits: Sequence[TraceEdit]) -> list[tuple[int, int]]:
+    """Returns the index of, and the cursor after, each insertion that the next edit follows after
+    PAUSE_S or more."""
     pauses = []
     for index, (edit, following) in enumerate(itertools.pairwise(edits)):
         caret = caret_after(edit)
-        if caret is not None and edit.time and following.time:
-            gap_s = (following.time - edit.time).total_seconds()
-            if gap_s >= PAUSE_S:
-                pauses.append(Pause(index, caret, typed_after(edits, index + 1, caret)))
+        if caret is None or edit.time is None or following.time is None:
+            continue
+        if (following.time - edit.time).total_seconds() >= PAUSE_S:
+            pauses.append((index, caret))
     return pauses
 
 
 def caret_after(edit: TraceEdit) -> int | None:
     """Returns the cursor after an insertion; None for any other edit."""
-    if len(edit.patches) != 1:
-        return None
-    position, n_deleted, text = edit.patches[0]
-    if n_deleted or not text:
-        return None
-    return position + (1 if text in PAIRS else len(text))
+    match edit.patches:
+        case [(position, 0, text)] if text:
+            return position + (1 if text in PAIRS else len(text))
+    return None
 
 
 def typed_after(edits: Sequence[TraceEdit], index: int, caret: int) -> str:
@@ -133,14 +130,3 @@ def typed_after(edits: Sequence[TraceEdit], index: int, caret: int) -> str:
         typed += text[: after - position]
         caret = after
     return typed
-
-
-def _with_texts(trace: EditingTrace, pauses: Sequence[Pause]) -> Iterator[tuple[Pause, str]]:
-    """Yields each pause with the whole text at that moment."""
-    text, n_done = trace.start_content, 0
-    for pause in pauses:
-        for edit in trace.txns[n_done : pause.index + 1]:
-            for position, n_deleted, inserted in edit.patches:
-                text = text[:position] + inserted + text[position + n_deleted :]
-        n_done = pause.index + 1
-        yield pause, text
