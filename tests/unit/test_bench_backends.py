@@ -43,7 +43,7 @@ async def test_a_cancelled_request_is_answered_so_and_the_next_one_goes_on() -> 
         )  # fmt: skip
         assert second.ttft_ms
         assert second.total_ms >= second.ttft_ms
-        await backend.close()
+        await backend.aclose()
 
 
 async def test_a_request_cancelled_before_it_is_sent_is_answered_so() -> None:
@@ -51,7 +51,7 @@ async def test_a_request_cancelled_before_it_is_sent_is_answered_so() -> None:
     first = backend.request(DOCUMENT)
     backend.cancel()
     assert (await first).outcome == "cancelled"
-    await backend.close()
+    await backend.aclose()
 
 
 async def test_a_waiting_backend_sends_nothing_while_a_request_runs() -> None:
@@ -60,7 +60,7 @@ async def test_a_waiting_backend_sends_nothing_while_a_request_runs() -> None:
         first, second = backend.request(DOCUMENT), backend.request(DOCUMENT)
         backend.cancel()
         assert ((await first).outcome, (await second).outcome) == ("model", "cancelled")
-        await backend.close()
+        await backend.aclose()
 
 
 async def test_the_first_text_is_timed_on_the_clients_clock() -> None:
@@ -79,7 +79,7 @@ async def test_the_first_text_is_timed_on_the_clients_clock() -> None:
         assert completion.ttft_ms
         assert completion.ttft_ms >= 100
         assert completion.total_ms >= completion.ttft_ms + 100
-        await backend.close()
+        await backend.aclose()
 
 
 async def test_a_refusal_and_a_silent_peer_are_told() -> None:
@@ -91,7 +91,7 @@ async def test_a_refusal_and_a_silent_peer_are_told() -> None:
             await backend.request(DOCUMENT)
         await backend.read_version()
         assert backend.version == ""
-        await backend.close()
+        await backend.aclose()
     with pytest.raises(DaemonError, match="No llama-server answers"):
         await LlamaServerBackend(url).read_version()
 

@@ -6,13 +6,15 @@ import json
 import xml.etree.ElementTree as ET
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmd.cli.bench import measure, recommend, report
-from llmd.cli.bench.backend import TokenCounts, TokenUsage, outcome_of_path
+from llmd.cli.bench.backend import OUTCOME_BY_PATH, TokenCounts, TokenUsage
 from llmd.cli.bench.recommend import BatchSpeed, EngineVariant
 from llmd.cli.bench.replay import ReplayResult, ReplayRow, replay_result
 from llmd.cli.chart import draw_charts
+from llmd.completion.trace import TracePath
 from llmd.models.memory_plan import Shape
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -76,8 +78,8 @@ def test_what_answers_do_not_tell_was_spent_on_the_cancelled() -> None:
     [("warm", "model"), ("late", "model"), ("reused", "memory"), ("prefetched", "memory"),
      ("superseded", "cancelled"), ("suppressed", "suppressed"), ("failed", "failed")],
 )  # fmt: skip
-def test_who_answered(path: str, outcome: str) -> None:
-    assert outcome_of_path(path) == outcome
+def test_who_answered(path: TracePath, outcome: str) -> None:
+    assert OUTCOME_BY_PATH[path] == outcome
 
 
 def made(*sides: measure.BackendFigures) -> report.BenchReport:
@@ -109,7 +111,7 @@ def test_the_table_has_a_row_for_each_kind_side_and_ratio() -> None:
 
 
 def test_json_has_every_kind_by_name() -> None:
-    found = json.loads(report.as_json(made(OURS)))
+    found = json.loads(msgspec.json.encode(made(OURS)))
     (side,) = found["sides"]
     assert list(side["kinds"]) == ["key", "jump", "all"]
     assert side["kinds"]["all"]["tokens"] == {"p50": 3, "mean": 3, "p90": 3}
@@ -165,8 +167,7 @@ def test_speeds_in_a_table_and_as_json() -> None:
     found = speeds(way(), 500, 100)
     lines = recommend.speed_table(found).split("\n")
     assert [cell.strip() for cell in lines[2].split("|")[-3:-1]] == ["100", "500"]
-    told = json.loads(recommend.speeds_json({"model": "m"}, found))
-    assert told["speeds"][1]["tokens_per_s"] == 500
+    assert json.loads(msgspec.json.encode(found))[1]["tokens_per_s"] == 500
     assert "circle" in (draw_charts(recommend.speed_charts(found)) or "")
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 
 from llmd.cli.bench.backend import LspPosition, position_at
-from llmd.cli.bench.replay import common_prefix_len, interleave
+from llmd.cli.bench.replay import interleave
 from llmd.cli.bench.trace import (
     KINDS,
     EditAction,
-    apply_patches,
     build_script,
     edit_actions,
     edit_kind,
     insert_closers,
 )
-from llmd.cli.eval.trace_pauses import Patch, TraceEdit
+from llmd.cli.eval.trace_pauses import Patch, TraceEdit, apply_patches
 
 
 def edits(*patches: Patch) -> list[TraceEdit]:
@@ -62,13 +61,13 @@ def test_a_script_begins_where_it_is_told() -> None:
     made = build_script(
         "a.py", "", edits((0, 0, "a"), (1, 0, "b"), (2, 0, "c"), (3, 0, "d")), 1, 2, False
     )
-    assert (made.text, made.start, len(made.actions)) == ("a", 1, 2)
+    assert (made.text, made.actions[0].start, len(made.actions)) == ("a", 1, 2)
     assert made.actions[-1].typed == "d"  # what was not replayed was typed all the same
 
 
 def test_files_take_turns() -> None:
-    one = build_script("a", "", edits((0, 0, "a"), (1, 0, "b")), 0, None, False)
-    other = build_script("b", "", edits((0, 0, "x")), 0, None, False)
+    one = build_script("a", "", edits((0, 0, "a"), (1, 0, "b")), 0, 9, False)
+    other = build_script("b", "", edits((0, 0, "x")), 0, 9, False)
     assert [(n, action.patches[0][2]) for n, action in interleave([one, other])] == [
         (0, "a"), (1, "x"), (0, "b"),
     ]  # fmt: skip
@@ -134,13 +133,6 @@ def test_places_count_characters() -> None:
     text = "a\n😀b\n"
     assert position_at(text, 3) == LspPosition(1, 1)
     assert position_at(text, len(text)) == LspPosition(2, 0)
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "n"), [("abc", "abd", 2), ("", "a", 0), ("ab", "abc", 2), ("x", "y", 0)]
-)
-def test_the_common_beginning(left: str, right: str, n: int) -> None:
-    assert common_prefix_len(left, right) == n
 
 
 def test_an_action_without_patches_moves_the_cursor() -> None:

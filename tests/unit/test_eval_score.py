@@ -62,6 +62,10 @@ def test_distance_is_a_metric(one: str, two: str, three: str) -> None:
         ("abc", "abcdef", 3),
         ("abcdef", "abc", 3),
         ("xbc", "abc", 0),
+        ("abc", "abd", 2),
+        ("", "a", 0),
+        ("ab", "abc", 2),
+        ("x", "y", 0),
     ],
 )
 def test_kept_is_the_common_start(text: str, truth: str, n: int) -> None:

@@ -6,6 +6,7 @@ which the extra `llmd[bench]` brings; without leather there are no pictures.
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from llmd.errors import BadInput
 
@@ -39,21 +42,35 @@ class Chart:
     top: float = 0.0
 
 
-def write_files(folder: Path, files: Mapping[str, str | Sequence[Chart]]) -> None:
-    """Writes each file by name: text, or charts. Without leather, prints how to get the pictures.
+def write_report(
+    args: argparse.Namespace, name: str, text: str, data: object, charts: Sequence[Chart]
+) -> None:
+    """Writes NAME.md, NAME.json and NAME.svg to the folder `--out`, and prints the text, or with
+    `--json` the data. Without leather, prints how to get the charts.
 
+    Raises:
+        BadInput: the folder cannot be written.
+    """
+    json = msgspec.json.encode(data).decode()
+    files = {f"{name}.md": text + "\n", f"{name}.json": json + "\n"}
+    if (svg := draw_charts(charts)) is not None:
+        files[f"{name}.svg"] = svg
+    else:
+        hint = "leather is not installed; install it with `pip install 'llmd[bench]'`"
+        print(f"llmd: `{Path(args.out, name)}.svg` is not drawn: {hint}", file=sys.stderr)
+    write_files(Path(args.out), files)
+    print(json if args.json else text)
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """
     Raises:
         BadInput: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            text = content if isinstance(content, str) else draw_charts(content)
-            if text is not None:
-                (folder / name).write_text(text, encoding="utf-8")
-                continue
-            hint = "leather is not installed; install it with `pip install 'llmd[bench]'`"
-            print(f"llmd: `{folder / name}` is not drawn: {hint}", file=sys.stderr)
+            (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise BadInput(f"Folder `{folder}` cannot be written: {error.strerror}") from None
 

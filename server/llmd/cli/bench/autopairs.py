@@ -7,25 +7,18 @@ position in the trace's text, which is the document's text without those closers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from llmd.cli.eval.trace_pauses import PAIRS, Patch
+from llmd.cli.eval.trace_pauses import PAIRS, Patch, apply_patches
 
 _CLOSER_OF = {pair[0]: pair[1] for pair in PAIRS if pair != "<>"}
 _QUOTES = tuple(opener for opener, closer in _CLOSER_OF.items() if opener == closer)
 
 
-@dataclass(frozen=True, slots=True)
-class Closer:
+class Closer(NamedTuple):
     opener: int
     position: int
     char: str
-
-    def shifted(self, position: int, n_chars: int) -> Closer:
-        """Moves the closer for `n_chars` characters inserted (or deleted) at or left of it."""
-        n_opener = n_chars if self.opener >= position else 0
-        n_closer = n_chars if self.position >= position else 0
-        return Closer(self.opener + n_opener, self.position + n_closer, self.char)
 
 
 Closers = tuple[Closer, ...]  # in the order of the document
@@ -37,18 +30,16 @@ def pair_edit(
     text: str, patches: tuple[Patch, ...], caret: int, closers: Closers, has_left: bool
 ) -> PairedEdit:
     """Applies one edit of the trace, which leaves the cursor at `caret`, to the document `text`."""
-    position, n_deleted, inserted = patches[0]
-    if has_left or _deletes_closer(closers, position, n_deleted, inserted):
-        removals = tuple(
-            (closer.position + index, 1, "") for index, closer in reversed(list(enumerate(closers)))
-        )
-        for start, n_removed, _ in removals:
-            text = text[:start] + text[start + n_removed :]
-        if len(patches) > 1:
-            return removals + patches, caret, NO_CLOSERS
-        edited, caret, closers = _apply_edit(text, patches[0], caret, NO_CLOSERS)
-        return removals + edited, caret, closers
-    return _apply_edit(text, patches[0], caret, closers)
+    removals: tuple[Patch, ...] = ()
+    if has_left or _deletes_closer(closers, *patches[0]):
+        numbered = reversed(list(enumerate(closers)))
+        removals = tuple((closer.position + index, 1, "") for index, closer in numbered)
+        text = apply_patches(text, removals)
+        closers = NO_CLOSERS
+    if len(patches) > 1:
+        return removals + patches, caret, closers
+    edited, caret, closers = _apply_edit(text, patches[0], caret, closers)
+    return removals + edited, caret, closers
 
 
 def _apply_edit(text: str, patch: Patch, caret: int, closers: Closers) -> PairedEdit:
@@ -56,12 +47,11 @@ def _apply_edit(text: str, patch: Patch, caret: int, closers: Closers) -> Paired
     n_before = sum(closer.position < position for closer in closers)
     offset = position + n_before  # in the document
     following = closers[n_before : n_before + 1]
+    remaining = closers[:n_before] + closers[n_before + 1 :]
     is_typed_over = following and (following[0].position, following[0].char) == (position, inserted)
     if is_typed_over and not n_deleted:
-        remaining = closers[:n_before] + closers[n_before + 1 :]
         return (), offset + 1, _shift_after(remaining, n_before, position, 1)
     if _is_emptied(following, position, n_deleted, inserted):
-        remaining = closers[:n_before] + closers[n_before + 1 :]
         return ((offset, 2, ""),), offset, _shift_after(remaining, n_before, position, -1)
     closers = _shift_after(closers, n_before, position, len(inserted) - n_deleted)
     if n_deleted or not _opens(text, offset, inserted):
@@ -72,8 +62,12 @@ def _apply_edit(text: str, patch: Patch, caret: int, closers: Closers) -> Paired
 
 
 def _shift_after(closers: Closers, n_before: int, position: int, n_chars: int) -> Closers:
-    before, behind = closers[:n_before], closers[n_before:]
-    return before + tuple(closer.shifted(position, n_chars) for closer in behind)
+    """Moves the closers behind `position`, and their openers if also behind, by `n_chars`."""
+    shifted = (
+        Closer(opener + n_chars if opener >= position else opener, at + n_chars, char)
+        for opener, at, char in closers[n_before:]
+    )
+    return closers[:n_before] + tuple(shifted)
 
 
 def _is_emptied(following: Closers, position: int, n_deleted: int, inserted: str) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import msgspec
 
 from llmd.cli.eval.trace_pauses import Patch
+from llmd.completion.trace import TracePath
 
 ReplayOutcome = Literal["model", "memory", "suppressed", "cancelled", "failed"]
-
-_OUTCOME_OF_PATH: dict[str, ReplayOutcome] = {
+OUTCOMES: tuple[ReplayOutcome, ...] = get_args(ReplayOutcome)
+OUTCOME_BY_PATH: dict[TracePath, ReplayOutcome] = {
     "cold": "model",
     "warm": "model",
     "late": "model",
@@ -21,12 +22,8 @@ _OUTCOME_OF_PATH: dict[str, ReplayOutcome] = {
     "prefetched": "memory",
     "suppressed": "suppressed",
     "superseded": "cancelled",
+    "failed": "failed",
 }
-
-
-def outcome_of_path(path: str) -> ReplayOutcome:
-    """Returns the outcome for the `path` of a trace (docs/PROTOCOL.md)."""
-    return _OUTCOME_OF_PATH.get(path, "failed")
 
 
 class TimedCompletion(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,10 +59,11 @@ class TokenCounts(msgspec.Struct, frozen=True):
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """Sums what a backend has spent since its start, on requests and on background work."""
+    """Sums what a backend has spent since its start, on requests (`counts`) and on background
+    work."""
 
-    requested: TokenCounts = TokenCounts()
-    background: TokenCounts = TokenCounts()
+    counts: TokenCounts
+    background: TokenCounts
 
 
 @dataclass(slots=True)

@@ -5,26 +5,30 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from llmd import machine
 from llmd.cli.bench import measure, report
+from llmd.cli.bench.backend import Backend
 from llmd.cli.bench.llama_server import LlamaServerBackend
 from llmd.cli.bench.lsp_client import LspBackend
 from llmd.cli.bench.options import MODEL
-from llmd.cli.bench.plan import ReplayPlan, replay_plan, setting_flags
-from llmd.cli.bench.replay import ReplayResult, replay
-from llmd.cli.chart import Chart, write_files
+from llmd.cli.bench.plan import read_scripts, replay_title, setting_flags
+from llmd.cli.bench.replay import Pace, ReplayResult, replay
+from llmd.cli.chart import write_files, write_report
 from llmd.cli.progress import steps
 from llmd.cli.temporary_daemon import temporary_daemon
 from llmd.config.load import load_settings
 from llmd.models.resolve import model_path
 
 NamedResult = tuple[str, str, ReplayResult]  # the backend's name and version first
+ReplayJob = Callable[[Backend], Awaitable[ReplayResult]]
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -37,69 +41,51 @@ def bench(args: argparse.Namespace) -> None:
     if args.what == [MODEL]:
         from llmd.cli.bench.model import run
 
-        files, text = run(args, config, describe_machine())
+        run(args, config, describe_machine())
     else:
-        files, text = _replay(args, model_path(config.model), flags)
-    write_files(Path(args.out), files)
-    print(text)
+        _replay(args, model_path(config.model), flags)
 
 
-def _replay(
-    args: argparse.Namespace, model: Path, flags: tuple[str, ...]
-) -> tuple[Mapping[str, str | Sequence[Chart]], str]:
-    plan = replay_plan(args, flags)
-    if plan.url:  # a server that is missing is reported before the long part
-        asyncio.run(_check_llama_server(plan))
-    with steps((2 if plan.url else 1) * plan.n_edits, "bench") as advance:
-        results = [_run_llmd(plan, advance)]
-        results += [asyncio.run(_run_llama_server(plan, advance))] if plan.url else []
-    backends = tuple(measure.backend_figures(*result) for result in results)
+def _replay(args: argparse.Namespace, model: Path, flags: tuple[str, ...]) -> None:
+    scripts = read_scripts(args)
+    n_edits = sum(len(script.actions) for script in scripts)
+    pace = Pace(args.pace, has_cursor_rests=args.cursor, has_warm_up=args.warm_up)
+    if args.against:  # a server that is missing is reported before the long part
+        asyncio.run(_check_llama_server(args.against))
+    with steps((2 if args.against else 1) * n_edits, "bench") as advance:
+        job = partial(replay, scripts=scripts, pace=pace, advance=advance)
+        results = [_run_llmd(flags, job)]
+        results += [asyncio.run(_run_llama_server(args, job))] if args.against else []
     settings = " ".join(flag for flag in flags if not flag.startswith("model="))
-    setup = {"trace": plan.title, "model": model.name, "settings": settings, **describe_machine()}
-    setup |= {name: version for name, version, _ in results}
-    bench_report = report.BenchReport(
-        {name: value for name, value in setup.items() if value}, backends
-    )
-    text, json = report.as_text(bench_report), report.as_json(bench_report)
-    rows = {name: result.rows for name, _, result in results}
-    files: dict[str, str | Sequence[Chart]] = {
-        "bench.md": text + "\n",
-        "bench.json": json + "\n",
-        "bench.svg": report.as_charts(bench_report),
-        "bench-rows.json": msgspec.json.encode(rows).decode() + "\n",
-    }
-    return files, json if args.json else text
+    setup = {"trace": replay_title(args, n_edits), "model": model.name, "settings": settings}
+    setup |= describe_machine() | {name: version for name, version, _ in results}
+    setup = {name: value for name, value in setup.items() if value}
+    figures = tuple(measure.backend_figures(*result) for result in results)
+    bench_report = report.BenchReport(setup, figures)
+    text, charts = report.as_text(bench_report), report.as_charts(bench_report)
+    rows = msgspec.json.encode({name: result.rows for name, _, result in results}).decode()
+    write_files(Path(args.out), {"bench-rows.json": rows + "\n"})
+    write_report(args, "bench", text, bench_report, charts)
 
 
-def _run_llmd(plan: ReplayPlan, advance: Callable[[str], None]) -> NamedResult:
+def _run_llmd(flags: Sequence[str], job: ReplayJob) -> NamedResult:
     async def run(env: Mapping[str, str]) -> NamedResult:
-        backend = await LspBackend.connect(env)
-        try:
-            result = await replay(backend, plan.scripts, plan.pace, advance)
-        finally:
-            await backend.close()
-        return backend.name, backend.version, result
+        async with aclosing(await LspBackend.connect(env)) as backend:
+            return backend.name, backend.version, await job(backend)
 
-    with temporary_daemon(plan.flags) as daemon:
+    with temporary_daemon(flags) as daemon:
         return asyncio.run(run(daemon.env))
 
 
-async def _run_llama_server(plan: ReplayPlan, advance: Callable[[str], None]) -> NamedResult:
-    backend = LlamaServerBackend(plan.url, plan.is_waiting)
-    try:
+async def _run_llama_server(args: argparse.Namespace, job: ReplayJob) -> NamedResult:
+    async with aclosing(LlamaServerBackend(args.against, args.wait)) as backend:
         await backend.read_version()
-        result = await replay(backend, plan.scripts, plan.pace, advance)
-    finally:
-        await backend.close()
-    return backend.name, backend.version, result
+        return backend.name, backend.version, await job(backend)
 
 
-async def _check_llama_server(plan: ReplayPlan) -> None:
-    backend = LlamaServerBackend(plan.url)
-    try:
+async def _check_llama_server(url: str) -> None:
+    async with aclosing(LlamaServerBackend(url)) as backend:
         await backend.read_version()
-    finally:
-        await backend.close()
 
 
 def describe_machine() -> dict[str, str]:

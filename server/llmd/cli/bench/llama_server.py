@@ -11,18 +11,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
 from llmd.cli.bench.backend import CANCELLED, OpenDocument, TimedCompletion, TokenUsage
 from llmd.cli.eval import llama_server
 from llmd.cli.eval.cases import EvalCase
-from llmd.cli.eval.settings_grid import EmulatedClient
 from llmd.cli.eval.trace_pauses import Patch
 from llmd.engine.http_client import HttpClient, UnexpectedReplyError
 from llmd.errors import DaemonError
-
-CLIENT: EmulatedClient = "vim"
 
 
 class LlamaServerBackend:
@@ -46,12 +44,10 @@ class LlamaServerBackend:
         Raises:
             DaemonError: no server answers.
         """
-        try:
+        with suppress(UnexpectedReplyError):
             self.version = version_of(await self._http.get_json("/props"))
-        except UnexpectedReplyError:
-            self.version = ""
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await self._http.close()
 
     async def open(self, document: OpenDocument) -> None:
@@ -81,7 +77,7 @@ class LlamaServerBackend:
     async def _complete(self, case: EvalCase) -> TimedCompletion:
         if len(case.tail.rstrip()) > llama_server.MAX_LINE_SUFFIX:  # llama.vim's rule
             return TimedCompletion(outcome="suppressed")
-        body = llama_server.request_body(CLIENT, case) | {"stream": True}
+        body = llama_server.request_body("vim", case) | {"stream": True}
         sent_s, first_text_s = time.monotonic(), 0.0
         texts, last = [], {}
         async for event in self._http.stream_events("/infill", body):

@@ -17,17 +17,16 @@ import msgspec
 from llmd import __version__
 from llmd.cli.bench.backend import (
     CANCELLED,
+    OUTCOME_BY_PATH,
     LspPosition,
     OpenDocument,
     ReplayOutcome,
     TimedCompletion,
-    TokenCounts,
     TokenUsage,
-    outcome_of_path,
     position_at,
 )
-from llmd.cli.eval.trace_pauses import Patch
-from llmd.completion.trace import RequestCounts, RequestStages
+from llmd.cli.eval.trace_pauses import Patch, apply_patches
+from llmd.completion.trace import RequestStages
 from llmd.errors import DaemonError
 from llmd.transport.framing import FrameSplitter, build_message, frame
 from llmd.transport.status import Status, decode_answer
@@ -41,7 +40,6 @@ _CAPABILITIES = {
     "textDocument": {"inlineCompletion": {}},
 }
 _COSTS = ("n_prefill", "n_healed", "n_decoded", "prefill_ms")
-_STAGES = ("queue_ms", "prefill_ms", "decode_ms")  # one after the other
 
 
 class _PendingReply:
@@ -83,7 +81,7 @@ class LspBackend:
         backend._send("initialized", {})
         return backend
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         self._in.close()
         await self._reader
         await self._bridge.wait()
@@ -97,8 +95,12 @@ class LspBackend:
         if not patches:
             return
         document.version += 1
+        text, changes = document.text, []
+        for position, n_deleted, inserted in patches:
+            start, end = position_at(text, position), position_at(text, position + n_deleted)
+            changes.append({"range": {"start": start, "end": end}, "text": inserted})
+            text = apply_patches(text, [(position, n_deleted, inserted)])
         identifier = {"uri": document.uri, "version": document.version}
-        changes = list(_content_changes(document.text, patches))
         params = {"textDocument": identifier, "contentChanges": changes}
         self._send("textDocument/didChange", params)
 
@@ -122,9 +124,8 @@ class LspBackend:
         end_s = time.monotonic() + SETTLE_S
         while True:
             status = decode_answer(await self._call("llmd/status", {}), Status)
-            requested = _token_counts(status.counts)
-            if requested.requests >= n_requests or time.monotonic() > end_s:
-                return TokenUsage(requested, _token_counts(status.background))
+            if status.counts.requests >= n_requests or time.monotonic() > end_s:
+                return msgspec.convert(status, TokenUsage, from_attributes=True)
             await asyncio.sleep(POLL_S)
 
     async def _await_completion(
@@ -146,15 +147,14 @@ class LspBackend:
             **costs,
         )
 
-    def _send(self, method: str, params: dict[str, Any], id_: int | None = None) -> None:
-        members = {} if id_ is None else {"id": id_}
+    def _send(self, method: str, params: dict[str, Any], **members: int) -> None:
         body = build_message(method=method, params=msgspec.to_builtins(params), **members)
         self._in.write(frame(body))
 
     def _send_request(self, method: str, params: dict[str, Any]) -> _PendingReply:
         self._n_requests += 1
         reply = self._pending[self._n_requests] = _PendingReply()
-        self._send(method, params, self._n_requests)
+        self._send(method, params, id=self._n_requests)
         return reply
 
     async def _call(self, method: str, params: dict[str, Any]) -> Any:
@@ -180,22 +180,11 @@ class LspBackend:
             reply = self._pending.get(params["id"])
             if reply and params["text"] and not reply.first_text_s:
                 reply.first_text_s = now_s
-        elif "method" in message:
-            if id_ is not None:
-                self._in.write(frame(build_message(id=id_, result=None)))
+        elif "method" in message and id_ is not None:
+            self._in.write(frame(build_message(id=id_, result=None)))
         elif (reply := self._pending.pop(id_, None)) is not None:  # type: ignore[arg-type]
             reply.end_s = now_s
             reply.message.set_result(message)
-
-
-def _content_changes(text: str, patches: Sequence[Patch]) -> list[dict[str, Any]]:
-    changes = []
-    for position, n_deleted, inserted in patches:
-        end = position + n_deleted
-        range_ = {"start": position_at(text, position), "end": position_at(text, end)}
-        changes.append({"range": range_, "text": inserted})
-        text = text[:position] + inserted + text[end:]
-    return changes
 
 
 def completion_text(result: Any) -> str:
@@ -212,11 +201,7 @@ def engine_costs(
     all."""
     if not why or (why.line, why.col) != (position.line + 1, position.character + 1):
         return {}, "memory" if has_text else "cancelled"
-    trace = msgspec.structs.asdict(why.trace)
-    costs = {name: trace[name] for name in _COSTS}
-    engine_ms = sum(trace[name] for name in _STAGES)
-    return costs | {"engine_ms": engine_ms}, outcome_of_path(why.trace.path)
-
-
-def _token_counts(counts: RequestCounts) -> TokenCounts:
-    return msgspec.convert(counts, TokenCounts, from_attributes=True)
+    trace = why.trace
+    costs = {name: getattr(trace, name) for name in _COSTS}
+    engine_ms = trace.queue_ms + trace.prefill_ms + trace.decode_ms  # one after the other
+    return costs | {"engine_ms": engine_ms}, OUTCOME_BY_PATH[trace.path]

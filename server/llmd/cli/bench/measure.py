@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from llmd.cli.bench.backend import ReplayOutcome, TokenCounts
+from llmd.cli.bench.backend import OUTCOMES, TokenCounts
 from llmd.cli.bench.replay import ReplayResult, ReplayRow
 from llmd.cli.bench.trace import KINDS
 
@@ -58,10 +59,6 @@ class BackendFigures(msgspec.Struct, frozen=True):
     n_cancelled: int | None
     background: TokenCounts | None
 
-    @property
-    def n_requests(self) -> int:
-        return self.kinds[ALL].n if ALL in self.kinds else 0
-
 
 def backend_figures(name: str, version: str, result: ReplayResult) -> BackendFigures:
     groups = {str(kind): [row for row in result.rows if row.kind == kind] for kind in KINDS}
@@ -71,21 +68,17 @@ def backend_figures(name: str, version: str, result: ReplayResult) -> BackendFig
 
 
 def kind_figures(rows: Sequence[ReplayRow]) -> KindFigures:
-    def with_outcome(outcome: ReplayOutcome) -> list[ReplayRow]:
-        return [row for row in rows if row.outcome == outcome]
-
-    model, memory = with_outcome("model"), with_outcome("memory")
+    outcomes = [row.outcome for row in rows]
+    n_by_outcome: dict[str, Any] = {f"n_{name}": outcomes.count(name) for name in OUTCOMES}
+    model = [row for row in rows if row.outcome == "model"]
+    memory = [row for row in rows if row.outcome == "memory"]
     shown = [row for row in rows if row.n_shown]
     # Tokens after the first text, and the time that they took on the client's clock.
     decoded = [(row.n_decoded - 1, row.total_ms - row.ttft_ms) for row in model if row.ttft_ms]
     decoded = [(n_tokens, spent_ms) for n_tokens, spent_ms in decoded if n_tokens > 0]
     return KindFigures(
         n=len(rows),
-        n_model=len(model),
-        n_memory=len(memory),
-        n_suppressed=len(with_outcome("suppressed")),
-        n_cancelled=len(with_outcome("cancelled")),
-        n_failed=len(with_outcome("failed")),
+        **n_by_outcome,
         tokens=distribution([row.n_prefill + row.n_healed for row in model]),
         ttft_ms=distribution([row.ttft_ms for row in model if row.ttft_ms is not None]),
         total_ms=distribution([row.total_ms for row in model]),

@@ -18,39 +18,26 @@ from pathlib import Path
 
 import msgspec
 
-from llmd.cli.bench.recommend import (
-    FILL,
-    BatchSpeed,
-    EngineVariant,
-    best_variant,
-    config_lines,
-    decode_speed,
-    run_time_s,
-    speed_charts,
-    speed_table,
-    speeds_json,
-    variants,
-)
-from llmd.cli.chart import Chart
+from llmd.cli.bench import recommend
+from llmd.cli.bench.recommend import FILL, BatchSpeed, EngineVariant
+from llmd.cli.chart import write_report
 from llmd.cli.progress import steps
 from llmd.config import Config
 from llmd.engine.process import load_message
 from llmd.errors import BadInput, EngineError
-from llmd.models import measured_speed, memory_plan
+from llmd.models import measured_speed
+from llmd.models.memory_plan import LoadPlan
 from llmd.models.resolve import resolve_model
-from llmd.worker import llama
+from llmd.worker.llama import Context, Model
 from llmd.worker.loader import LoadSetup, open_model
 
 _STRIDE = 7919  # a prime: the tokens are arbitrary, but differ
 
 
-def run(
-    args: argparse.Namespace, config: Config, about: Mapping[str, str]
-) -> tuple[Mapping[str, str | Sequence[Chart]], str]:
-    """Returns files by name, and the text to print.
-
+def run(args: argparse.Namespace, config: Config, about: Mapping[str, str]) -> None:
+    """
     Raises:
-        BadInput: an option is 0.
+        BadInput: an option is 0, or the folder `--out` cannot be written.
         LlmdError: the model cannot be loaded.
     """
     if 0 in (*args.batch, *(args.threads or ()), args.repeat):
@@ -62,31 +49,27 @@ def run(
     speeds = _measure_all(args, model, loaded)
     if not speeds:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
-    measured_speed.record(path, decode_speed(speeds))
+    measured_speed.record(path, recommend.decode_speed(speeds))
     setup = {"model": path.name, "backend": loaded.machine.backend, **about}
+    config_lines = recommend.config_lines(speeds)
     text = "\n\n".join([
         "\n".join(f"- {name}: {value}" for name, value in setup.items()),
         "Tokens per second, by the number of tokens evaluated at once:",
-        speed_table(speeds),
+        recommend.speed_table(speeds),
         "Recommended settings for a key of 64 prompt tokens and 12 generated, in `config.toml`:",
-        f"```toml\n{config_lines(speeds)}```",
+        f"```toml\n{config_lines}```",
     ])  # fmt: skip
-    json = speeds_json(setup, speeds)
-    charts = speed_charts(speeds)
-    return {"model.md": text + "\n", "model.json": json + "\n", "model.svg": charts}, (
-        json if args.json else text
-    )
+    data = {"setup": setup, "speeds": speeds, "proposal": config_lines}
+    write_report(args, "model", text, data, recommend.speed_charts(speeds))
 
 
-def _measure_all(
-    args: argparse.Namespace, model: llama.Model, loaded: LoadSetup
-) -> list[BatchSpeed]:
+def _measure_all(args: argparse.Namespace, model: Model, loaded: LoadSetup) -> list[BatchSpeed]:
     """Measures all cache types with the usual threads, then the best type with other threads."""
     base = loaded.plan
     n_ctx = max(args.depth) + max(args.batch)
     plan = replace(base, n_ctx=n_ctx, n_batch=max(*args.batch, FILL))
     threads = [n for n in args.threads or (1, base.threads) if n != base.threads]
-    candidates = variants(loaded.shape, base.threads)
+    candidates = recommend.variants(loaded.shape, base.threads)
     _print_duration(args, model, plan, len(candidates), threads)
     speeds: list[BatchSpeed] = []
     with steps(len(candidates) + len(threads), "bench") as advance:
@@ -94,27 +77,23 @@ def _measure_all(
             speeds += _measure_variant(args, model, plan, variant)
             advance(f"{variant.cache_type_k}, {variant.cache_type_v}")
         for n_threads in threads if speeds else ():
-            variant = msgspec.structs.replace(best_variant(speeds), threads=n_threads)
+            variant = msgspec.structs.replace(recommend.best_variant(speeds), threads=n_threads)
             speeds += _measure_variant(args, model, plan, variant)
             advance(f"{n_threads} threads")
     return speeds
 
 
 def _print_duration(
-    args: argparse.Namespace,
-    model: llama.Model,
-    plan: memory_plan.LoadPlan,
-    n_candidates: int,
-    threads: Sequence[int],
+    args: argparse.Namespace, model: Model, plan: LoadPlan, n_candidates: int, threads: list[int]
 ) -> None:
     """Estimates the duration from one short and one long batch with the planned settings."""
-    with closing(llama.Context(model, plan)) as context:
+    with closing(Context(model, plan)) as context:
         tokens = _arbitrary_tokens(model, FILL)
         token_s, fill_s = (
             min(_time_batch(context, tokens, 0, n) for _ in range(2))
             for n in (1, min(FILL, plan.n_ctx))
         )
-    variant_s = run_time_s(token_s, fill_s, args.depth, args.batch, args.repeat)
+    variant_s = recommend.run_time_s(token_s, fill_s, args.depth, args.batch, args.repeat)
     # Fewer threads take longer in proportion; more threads are not counted on to be faster.
     n_units = n_candidates + sum(max(1.0, plan.threads / n) for n in threads)
     minutes = n_units * variant_s / 60
@@ -124,10 +103,7 @@ def _print_duration(
 
 
 def _measure_variant(
-    args: argparse.Namespace,
-    model: llama.Model,
-    plan: memory_plan.LoadPlan,
-    variant: EngineVariant,
+    args: argparse.Namespace, model: Model, plan: LoadPlan, variant: EngineVariant
 ) -> list[BatchSpeed]:
     """Returns the best of `--repeat` measurements for each depth and batch; nothing if llama.cpp
     does not support the variant."""
@@ -136,7 +112,7 @@ def _measure_variant(
         flash_attn=variant.flash_attn, threads=variant.threads,
     )  # fmt: skip
     try:
-        context = llama.Context(model, plan)
+        context = Context(model, plan)
     except EngineError:
         return []
     speeds, n_filled = [], 0
@@ -151,16 +127,16 @@ def _measure_variant(
     return speeds
 
 
-def _arbitrary_tokens(model: llama.Model, n_tokens: int) -> list[int]:
+def _arbitrary_tokens(model: Model, n_tokens: int) -> list[int]:
     return [_STRIDE * n % model.vocabulary.n_tokens for n in range(n_tokens)]
 
 
-def _fill(context: llama.Context, tokens: Sequence[int], start: int, end: int) -> None:
+def _fill(context: Context, tokens: Sequence[int], start: int, end: int) -> None:
     for first in range(start, end, FILL):
         context.decode(tokens[first : min(first + FILL, end)], first, 1)
 
 
-def _time_batch(context: llama.Context, tokens: Sequence[int], depth: int, n_batch: int) -> float:
+def _time_batch(context: Context, tokens: Sequence[int], depth: int, n_batch: int) -> float:
     """Returns seconds. Leaves the cache's cells as they were."""
     start_s = time.perf_counter()
     code = context.decode(tokens[depth : depth + n_batch], depth, 1)

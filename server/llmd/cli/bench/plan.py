@@ -1,29 +1,13 @@
-"""Turns the options of `llmd bench` into the scripts to replay, their pace, and the backends."""
+"""Turns the options of `llmd bench` into settings, the scripts to replay, and a title."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
-from llmd.cli.bench.replay import Pace
 from llmd.cli.bench.trace import Script, build_script
 from llmd.cli.eval import trace_pauses
 from llmd.errors import BadInput
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayPlan:
-    title: str
-    scripts: tuple[Script, ...]
-    pace: Pace
-    flags: tuple[str, ...]  # KEY=VALUE, over the config
-    url: str  # of a llama-server; empty: llmd alone
-    is_waiting: bool  # the llama-server gets no request while one runs
-
-    @property
-    def n_edits(self) -> int:
-        return sum(len(script.actions) for script in self.scripts)
 
 
 def setting_flags(args: argparse.Namespace) -> tuple[str, ...]:
@@ -37,22 +21,14 @@ def setting_flags(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(flags)
 
 
-def replay_plan(args: argparse.Namespace, flags: tuple[str, ...]) -> ReplayPlan:
+def read_scripts(args: argparse.Namespace) -> list[Script]:
     """
     Raises:
         BadInput: a trace cannot be read, or has too few edits.
     """
     if args.alternate < 1:
         raise BadInput("Option --alternate is 0; expected 1 file or more of each trace")
-    scripts = [script for path in args.what for script in _scripts(args, Path(path))]
-    return ReplayPlan(
-        title=_title(args, sum(len(script.actions) for script in scripts)),
-        scripts=tuple(scripts),
-        pace=Pace(args.pace, has_cursor_rests=args.cursor, has_warm_up=args.warm_up),
-        flags=flags,
-        url=args.against or "",
-        is_waiting=args.wait,
-    )
+    return [script for path in args.what for script in _scripts(args, Path(path))]
 
 
 def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
@@ -78,7 +54,7 @@ def _scripts(args: argparse.Namespace, path: Path) -> list[Script]:
     ]  # fmt: skip
 
 
-def _title(args: argparse.Namespace, n_edits: int) -> str:
+def replay_title(args: argparse.Namespace, n_edits: int) -> str:
     names = ", ".join(trace_pauses.trace_stem(Path(what)) for what in args.what)
     parts = [f"{names}: {n_edits} edits from {args.first}"]
     parts.append(f"{args.pace} ms a key" if args.pace else "as fast as answers come")

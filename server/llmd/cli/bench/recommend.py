@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -146,8 +146,3 @@ def speed_charts(speeds: Sequence[BatchSpeed]) -> list[Chart]:
         )
         charts.append(Chart(f"tokens/s, {n_batch} at once, depth {depth}", dots))
     return charts
-
-
-def speeds_json(setup: Mapping[str, str], speeds: Sequence[BatchSpeed]) -> str:
-    fields = {"setup": setup, "speeds": speeds, "proposal": config_lines(speeds)}
-    return msgspec.json.encode(fields).decode()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile, zip_longest
+from itertools import zip_longest
 
 import msgspec
 
@@ -18,7 +18,9 @@ from llmd.cli.bench.backend import (
     TokenCounts,
     TokenUsage,
 )
-from llmd.cli.bench.trace import EditAction, EditKind, Script, apply_patches
+from llmd.cli.bench.trace import EditAction, EditKind, Script
+from llmd.cli.eval.score import n_kept
+from llmd.cli.eval.trace_pauses import apply_patches
 
 REST_S = 0.3  # how long the cursor rests before the first key after a jump
 
@@ -68,12 +70,10 @@ async def replay(
     Raises:
         LlmdError: the backend does not answer.
     """
-    documents = [
-        OpenDocument(
-            f"file:///bench/{number}/{script.name}", script.name, script.text, script.start
-        )
-        for number, script in enumerate(scripts)
-    ]
+    documents = []
+    for number, script in enumerate(scripts):
+        uri, start = f"file:///bench/{number}/{script.name}", script.actions[0].start
+        documents.append(OpenDocument(uri, script.name, script.text, start))
     for document in documents:
         await backend.open(document)
         if pace.has_warm_up:
@@ -117,14 +117,9 @@ def _row(number: int, action: EditAction, completion: TimedCompletion) -> Replay
         document=number,
         kind=action.kind,
         n_shown=len(completion.text),
-        n_kept=common_prefix_len(completion.text, action.typed),
+        n_kept=n_kept(completion.text, action.typed),
         **{name: getattr(completion, name) for name in shared},
     )
-
-
-def common_prefix_len(left: str, right: str) -> int:
-    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
-    return sum(1 for _ in pairs)
 
 
 def replay_result(
@@ -133,7 +128,7 @@ def replay_result(
     """Attributes the tokens that no completion accounts for to cancelled requests."""
     if before is None or after is None:
         return ReplayResult(tuple(rows))
-    requested = after.requested.minus(before.requested)
+    requested = after.counts.minus(before.counts)
     n_reported = sum(row.n_prefill + row.n_healed for row in rows)
     return ReplayResult(
         rows=tuple(rows),

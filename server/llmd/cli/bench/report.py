@@ -1,4 +1,4 @@
-"""Formats a benchmark as tables in Markdown, as JSON, and as charts. Pure."""
+"""Formats a benchmark as tables in Markdown and as charts. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from llmd.cli.bench.trace import KINDS
 from llmd.cli.chart import Chart, Dot
 from llmd.cli.eval.report import table
 
-_TITLES = {"newline": "new line"}
-_ROWS = {kind: _TITLES.get(kind, kind) for kind in (*KINDS, ALL)}
+_ROWS = {kind: "new line" if kind == "newline" else kind for kind in (*KINDS, ALL)}
 
 FigureColumn = Callable[[KindFigures], float | None]
 
@@ -64,10 +63,6 @@ class BenchReport(msgspec.Struct, frozen=True):
     backends: tuple[BackendFigures, ...] = msgspec.field(name="sides")
 
 
-def as_json(report: BenchReport) -> str:
-    return msgspec.json.encode(report).decode()
-
-
 def as_text(report: BenchReport) -> str:
     return "\n\n".join([
         "\n".join(f"- {name}: {text}" for name, text in report.setup.items()),
@@ -81,9 +76,7 @@ def as_text(report: BenchReport) -> str:
 
 
 def _table(
-    backends: Sequence[BackendFigures],
-    columns: Mapping[str, FigureColumn],
-    has_ratio: bool = False,
+    backends: Sequence[BackendFigures], columns: Mapping[str, FigureColumn], has_ratio: bool = False
 ) -> str:
     rows = [["after", "backend", "requests", *columns]]
     for kind, title in _ROWS.items():
@@ -103,7 +96,7 @@ def _extra_tokens(backends: Sequence[BackendFigures]) -> str:
     for item in backends:
         spent = item.background
         n_background = None if spent is None else spent.n_prefill + spent.n_healed
-        mean = None if n_background is None else n_background / max(1, item.n_requests)
+        mean = None if n_background is None else n_background / item.kinds[ALL].n
         rows.append([item.name, *map(_cell, (item.n_cancelled, n_background, mean))])
     return table(rows)
 

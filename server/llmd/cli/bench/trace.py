@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from llmd.cli.bench.autopairs import NO_CLOSERS, pair_edit
-from llmd.cli.eval.trace_pauses import PAIRS, Patch, TraceEdit, typed_after
+from llmd.cli.eval.trace_pauses import PAIRS, Patch, TraceEdit, apply_patches, typed_after
 
 EditKind = Literal["key", "newline", "jump", "delete", "paste"]
 KINDS: tuple[EditKind, ...] = get_args(EditKind)
@@ -33,31 +33,20 @@ class EditAction:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Holds a file's name, its text, and the actions on the text. `start` is where the first
-    action begins."""
+    """Holds a file's name, its text, and the actions on the text, at least one."""
 
     name: str
     text: str
     actions: tuple[EditAction, ...]
 
-    @property
-    def start(self) -> int:
-        return self.actions[0].start if self.actions else 0
-
 
 def build_script(
-    name: str,
-    text: str,
-    edits: Sequence[TraceEdit],
-    n_skipped: int,
-    limit: int | None,
-    autopairs: bool,
+    name: str, text: str, edits: Sequence[TraceEdit], n_skipped: int, limit: int, autopairs: bool
 ) -> Script:
     """Begins with the text after `n_skipped` edits, and has up to `limit` edits after those."""
     for edit in edits[:n_skipped]:
         text = apply_patches(text, edit.patches)
-    following = edits[n_skipped:]
-    actions = edit_actions(following, len(following) if limit is None else limit)
+    actions = edit_actions(edits[n_skipped:], limit)
     return Script(name, text, tuple(insert_closers(text, actions) if autopairs else actions))
 
 
@@ -99,12 +88,6 @@ def insert_closers(text: str, edits: Iterator[EditAction]) -> Iterator[EditActio
         start = _before(patches[-1]) if patches else caret - 1
         yield replace(action, patches=patches, caret=caret, start=start)
         text = apply_patches(text, patches)
-
-
-def apply_patches(text: str, patches: Sequence[Patch]) -> str:
-    for position, n_deleted, inserted in patches:
-        text = text[:position] + inserted + text[position + n_deleted :]
-    return text
 
 
 def _before(patch: Patch) -> int:

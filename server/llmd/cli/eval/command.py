@@ -7,19 +7,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
-from llmd.cli.chart import write_files
-from llmd.cli.eval import report, run, sets, trace_pauses
+from llmd.cli.chart import write_report
+from llmd.cli.eval import report, run, sets, settings_grid, trace_pauses
 from llmd.cli.eval.cases import EvalCase, evenly_spaced
 from llmd.cli.eval.options import ANCHORS, AXES, CLIENTS
-from llmd.cli.eval.settings_grid import (
-    EmulatedClient,
-    EvalSetting,
-    SettingAxis,
-    llama_server_settings,
-    settings,
-)
+from llmd.cli.eval.settings_grid import EvalSetting, SettingAxis
 from llmd.cli.progress import steps
 from llmd.errors import BadInput
 from llmd.postprocess.stop import RULES
@@ -36,7 +29,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """
     plan = eval_plan(args)
     try:
-        with steps(run.n_requests(plan)) as advance:
+        with steps(len(plan.cases) * len(plan.variants)) as advance:
             asyncio.run(run.run_requests(plan, advance))
         if plan.has_tests:
             with steps(run.n_programs(plan)) as advance:
@@ -46,13 +39,8 @@ def evaluate(args: argparse.Namespace) -> None:
               file=sys.stderr)  # fmt: skip
         raise
     eval_report = run.build_report(plan)
-    text, json = report.as_text(eval_report), report.as_json(eval_report)
-    charts = report.as_charts(eval_report)
-    write_files(
-        plan.folder,
-        {"report.md": text + "\n", "report.json": json + "\n", "report.svg": charts},
-    )
-    print(json if args.json else text)
+    text, charts = report.as_text(eval_report), report.as_charts(eval_report)
+    write_report(args, "report", text, eval_report, charts)
 
 
 def eval_plan(args: argparse.Namespace) -> run.EvalPlan:
@@ -86,20 +74,18 @@ def _select_cases(args: argparse.Namespace) -> tuple[str, list[EvalCase]]:
 
 
 def _settings(args: argparse.Namespace) -> list[EvalSetting]:
-    grid = settings(_axes(args), args.model or "", args.bare)
+    grid = settings_grid.settings(_axes(args), args.model or "", args.bare)
     if not args.against:
         return grid
     _check_names("Client", args.client, CLIENTS)
-    clients = cast("Sequence[EmulatedClient]", args.client)
-    return [*grid, *llama_server_settings(args.against, clients)]
+    return [*grid, *settings_grid.llama_server_settings(args.against, args.client)]
 
 
 def _axes(args: argparse.Namespace) -> list[SettingAxis]:
-    given = [(option, key, getattr(args, option.replace("-", "_"))) for option, key in AXES.items()]
     axes = [
         SettingAxis(key, option, tuple(_SWITCH.get(value, value) for value in values))
-        for option, key, values in given
-        if values
+        for option, key in AXES.items()
+        if (values := getattr(args, option.replace("-", "_")))
     ]
     axes += [SettingAxis(key, key, values) for key, values in args.vary]
     if args.anchor:

@@ -1,12 +1,10 @@
-"""Formats an evaluation as tables in Markdown, as JSON, and as charts. Pure."""
+"""Formats an evaluation as tables in Markdown and as charts. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import msgspec
 
 from llmd.cli.chart import Chart, Dot
 from llmd.cli.eval.stats import Difference, Estimate
@@ -30,8 +28,8 @@ CHARTS = ("first_line", "whole", "passed", "similarity", "empty", "kept", "shown
 
 @dataclass(frozen=True, slots=True)
 class EvalReport:
-    """Holds all figures. `title` names the set of places; `is_whole`: every setting has completed
-    every place."""
+    """Holds all figures; in JSON, figures that are not finite are null. `title` names the set of
+    places; `is_whole`: every setting has completed every place."""
 
     title: str
     n_places: int
@@ -40,28 +38,16 @@ class EvalReport:
     pairs: tuple[Comparison, ...]
 
 
-def as_json(report: EvalReport) -> str:
-    """Returns JSON in which numbers that are not finite are null."""
-    return msgspec.json.encode(report).decode()
-
-
 def as_text(report: EvalReport) -> str:
     state = "" if report.is_whole else "; not finished"
     parts = [f"{report.title}: {report.n_places} places{state}"]
     if any(summary.n for summary in report.settings):
-        used = _used_columns([summary.metrics for summary in report.settings])
-        rows = [["setting", "places", *(COLUMNS[name][0] for name in used)]]
-        for summary in report.settings:
-            cells = (_estimate(summary.metrics.get(name), name) for name in used)
-            rows.append([summary.name, str(summary.n), *cells])
-        parts.append(table(rows))
+        summaries = [([item.name, str(item.n)], item.metrics) for item in report.settings]
+        parts.append(_metrics_table(["setting", "places"], summaries))
     if report.pairs:
-        used = _used_columns([pair.metrics for pair in report.pairs])
-        rows = [["first", "second", "places", *(COLUMNS[name][0] for name in used)]]
-        for pair in report.pairs:
-            changes = (_difference(pair.metrics.get(name), name) for name in used)
-            rows.append([pair.first, pair.second, str(pair.n), *changes])
-        parts += ["Second minus first, place by place; p is two-sided:", table(rows)]
+        parts.append("Second minus first, place by place; p is two-sided:")
+        pairs = [([pair.first, pair.second, str(pair.n)], pair.metrics) for pair in report.pairs]
+        parts.append(_metrics_table(["first", "second", "places"], pairs))
     for summary in report.settings[:1]:  # the JSON has all
         if summary.gates:
             parts.append(f"{summary.name}, with a minimum for the mean log-probability:")
@@ -69,21 +55,21 @@ def as_text(report: EvalReport) -> str:
     return "\n\n".join(parts)
 
 
-def _used_columns(metrics: Sequence[Mapping[str, object]]) -> list[str]:
-    return [name for name in COLUMNS if any(name in values for values in metrics)]
+def _metrics_table(
+    titles: list[str], rows: Sequence[tuple[list[str], Mapping[str, Estimate]]]
+) -> str:
+    """Returns a table with a column for each metric that some row has."""
+    used = [name for name in COLUMNS if any(name in metrics for _, metrics in rows)]
+    head = [*titles, *(COLUMNS[name][0] for name in used)]
+    body = [[*row, *(_estimate(metrics.get(name), name) for name in used)] for row, metrics in rows]
+    return table([head, *body])
 
 
 def _thresholds_table(effects: Sequence[ThresholdEffect]) -> str:
     rows = [["from", "suggestions", "kept chars", "shown per kept"]]
-    rows += [
-        [
-            f"{effect.threshold:g}",
-            f"{100 * effect.shown:.0f} %",
-            f"{100 * effect.kept:.0f} %",
-            f"{effect.shown_per_kept:.2f}",
-        ]
-        for effect in effects
-    ]
+    for effect in effects:
+        shares = (f"{100 * share:.0f} %" for share in (effect.shown, effect.kept))
+        rows.append([f"{effect.threshold:g}", *shares, f"{effect.shown_per_kept:.2f}"])
     return table(rows)
 
 
@@ -103,14 +89,10 @@ def _estimate(estimate: Estimate | None, column: str) -> str:
     if estimate is None or math.isnan(estimate.value):
         return ""
     value, low, high = (_number(n, column) for n in (estimate.value, estimate.low, estimate.high))
+    if isinstance(estimate, Difference):
+        value = _number(estimate.value, column, "+")
+        return f"{value} ({low} to {high}), p {estimate.p:.3f}"
     return f"{value} ({low} to {high})"
-
-
-def _difference(difference: Difference | None, column: str) -> str:
-    if difference is None or math.isnan(difference.value):
-        return ""
-    low, high = (_number(n, column) for n in (difference.low, difference.high))
-    return f"{_number(difference.value, column, '+')} ({low} to {high}), p {difference.p:.3f}"
 
 
 def _number(value: float, column: str, sign: str = "") -> str:

@@ -20,7 +20,7 @@ from llmd.cli.eval.pipeline import Completer, EvalCompletion
 from llmd.cli.eval.report import EvalReport
 from llmd.cli.eval.results_file import EvalResult, ProgramVerdict, ResultsWriter
 from llmd.cli.eval.settings_grid import EvalSetting
-from llmd.cli.eval.summary import ScoredResult, compare, score_result, summarise
+from llmd.cli.eval.summary import ScoredByPlace, compare, score_result, summarise
 from llmd.config import Config
 from llmd.config.load import load_settings
 from llmd.engine.http_client import HttpClient
@@ -34,6 +34,8 @@ BASE_FLAGS = (
     "completion.debounce_ms=0",
 )
 ALL_PAIRS = 4  # up to this many variants, all pairs are compared; more only with the first
+
+CompletedCases = list[tuple[EvalCase, EvalResult]]  # of one variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,6 @@ def eval_variant(setting: EvalSetting) -> EvalVariant:
         identity += [config, str(path), stat and (stat.st_size, stat.st_mtime_ns)]
     key = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:16]
     return EvalVariant(setting, config, key)
-
-
-def n_requests(plan: EvalPlan) -> int:
-    return len(plan.cases) * len(plan.variants)
 
 
 async def run_requests(plan: EvalPlan, advance: Callable[[str], None]) -> None:
@@ -133,12 +131,11 @@ def n_programs(plan: EvalPlan) -> int:
 
 
 def _programs(plan: EvalPlan) -> list[str]:
-    results = _read_results(plan)
     return [
         sandbox.program(case, result.text)
-        for variant in plan.variants
-        for case in plan.cases
-        if case.test and (result := results.get((variant.key, case.digest))) and result.text.strip()
+        for completed in _completed_cases(plan)
+        for case, result in completed
+        if case.test and result.text.strip()
     ]
 
 
@@ -148,18 +145,16 @@ def build_report(plan: EvalPlan) -> EvalReport:
     Raises:
         BadInput: the folder's files have other content.
     """
-    results = _read_results(plan)
     verdicts = {
         verdict.program: verdict.passed
         for verdict in results_file.read(plan.folder / CHECKS, ProgramVerdict)
     }
-    scored = [_scored_results(plan, variant, results, verdicts) for variant in plan.variants]
+    scored = [_scored_results(completed, verdicts) for completed in _completed_cases(plan)]
     names = [variant.setting.name for variant in plan.variants]
     named = list(zip(names, scored, strict=True))
-    if len(named) <= ALL_PAIRS:
-        pairs = list(combinations(named, 2))
-    else:
-        pairs = [(named[0], other) for other in named[1:]]
+    pairs = list(combinations(named, 2))
+    if len(named) > ALL_PAIRS:
+        pairs = pairs[: len(named) - 1]  # those with the first variant
     return EvalReport(
         title=plan.title,
         n_places=len(plan.cases),
@@ -173,22 +168,22 @@ def build_report(plan: EvalPlan) -> EvalReport:
     )
 
 
-def _read_results(plan: EvalPlan) -> dict[tuple[str, str], EvalResult]:
+def _completed_cases(plan: EvalPlan) -> list[CompletedCases]:
+    """Returns the cases that have a stored result, for each variant."""
     results = results_file.read(plan.folder / RESULTS, EvalResult)
-    return {(result.key, result.place): result for result in results}
+    stored = {(result.key, result.place): result for result in results}
+    completed = [
+        [(case, stored.get((variant.key, case.digest))) for case in plan.cases]
+        for variant in plan.variants
+    ]
+    return [[(case, result) for case, result in cases if result] for cases in completed]
 
 
-def _scored_results(
-    plan: EvalPlan,
-    variant: EvalVariant,
-    results: Mapping[tuple[str, str], EvalResult],
-    verdicts: Mapping[str, bool],
-) -> dict[str, ScoredResult]:
+def _scored_results(completed: CompletedCases, verdicts: Mapping[str, bool]) -> ScoredByPlace:
     scored = {}
-    for case in plan.cases:
-        if result := results.get((variant.key, case.digest)):
-            passed = verdicts.get(_digest(sandbox.program(case, result.text)))
-            scored[case.digest] = score_result(case, result, passed)
+    for case, result in completed:
+        passed = verdicts.get(_digest(sandbox.program(case, result.text)))
+        scored[case.digest] = score_result(case, result, passed)
     return scored
 
 
