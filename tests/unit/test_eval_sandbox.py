@@ -53,7 +53,7 @@ ENDLESS = {
 
 def n_caged() -> int:
     mine = psutil.Process().children(recursive=True)
-    return sum("caged.py" in " ".join(child.cmdline()) for child in mine)
+    return sum("sandbox_child.py" in " ".join(child.cmdline()) for child in mine)
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
