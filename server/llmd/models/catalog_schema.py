@@ -31,18 +31,24 @@ Billions = Annotated[float, Meta(ge=0, le=10_000)]
 EntryOrder = Literal["", "psm", "spm", "spm2"]  # empty: the order of the family
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeEntry:
-    """Holds what determines the size of the KV cache and of the batches. 0: not known."""
+class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
 
-    n_layers: int = 0
-    n_head_kv: int = 0
-    head_dim: int = 0
-    n_ctx_train: int = 0
-    n_embd: int = 0
-    n_head: int = 0
-    n_ff: int = 0  # of all active experts together
-    n_vocab: int = 0
+
+class ShapeRow(_Row, frozen=True):
+    """Holds what determines the size of the KV cache and of the batches."""
+
+    n_layers: PositiveCount
+    n_head_kv: PositiveCount
+    head_dim: PositiveCount
+    n_ctx_train: PositiveCount
+    n_embd: OptionalCount = 0
+    n_head: OptionalCount = 0
+    n_ff: OptionalCount = 0  # of all active experts together
+    n_vocab: OptionalCount = 0
+
+
+_UNKNOWN_SHAPE = ShapeRow(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +80,13 @@ class Entry:
     fim_em: float
     n_params_b: float
     n_active_params_b: float
-    shape: ShapeEntry
+    shape: ShapeRow
     adapters: tuple[Adapter, ...]
     variants: tuple[Variant, ...]
 
     @property
     def allows_commerce(self) -> bool:
         return "no commercial use" not in self.licence
-
-
-class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
 
 
 class FilesRow(_Row, frozen=True):
@@ -104,17 +106,6 @@ class AdapterRow(_Row, frozen=True):
     scale: Annotated[float, Meta(gt=-10, lt=10)] = 1.0
 
 
-class ShapeRow(_Row, frozen=True):
-    n_layers: PositiveCount
-    n_head_kv: PositiveCount
-    head_dim: PositiveCount
-    n_ctx_train: PositiveCount
-    n_embd: OptionalCount = 0
-    n_head: OptionalCount = 0
-    n_ff: OptionalCount = 0
-    n_vocab: OptionalCount = 0
-
-
 class CatalogRow(_Row, frozen=True):
     files: Annotated[tuple[FilesRow, ...], Meta(min_length=1)]
     family: str = ""
@@ -124,7 +115,7 @@ class CatalogRow(_Row, frozen=True):
     fim_em: Annotated[float, Meta(ge=0, le=100)] = 0
     n_params_b: Billions = 0
     n_active_params_b: Billions = 0
-    shape: ShapeRow | None = None
+    shape: ShapeRow = _UNKNOWN_SHAPE
     adapters: tuple[AdapterRow, ...] = ()
 
 
@@ -162,10 +153,9 @@ def build_entry(name: str, row: CatalogRow, subject: str) -> Entry:
     except BadInput as error:
         raise BadInput(f"Catalog `{subject}`, `{name}`: {error}") from None
     active = row.n_active_params_b or row.n_params_b
-    shape = ShapeEntry(**msgspec.structs.asdict(row.shape)) if row.shape else ShapeEntry()
     return Entry(
         name, row.family, row.order, row.licence, row.use, row.fim_em, row.n_params_b, active,
-        shape, adapters, variants,
+        row.shape, adapters, variants,
     )  # fmt: skip
 
 

@@ -63,8 +63,10 @@ def is_external_name(name: str) -> bool:
 
 def find_hub_file(file: HubFile) -> Path | None:
     """Returns the path at which another program has this file of the hub, or None."""
-    if file.sha256 and (blob := _blob(file.sha256)):
-        return blob
+    if file.sha256:
+        blobs = (folder / "blobs" / f"sha256-{file.sha256}" for folder in ollama_folders())
+        if blob := next(filter(_is_whole, blobs), None):
+            return blob
     flat = llama_cpp_cache() / f"{file.repo}/{file.file}".replace("/", "_")
     return next(filter(_is_whole, (*hub_client.cached_copies(file), flat)), None)
 
@@ -125,11 +127,6 @@ def _layers(manifest: Path) -> list[tuple[str, str]]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [(kind, m[1]) for kind, digest in pairs if (m := _DIGEST.fullmatch(digest))]
-
-
-def _blob(sha256: str) -> Path | None:
-    paths = (folder / "blobs" / f"sha256-{sha256}" for folder in ollama_folders())
-    return next(filter(_is_whole, paths), None)
 
 
 def _llama_cpp_models() -> Iterator[ExternalModel]:

@@ -11,7 +11,7 @@ from llmd.config import EngineConfig
 from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, measured_speed, pulled_files, resolve
 from llmd.models.catalog import catalog, find_variant
-from llmd.models.catalog_schema import Entry, ShapeEntry, Variant
+from llmd.models.catalog_schema import Entry, ShapeRow, Variant
 from llmd.models.gguf.header import read_header, whole_shape
 from llmd.models.pull.staging import PARTIAL_PREFIX
 from llmd.models.recommend import (
@@ -112,7 +112,7 @@ def _builtin_entry() -> Entry:
     return Entry(
         resolve.BUILTIN, "smollm2-fim", "spm", "Apache-2.0",
         "a first look, and machines without a hub: built from a package on PyPI", 0, 0.135, 0.135,
-        ShapeEntry(30, 3, 64, 8192, 576, 9, 1536, 49152), (), (file,),
+        ShapeRow(30, 3, 64, 8192, 576, 9, 1536, 49152), (), (file,),
     )  # fmt: skip
 
 

@@ -86,9 +86,8 @@ def check_tokenizer(header: Header, fields: Fields) -> None:
     if not model or TOKENS_KEY not in by_key:
         fields.reject("has no tokenizer")
     pre_tokenizer = fields.get("tokenizer.ggml.pre", "")
-    tokenizer = (
-        pre_tokenizer if pre_tokenizer == "whitespace" else model
-    )  # that one aborts at the first space
+    # The pre-tokenizer `whitespace` aborts at the first space.
+    tokenizer = pre_tokenizer if pre_tokenizer == "whitespace" else model
     if tokenizer not in _TOKENIZERS:
         expected = " or ".join(f"`{name}`" for name in _TOKENIZERS)
         fields.reject(f"has the tokenizer `{sanitize(tokenizer)}`, expected {expected}")
@@ -167,19 +166,16 @@ def _check_heads(header: Header, fields: Fields) -> None:
         _check_range(fields, header.key("attention.head_count"), header.head_count, 1, 1 << 16)
     heads = fields.counts(header.key("attention.head_count"))
     heads_kv = fields.counts(header.key("attention.head_count_kv"))
-    is_per_layer = len(heads) == len(heads_kv)  # else one of the counts is for all layers
-    for n_heads, n_kv in (
-        zip(heads, heads_kv, strict=True) if is_per_layer else product(heads, heads_kv)
-    ):
+    # With different lengths, one of the counts is for all layers.
+    pairs = zip if len(heads) == len(heads_kv) else product
+    for n_heads, n_kv in pairs(heads, heads_kv):
         if n_kv and n_heads % n_kv:
             fields.reject(f"has {n_kv} key heads, expected a divisor of its {n_heads} heads")
     key_length = header.key_length
     value_length = fields.get(header.key("attention.value_length"), key_length)
     n_rotated = fields.get(header.key("rope.dimension_count"), key_length)
-    if (
-        _EQUAL_HEAD_LENGTHS.fullmatch(header.architecture)
-        and not key_length == value_length == n_rotated
-    ):
+    is_equal = key_length == value_length == n_rotated
+    if not is_equal and _EQUAL_HEAD_LENGTHS.fullmatch(header.architecture):
         lengths = f"{key_length} key, {value_length} value and {n_rotated} rotated dimensions"
         fields.reject(f"has {lengths} per head, expected equal numbers")
 

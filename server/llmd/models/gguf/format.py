@@ -120,17 +120,17 @@ class Fields:
 class Tensors:
     """Summarises the tensors of one file."""
 
-    n_items: int
     n_bytes: int  # padding included
     n_embedding_rows: int | None  # rows of token_embd.weight
     bytes_by_name: Mapping[str, int]
 
 
-def read_counts(reader: Reader) -> tuple[int, int]:
-    """Checks the magic and the version. Returns the numbers of tensors and of fields."""
+def read_contents(reader: Reader) -> tuple[Fields, Tensors]:
+    """Reads all of a header."""
     _check_version(reader)
     n_tensors = _read_count(reader, "tensor", _MIN_TENSOR_BYTES)
-    return n_tensors, _read_count(reader, "field", _MIN_FIELD_BYTES)
+    fields = _read_fields(reader, _read_count(reader, "field", _MIN_FIELD_BYTES))
+    return fields, _read_tensors(reader, n_tensors, fields)
 
 
 def _check_version(reader: Reader) -> None:
@@ -160,7 +160,7 @@ def _read_count(reader: Reader, name: str, min_bytes: int) -> int:
     return n_items
 
 
-def read_fields(reader: Reader, n_kv: int) -> Fields:
+def _read_fields(reader: Reader, n_kv: int) -> Fields:
     fields: dict[str, Field] = {}
     for idx in range(n_kv):
         reader.item = f"field {idx + 1} of {n_kv}"
@@ -200,7 +200,7 @@ def _struct_layout(reader: Reader, kind: int, n_items: int) -> tuple[str, str]:
     return name, f"<{n_items}{letter}"
 
 
-def read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
+def _read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
     """Reads the tensors' descriptions, and checks that the file holds the tensors' data.
 
     Raises:
@@ -215,17 +215,16 @@ def read_tensors(reader: Reader, n_tensors: int, fields: Fields) -> Tensors:
         reader.item = f"tensor `{sanitize(name)}`"
         if name in sizes:
             reader.reject_damaged("appears twice")
-        dims, size = _read_tensor(reader)
-        sizes[name] = size
+        dims, sizes[name] = _read_tensor(reader)
         _check_offset(reader, reader.read_number(U64), end, alignment)
-        n_bytes = end + size
+        n_bytes = end + sizes[name]
         end = _padded(n_bytes, alignment)
         if name == "token_embd.weight":
             n_embedded = dims[-1]
     needed = _padded(reader.offset, alignment) + n_bytes
     if n_tensors and needed > reader.file_bytes:
         reject(reader.path, f"has {reader.file_bytes} bytes, expected {needed} for its tensors")
-    return Tensors(n_tensors, end, n_embedded, sizes)
+    return Tensors(end, n_embedded, sizes)
 
 
 def _read_alignment(fields: Fields) -> int:

@@ -11,15 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from llmd.models.gguf.checks import check_completes_text, check_shape, check_tokenizer
-from llmd.models.gguf.format import (
-    TOKENS_KEY,
-    Fields,
-    Header,
-    Tensors,
-    read_counts,
-    read_fields,
-    read_tensors,
-)
+from llmd.models.gguf.format import TOKENS_KEY, Fields, Header, Tensors, read_contents
 from llmd.models.gguf.reader import CHOOSE_ANOTHER, open_reader, reject, sanitize
 from llmd.models.memory_plan.model_shape import Shape, shape_from_fields
 
@@ -71,17 +63,6 @@ def check_adapter(path: Path, model: Header | None = None) -> None:
         reject(path, problem, "choose a LoRA that was made for the model")
 
 
-def check_part(path: Path, target: Path, *, is_first: bool) -> None:
-    """Checks a downloaded file before it moves to `target`, next to parts that are there already.
-
-    Raises:
-        ModelError: the file is neither part of a model that llmd can load nor a LoRA.
-    """
-    header = read_header(path)
-    if is_first and header.kind != "adapter":
-        check_model(path, target=target)
-
-
 def whole_shape(path: Path, header: Header) -> Shape:
     """Returns the sizes that the memory plan needs, over all parts of a model.
 
@@ -100,12 +81,7 @@ def whole_shape(path: Path, header: Header) -> Shape:
 def _build_shape(
     fields: Fields, architecture: str, n_vocab: int, sizes: Mapping[str, int]
 ) -> Shape:
-    number = partial(_read_number, fields, architecture)
-    return shape_from_fields(number, partial(_read_numbers, fields, architecture), n_vocab, sizes)
-
-
-def _read_number(fields: Fields, architecture: str, suffix: str) -> int:
-    return max(_read_numbers(fields, architecture, suffix), default=0)
+    return shape_from_fields(partial(_read_numbers, fields, architecture), n_vocab, sizes)
 
 
 def _read_numbers(fields: Fields, architecture: str, suffix: str) -> tuple[int, ...]:
@@ -119,9 +95,7 @@ def _read_numbers(fields: Fields, architecture: str, suffix: str) -> tuple[int, 
 
 def _read_file(path: Path) -> tuple[Header, Fields]:
     with open_reader(path) as reader:
-        n_tensors, n_kv = read_counts(reader)
-        fields = read_fields(reader, n_kv)
-        tensors = read_tensors(reader, n_tensors, fields)
+        fields, tensors = read_contents(reader)
         return _build_header(fields, tensors, reader.file_bytes), fields
 
 
@@ -137,7 +111,7 @@ def _build_header(fields: Fields, tensors: Tensors, file_bytes: int) -> Header:
         name=fields.get("general.name", ""),
         kind=fields.get("general.type", ""),
         file_type=fields.get(key, 0) if (key := "general.file_type") in by_key else None,
-        n_tensors=tensors.n_items,
+        n_tensors=len(tensors.bytes_by_name),
         n_kv=len(by_key),
         n_vocab=n_vocab,
         n_embedding_rows=tensors.n_embedding_rows,

@@ -9,13 +9,14 @@ from llmd.models.memory_plan.explain import explain_plan
 from llmd.models.memory_plan.hardware import DescribedMachine, Gpu
 from llmd.models.memory_plan.model_shape import Shape, shape_from_fields
 from llmd.models.memory_plan.placement import LoadPlan
-from llmd.models.memory_plan.planner import N_CTX, plan_load
+from llmd.models.memory_plan.planner import plan_load
 from llmd.models.memory_plan.retry import (
     fits_in_full,
     is_out_of_memory,
     retry_smaller,
     smaller_plan,
 )
+from llmd.models.memory_plan.search import N_CTX
 from llmd.models.memory_plan.sizes import kv_bytes
 
 __all__ = [

@@ -13,12 +13,9 @@ from llmd.models.memory_plan.planner import plan_load
 
 
 def explain_plan(
-    engine: EngineConfig,
-    machine: DescribedMachine,
-    shape: Shape,
-    plan: LoadPlan,
+    engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan,
     has_library_fit: bool = False,
-) -> tuple[str, ...]:
+) -> tuple[str, ...]:  # fmt: skip
     """`has_library_fit`: whether the loaded llama.cpp has `llama_params_fit`."""
     fitter = (
         "and never changes what you set; the library's `llama_params_fit` is not used"

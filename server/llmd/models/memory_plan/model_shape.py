@@ -48,16 +48,18 @@ class Shape:
 
 
 def shape_from_fields(
-    read_number: Callable[[str], int], read_counts: Callable[[str], tuple[int, ...]], n_vocab: int,
-    bytes_by_tensor: Mapping[str, int],
-) -> Shape:  # fmt: skip
-    """Builds a shape from the architecture's own fields and the tensors' sizes in bytes."""
-    n_head = max(read_counts("attention.head_count"), default=0)
+    read_counts: Callable[[str], tuple[int, ...]], n_vocab: int, bytes_by_tensor: Mapping[str, int]
+) -> Shape:
+    """Builds a shape from the architecture's own fields and the tensors' sizes in bytes.
+    `read_counts` returns a field's number, or one per layer; nothing if the field is missing."""
+
+    def read_number(key: str) -> int:
+        return max(read_counts(key), default=0)
+
+    n_head = read_number("attention.head_count")
     n_embd = read_number("embedding_length")
     heads_kv = read_counts("attention.head_count_kv") or read_counts("attention.head_count")
     head_dim = read_number("attention.key_length") or n_embd // max(n_head, 1)
-    n_used = max(read_counts("expert_used_count"), default=0)
-    n_ff = max(read_counts("feed_forward_length"), default=0)
     n_layers = read_number("block_count")
     layer_bytes, input_bytes, output_bytes, largest_bytes = _sum_weights(n_layers, bytes_by_tensor)
     return Shape(
@@ -68,7 +70,10 @@ def shape_from_fields(
         value_dim=read_number("attention.value_length"),
         n_head=n_head,
         n_embd=n_embd,
-        n_ff=max(n_ff, n_used * read_number("expert_feed_forward_length")),
+        n_ff=max(
+            read_number("feed_forward_length"),
+            read_number("expert_used_count") * read_number("expert_feed_forward_length"),
+        ),
         n_vocab=n_vocab,
         heads_kv_by_layer=heads_kv if len(heads_kv) == n_layers else (),
         is_mla=read_number("attention.key_length_mla") > 0,

@@ -26,29 +26,6 @@ _N_INPUT_COPIES = 4  # copies of a batch's input where several GPUs work in a pi
 
 
 @dataclass(frozen=True, slots=True)
-class TrialSettings:
-    """Holds one combination of settings that the planner tries."""
-
-    n_ctx: int
-    n_batch: int
-    n_ubatch: int
-    type_k: CacheType
-    type_v: CacheType
-    flash_attn: bool
-    mmap: bool
-    mlock: bool
-
-    def compute_bytes(self, shape: Shape) -> int:
-        return compute_bytes(shape, self.n_ctx, self.n_ubatch, self.flash_attn)
-
-    def unit_bytes(self, shape: Shape) -> list[int]:
-        return unit_bytes(shape, self.extra_bytes_by_layer(shape))
-
-    def extra_bytes_by_layer(self, shape: Shape) -> list[int]:
-        return extra_bytes_by_layer(shape, self.n_ctx, self.type_k, self.type_v)
-
-
-@dataclass(frozen=True, slots=True)
 class MemoryUse:
     """Holds the estimated memory use of a loaded model. Where GPU and CPU share their memory,
     `ram_bytes` includes `gpu_bytes`."""
@@ -72,87 +49,6 @@ class MemoryUse:
         return max(0, self.ram_bytes - machine.ram_free_bytes)
 
 
-def place_units(
-    engine: EngineConfig, settings: TrialSettings, machine: DescribedMachine, shape: Shape
-) -> UnitCounts | None:
-    """Returns the number of layers, output included, on each GPU, or None if the number that the
-    user set does not fit."""
-    if machine.backend == "cpu" or not machine.gpus:
-        return (0,) * len(machine.gpus)
-    if engine.n_gpu_layers != "all":
-        n_units = min(engine.n_gpu_layers, shape.n_offload_units)
-        counts = _place(engine, settings, machine, shape, n_units, with_reserve=False)
-        return counts if sum(counts) == n_units else None
-    counts = _place(engine, settings, machine, shape, shape.n_offload_units)
-    if sum(counts) == shape.n_offload_units:
-        return counts
-    return _place(engine, settings, machine, shape, shape.n_offload_units - 1)
-
-
-def _place(
-    engine: EngineConfig,
-    settings: TrialSettings,
-    machine: DescribedMachine,
-    shape: Shape,
-    max_units: int,
-    with_reserve: bool = True,
-) -> UnitCounts:
-    is_whole, units = max_units == shape.n_offload_units, settings.unit_bytes(shape)
-    fixed_bytes = _gpu_fixed_bytes(settings, machine, shape, is_whole)
-    usable_bytes = [n_bytes - fixed_bytes for n_bytes in machine.usable_gpu_bytes(with_reserve)]
-    if engine.tensor_split == "auto":
-        return (place_evenly if is_whole else place_last_units)(units, usable_bytes, max_units)
-    for n_units in range(max_units, 0, -1):
-        counts = split_units(n_units, engine.tensor_split, len(usable_bytes))
-        used_bytes = bytes_per_gpu(units, counts)
-        if all(n <= max(usable, 0) for n, usable in zip(used_bytes, usable_bytes, strict=True)):
-            return counts
-    return (0,) * len(usable_bytes)
-
-
-def _gpu_fixed_bytes(
-    settings: TrialSettings, machine: DescribedMachine, shape: Shape, is_whole: bool
-) -> int:
-    """Returns the bytes that each GPU in use needs besides its layers. If layers stay on the CPU,
-    llama.cpp copies their tensors to the GPU one by one to compute a large batch."""
-    n_copies = _N_INPUT_COPIES if is_whole and len(machine.gpus) > 1 else 1
-    inputs = batch_input_bytes(shape, settings.n_ctx, settings.n_ubatch)
-    staged = 0 if is_whole else shape.largest_bytes
-    return settings.compute_bytes(shape) + (n_copies - 1) * inputs + staged
-
-
-def estimate_memory(
-    settings: TrialSettings, units_per_gpu: UnitCounts, machine: DescribedMachine, shape: Shape
-) -> MemoryUse:
-    n_on_gpu = sum(units_per_gpu)
-    is_whole = n_on_gpu == shape.n_offload_units
-    fixed_bytes = _gpu_fixed_bytes(settings, machine, shape, is_whole)
-    layers_bytes = bytes_per_gpu(settings.unit_bytes(shape), units_per_gpu)
-    gpu_bytes = [n_bytes and n_bytes + fixed_bytes for n_bytes in layers_bytes]
-    n_cpu_layers = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
-    extra_bytes = settings.extra_bytes_by_layer(shape)
-    cpu_weights = sum(shape.layer_bytes[:n_cpu_layers]) + shape.input_bytes
-    cpu_weights += 0 if n_on_gpu else shape.output_bytes
-    batch_bytes = (batch_input_bytes(shape, settings.n_ctx, settings.n_ubatch) if is_whole
-                   else settings.compute_bytes(shape))  # fmt: skip
-    ram_bytes = cpu_weights + sum(extra_bytes[:n_cpu_layers]) + batch_bytes + worker_bytes(shape)
-    if machine.is_unified:
-        ram_bytes += sum(gpu_bytes)
-        if n_on_gpu and not shape.output_bytes:
-            ram_bytes -= shape.input_bytes  # input and output are the same pages of the file
-    is_mapped = settings.mmap and not settings.mlock
-    return MemoryUse(
-        units_per_gpu=units_per_gpu,
-        gpu_bytes=tuple(gpu_bytes),
-        ram_bytes=ram_bytes,
-        mapped_bytes=cpu_weights if is_mapped else 0,
-        extra_bytes=sum(extra_bytes),
-        weight_bytes=shape.weight_bytes,
-        compute_bytes=settings.compute_bytes(shape),
-        expert_bytes=shape.weight_bytes if is_mapped and shape.n_experts else 0,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
     """Holds the parameters that a model is loaded with, and the expected memory use."""
@@ -171,3 +67,90 @@ class LoadPlan:
     mlock: bool = False
     prio: int = 0
     memory: MemoryUse | None = None  # None if the machine's memory is not known
+
+
+def place_units(
+    engine: EngineConfig, plan: LoadPlan, machine: DescribedMachine, shape: Shape
+) -> UnitCounts | None:
+    """Returns the number of layers, output included, on each GPU, or None if the number that the
+    user set does not fit."""
+    if machine.backend == "cpu" or not machine.gpus:
+        return (0,) * len(machine.gpus)
+    if engine.n_gpu_layers != "all":
+        n_units = min(engine.n_gpu_layers, shape.n_offload_units)
+        counts = _place(engine, plan, machine, shape, n_units, with_reserve=False)
+        return counts if sum(counts) == n_units else None
+    counts = _place(engine, plan, machine, shape, shape.n_offload_units)
+    if sum(counts) == shape.n_offload_units:
+        return counts
+    return _place(engine, plan, machine, shape, shape.n_offload_units - 1)
+
+
+def _place(
+    engine: EngineConfig, plan: LoadPlan, machine: DescribedMachine, shape: Shape,
+    max_units: int, with_reserve: bool = True,
+) -> UnitCounts:  # fmt: skip
+    is_whole = max_units == shape.n_offload_units
+    units = unit_bytes(shape, _extra_bytes_by_layer(plan, shape))
+    fixed_bytes = _gpu_fixed_bytes(plan, machine, shape, is_whole)
+    usable_bytes = [n_bytes - fixed_bytes for n_bytes in machine.usable_gpu_bytes(with_reserve)]
+    if engine.tensor_split == "auto":
+        return (place_evenly if is_whole else place_last_units)(units, usable_bytes, max_units)
+    for n_units in range(max_units, 0, -1):
+        counts = split_units(n_units, engine.tensor_split, len(usable_bytes))
+        used_bytes = bytes_per_gpu(units, counts)
+        if all(n <= max(usable, 0) for n, usable in zip(used_bytes, usable_bytes, strict=True)):
+            return counts
+    return (0,) * len(usable_bytes)
+
+
+def _gpu_fixed_bytes(
+    plan: LoadPlan, machine: DescribedMachine, shape: Shape, is_whole: bool
+) -> int:
+    """Returns the bytes that each GPU in use needs besides its layers. If layers stay on the CPU,
+    llama.cpp copies their tensors to the GPU one by one to compute a large batch."""
+    n_copies = _N_INPUT_COPIES if is_whole and len(machine.gpus) > 1 else 1
+    inputs = batch_input_bytes(shape, plan.n_ctx, plan.n_ubatch)
+    staged = 0 if is_whole else shape.largest_bytes
+    return _compute_bytes(plan, shape) + (n_copies - 1) * inputs + staged
+
+
+def _compute_bytes(plan: LoadPlan, shape: Shape) -> int:
+    return compute_bytes(shape, plan.n_ctx, plan.n_ubatch, plan.flash_attn)
+
+
+def _extra_bytes_by_layer(plan: LoadPlan, shape: Shape) -> list[int]:
+    return extra_bytes_by_layer(shape, plan.n_ctx, plan.cache_type_k, plan.cache_type_v)
+
+
+def estimate_memory(
+    plan: LoadPlan, units_per_gpu: UnitCounts, machine: DescribedMachine, shape: Shape
+) -> MemoryUse:
+    n_on_gpu = sum(units_per_gpu)
+    is_whole = n_on_gpu == shape.n_offload_units
+    fixed_bytes = _gpu_fixed_bytes(plan, machine, shape, is_whole)
+    extra_bytes = _extra_bytes_by_layer(plan, shape)
+    layers_bytes = bytes_per_gpu(unit_bytes(shape, extra_bytes), units_per_gpu)
+    gpu_bytes = [n_bytes and n_bytes + fixed_bytes for n_bytes in layers_bytes]
+    n_cpu_layers = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
+    cpu_weights = sum(shape.layer_bytes[:n_cpu_layers]) + shape.input_bytes
+    cpu_weights += 0 if n_on_gpu else shape.output_bytes
+    computing_bytes = _compute_bytes(plan, shape)
+    inputs_bytes = batch_input_bytes(shape, plan.n_ctx, plan.n_ubatch)
+    batch_bytes = inputs_bytes if is_whole else computing_bytes
+    ram_bytes = cpu_weights + sum(extra_bytes[:n_cpu_layers]) + batch_bytes + worker_bytes(shape)
+    if machine.is_unified:
+        ram_bytes += sum(gpu_bytes)
+        if n_on_gpu and not shape.output_bytes:
+            ram_bytes -= shape.input_bytes  # input and output are the same pages of the file
+    is_mapped = plan.mmap and not plan.mlock
+    return MemoryUse(
+        units_per_gpu=units_per_gpu,
+        gpu_bytes=tuple(gpu_bytes),
+        ram_bytes=ram_bytes,
+        mapped_bytes=cpu_weights if is_mapped else 0,
+        extra_bytes=sum(extra_bytes),
+        weight_bytes=shape.weight_bytes,
+        compute_bytes=computing_bytes,
+        expert_bytes=shape.weight_bytes if is_mapped and shape.n_experts else 0,
+    )

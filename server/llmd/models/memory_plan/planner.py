@@ -1,30 +1,23 @@
-"""Makes the plan: tries settings from the best to the smallest, and takes the first that fit."""
+"""Makes the plan, or explains why a model does not fit and which setting or model would fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 
 from llmd.config import EngineConfig
-from llmd.errors import BadInput, ModelError
-from llmd.models.memory_plan import too_large
-from llmd.models.memory_plan.cache_types import choose_cache_types
+from llmd.errors import BadInput, ModelError, format_bytes
 from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.placement import (
-    LoadPlan,
-    MemoryUse,
-    TrialSettings,
-    estimate_memory,
-    place_units,
-)
-from llmd.models.memory_plan.sizes import UnitCounts, kv_bytes
+from llmd.models.memory_plan.placement import LoadPlan
+from llmd.models.memory_plan.search import find_plan, least_memory, trial_plans
 
-N_CTX = 2048  # tokens: more than the prompt's windows and the completion need
-# Contexts to try if N_CTX does not fit in memory. The prompt's windows shrink with the context.
-_SMALLER_N_CTX = (1280, 768, 512)
-_N_BATCH_CPU = 64  # tokens; a cancelled prefill loses at most one batch
-_N_BATCH_GPU = 512
-_MIN_UBATCH = 16
+# Settings that take memory, each with the value that leaves the choice to llmd.
+AUTOMATIC: dict[str, Any] = {
+    "n_gpu_layers": "all", "n_ctx": "auto", "n_batch": "auto", "n_ubatch": "auto",
+    "cache_type_k": "auto", "cache_type_v": "auto", "tensor_split": "auto", "mlock": False,
+}  # fmt: skip
 
 
 def plan_load(
@@ -36,116 +29,58 @@ def plan_load(
         BadInput: the user's settings contradict each other.
         ModelError: the model does not fit; names the setting to change, or a size that would fit.
     """
-    _check_batches(engine)
-    if not machine.is_known:
-        settings = next(_trial_settings(engine, machine, shape))
-        return _build_plan(engine, machine, settings, shape, None)
-    if plan := _find_plan(engine, machine, shape):
-        return plan
-    raise ModelError(
-        too_large.explain_too_large(engine, machine, shape, name, _find_plan, _least_memory)
-    )
-
-
-def _find_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> LoadPlan | None:
-    """Returns the best plan that fits, or None. First maximises the layers on GPUs with the full
-    context, so that less memory never gives more layers; then the context that still fits."""
-    trials = list(_trial_settings(engine, machine, shape))
-    best: tuple[TrialSettings, UnitCounts] | None = None
-    for settings in (trial for trial in trials if trial.n_ctx == trials[0].n_ctx):
-        counts = place_units(engine, settings, machine, shape)
-        if counts is not None and (best is None or sum(counts) > sum(best[1])):
-            best = settings, counts
-    if best is None:
-        return None
-    n_ubatch, counts = best[0].n_ubatch, best[1]
-    for settings in trials:
-        if settings.n_ubatch > n_ubatch:
-            continue
-        memory = estimate_memory(settings, counts, machine, shape)
-        if memory.fits(machine):
-            return _build_plan(engine, machine, settings, shape, memory)
-    return None
-
-
-def _least_memory(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> MemoryUse:
-    """Returns the memory that the smallest settings need, whether or not the machine has it."""
-    settings = list(_trial_settings(engine, machine, shape))[-1]
-    counts = place_units(engine, settings, machine, shape) or (0,) * len(machine.gpus)
-    return estimate_memory(settings, counts, machine, shape)
-
-
-def _trial_settings(
-    engine: EngineConfig, machine: DescribedMachine, shape: Shape
-) -> Iterator[TrialSettings]:
-    """Yields the settings to try, the best first."""
-    is_cpu = machine.backend == "cpu"
-    type_k, type_v, flash_attn = choose_cache_types(engine, is_cpu, shape)
-    for n_ctx in _context_sizes(engine, shape):
-        n_batch = _choose_batch(engine, is_cpu, n_ctx)
-        for n_ubatch in _ubatch_sizes(engine, n_batch):
-            yield TrialSettings(
-                n_ctx, n_batch, n_ubatch, type_k, type_v, flash_attn, engine.mmap, engine.mlock
-            )
-
-
-def _context_sizes(engine: EngineConfig, shape: Shape) -> list[int]:
-    if engine.n_ctx != "auto":
-        return [engine.n_ctx]
-    most = min(N_CTX, shape.n_ctx_train or N_CTX)
-    return [most, *(n for n in _SMALLER_N_CTX if n < most)]
-
-
-def _choose_batch(engine: EngineConfig, is_cpu: bool, n_ctx: int) -> int:
-    if engine.n_batch != "auto":
-        return engine.n_batch
-    n_ubatch = 0 if engine.n_ubatch == "auto" else engine.n_ubatch
-    return max(n_ubatch, min(_N_BATCH_CPU if is_cpu else _N_BATCH_GPU, n_ctx))
-
-
-def _ubatch_sizes(engine: EngineConfig, n_batch: int) -> list[int]:
-    if engine.n_ubatch != "auto":
-        return [engine.n_ubatch]
-    halves = (n_batch >> n for n in range(3))
-    return [n for n in halves if n >= _MIN_UBATCH] or [n_batch]
-
-
-def _build_plan(
-    engine: EngineConfig,
-    machine: DescribedMachine,
-    settings: TrialSettings,
-    shape: Shape,
-    memory: MemoryUse | None,
-) -> LoadPlan:
-    counts = memory.units_per_gpu if memory else ()
-    n_layers = -1 if engine.n_gpu_layers == "all" else engine.n_gpu_layers
-    if counts and engine.n_gpu_layers == "all":
-        n_layers = -1 if sum(counts) == shape.n_offload_units else sum(counts)
-    split = tuple(map(float, counts)) if counts and len(counts) > 1 and sum(counts) else ()
-    if engine.tensor_split != "auto":
-        split = engine.tensor_split
-    n_cores = machine.n_fast_cores or machine.n_cores
-    return LoadPlan(
-        n_ctx=settings.n_ctx,
-        n_gpu_layers=n_layers,
-        n_batch=settings.n_batch,
-        threads=n_cores if engine.threads == "auto" else engine.threads,
-        cache_type_k=settings.type_k,
-        cache_type_v=settings.type_v,
-        flash_attn=settings.flash_attn,
-        kv_bytes=kv_bytes(shape, settings.n_ctx, settings.type_k, settings.type_v),
-        n_ubatch=settings.n_ubatch,
-        tensor_split=split,
-        mmap=engine.mmap,
-        mlock=engine.mlock,
-        prio=engine.prio,
-        memory=memory,
-    )
-
-
-def _check_batches(engine: EngineConfig) -> None:
     if "auto" not in (engine.n_batch, engine.n_ubatch) and engine.n_ubatch > engine.n_batch:  # type: ignore[operator]
         raise BadInput(
             f"Config `engine.n_ubatch` is {engine.n_ubatch}, expected at most the {engine.n_batch}"
             " of `engine.n_batch`; lower it, or set one of them to auto"
         )
+    if not machine.is_known:
+        return next(trial_plans(engine, machine, shape))
+    if plan := find_plan(engine, machine, shape):
+        return plan
+    if conflict := _find_conflict(engine, machine, shape):
+        raise ModelError(f"Model file `{name}` does not fit in memory with this config: {conflict}")
+    raise ModelError(f"Model file `{name}` {_explain_too_large(engine, machine, shape)}")
+
+
+def _explain_too_large(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> str:
+    needs = least_memory(engine, machine, shape)
+    on_gpu = "" if machine.is_unified or not machine.gpus else (
+        f" and {format_bytes(sum(needs.gpu_bytes))} on the GPU")  # fmt: skip
+    other_bytes = needs.ram_bytes - shape.weight_bytes if machine.is_unified else 0
+    other_bytes = max(other_bytes, 0) or needs.extra_bytes + needs.compute_bytes
+    file_bytes = machine.usable_ram_bytes - other_bytes
+    if not machine.is_unified:
+        file_bytes += sum(max(0, gpu - other_bytes) for gpu in machine.usable_gpu_bytes())
+    return (
+        f"needs {format_bytes(needs.ram_bytes)} of memory{on_gpu}, of which"
+        f" {format_bytes(shape.weight_bytes)} are weights, and"
+        f" {format_bytes(max(0, machine.usable_ram_bytes))} are free; choose a smaller model or"
+        f" quantisation, with a file of at most {format_bytes(max(0, file_bytes))}"
+    )
+
+
+def _find_conflict(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> str:
+    """Names the first of the user's settings without which the rest would fit, or else all of the
+    settings that take memory; empty if the model would not fit without them either."""
+    keys = [key for key, free in AUTOMATIC.items() if getattr(engine, key) != free]
+    for key in keys:
+        other = msgspec.structs.replace(engine, **{key: AUTOMATIC[key]})
+        if plan := find_plan(other, machine, shape):
+            return _advise(key, engine, plan, shape)
+    all_free = msgspec.structs.replace(engine, **{key: AUTOMATIC[key] for key in keys})
+    if len(keys) > 1 and find_plan(all_free, machine, shape):
+        names = ", ".join(f"`engine.{key}`" for key in keys)
+        return f"{names} together take too much; set some of them to auto"
+    return ""
+
+
+def _advise(key: str, engine: EngineConfig, plan: LoadPlan, shape: Shape) -> str:
+    value, automatic = (
+        str(value).lower() if isinstance(value, bool) else str(value)
+        for value in (getattr(engine, key), AUTOMATIC[key])
+    )
+    if key == "n_gpu_layers":
+        n_units = shape.n_offload_units if plan.n_gpu_layers < 0 else plan.n_gpu_layers
+        return f"`engine.{key}` is {value}, and {n_units} fit; set it to {n_units}, or to all"
+    return f"`engine.{key}` is {value}; lower it, or set it to {automatic}"

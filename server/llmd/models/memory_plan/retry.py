@@ -12,8 +12,7 @@ from llmd.errors import EngineError, LlmdError, ModelError
 from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.placement import LoadPlan
-from llmd.models.memory_plan.planner import plan_load
-from llmd.models.memory_plan.too_large import AUTOMATIC
+from llmd.models.memory_plan.planner import AUTOMATIC, plan_load
 
 T = TypeVar("T")
 
@@ -67,13 +66,9 @@ def _shrinkable(plan: LoadPlan) -> tuple[int, int, int]:
 
 
 def retry_smaller(
-    attempt: Callable[[LoadPlan], T],
-    engine: EngineConfig,
-    machine: DescribedMachine,
-    shape: Shape,
-    plan: LoadPlan,
-    name: str = "",
-) -> tuple[T, LoadPlan]:
+    attempt: Callable[[LoadPlan], T], engine: EngineConfig, machine: DescribedMachine,
+    shape: Shape, plan: LoadPlan, name: str = "",
+) -> tuple[T, LoadPlan]:  # fmt: skip
     """Tries the plan, then smaller plans while an attempt runs out of memory. Returns the attempt's
     result and the plan that succeeded.
 

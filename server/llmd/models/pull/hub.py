@@ -163,10 +163,12 @@ def sha256_of(path: Path, on_progress: Callable[[int], None]) -> str:
 
 def _check_model(part: _Part, *, is_first: bool) -> None:
     """Checks the header of a part. The first part holds the metadata; adapters are accepted."""
-    from llmd.models.gguf.header import check_part
+    from llmd.models.gguf.header import check_model, read_header
 
     try:
-        check_part(part.partial, part.target, is_first=is_first)
+        header = read_header(part.partial)
+        if is_first and header.kind != "adapter":
+            check_model(part.partial, target=part.target)
     except ModelError as error:
         part.partial.unlink()
         raise ModelError(

@@ -74,9 +74,8 @@ def download(
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    constants.DOWNLOAD_CHUNK_SIZE = (
-        CHUNK_BYTES  # A lost connection loses a chunk; the client's is 10 MB.
-    )
+    # A lost connection loses a chunk; the client's is 10 MB.
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     headers = build_hf_headers(library_name="llmd", library_version=__version__)
     headers["Accept-Encoding"] = "identity"  # A range of compressed bytes is not one of the file.
     bar = cast("Any", bind(_ProgressAdapter, on_progress))
