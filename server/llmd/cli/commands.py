@@ -58,12 +58,6 @@ def eval(args: argparse.Namespace) -> None:
     evaluate(args)
 
 
-def bench(args: argparse.Namespace) -> None:
-    from llmd.cli.bench.command import bench as run
-
-    run(args)
-
-
 def path(args: argparse.Namespace) -> None:
     places: dict[str, Callable[[], Path]] = {
         "socket": paths.socket_path,
@@ -75,12 +69,6 @@ def path(args: argparse.Namespace) -> None:
         "plugin-vim": lambda: paths.plugin_dir("vim"),
     }
     print(places[args.what]())
-
-
-def doctor(args: argparse.Namespace) -> int:
-    from llmd.cli.doctor.command import doctor as run
-
-    return run(args)
 
 
 def purge(args: argparse.Namespace) -> int:

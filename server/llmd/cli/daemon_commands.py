@@ -26,6 +26,14 @@ def start(_: argparse.Namespace) -> None:
 
 
 def restart(args: argparse.Namespace) -> None:
+    """Prints the model that is loaded.
+
+    Raises:
+        BadInput: the config file is invalid.
+        DaemonError: the model cannot be loaded; the previous model may stay in use.
+    """
+    from llmd.cli.model_commands import print_loaded, wait_until_loaded
+
     if args.daemon:
         from llmd.config.load import load_settings
 
@@ -35,7 +43,14 @@ def restart(args: argparse.Namespace) -> None:
     else:
         daemon = connect_running()
         daemon.request("llmd/restart", {})
-    print(_wait_for_model(daemon))
+    status = wait_until_loaded(daemon)
+    if status.config.problem:
+        raise BadInput(status.config.problem)
+    if status.state == "failed":
+        raise DaemonError(status.reason)
+    if status.switch.state == "failed":
+        raise DaemonError(status.notice)
+    print_loaded(status)
 
 
 def status(args: argparse.Namespace) -> None:
@@ -53,10 +68,8 @@ def why(args: argparse.Namespace) -> None:
             if args.file
             else "No completion was requested yet"
         )
-    if args.json:
-        print(json.dumps(answer))
-    else:
-        print(status_text.why_text(decode_answer(answer, RequestStages)))
+    text = status_text.why_text
+    print(json.dumps(answer) if args.json else text(decode_answer(answer, RequestStages)))
 
 
 def complete(args: argparse.Namespace) -> None:
@@ -88,9 +101,9 @@ def _max_file_bytes() -> int:
 def config(args: argparse.Namespace) -> None:
     """Shows the running daemon's settings, or else those that a daemon would start with."""
     if args.action:
-        from llmd.cli import model_commands
+        from llmd.cli.model_commands import config_from_flags
 
-        model_commands.config_from_flags(args.line, is_written=args.write)
+        config_from_flags(args.line, is_written=args.write)
         return
     from llmd.config.load import SettingsReport, load_settings, report_settings
 
@@ -105,23 +118,3 @@ def config(args: argparse.Namespace) -> None:
     print(f"# {settings.path}")
     rows = [(row.key, f"{json.dumps(row.value)}  ({row.source})") for row in settings.rows]
     print(status_text.table(rows))
-
-
-def _wait_for_model(daemon: DaemonClient) -> str:
-    """Returns one line about the model that is loaded.
-
-    Raises:
-        BadInput: the config file is invalid.
-        DaemonError: the model cannot be loaded; the previous model may stay in use.
-    """
-    from llmd.cli.model_commands import wait_until_loaded
-
-    status = wait_until_loaded(daemon)
-    if status.config.problem:
-        raise BadInput(status.config.problem)
-    if status.state == "failed":
-        raise DaemonError(status.reason)
-    if status.switch.state == "failed":
-        raise DaemonError(status.notice)
-    notice = f"\n{status.notice}" if status.notice else ""
-    return f"{status.model.name} ({status.model.quantisation}) is loaded{notice}"

@@ -14,18 +14,20 @@ from llmd.config.parse import find_problem, keys
 from llmd.models.references import HUB_PREFIX
 
 FlagSettings = dict[str, Any]  # by key of the config
-# Converts the value of a flag to settings, or to a sentence about why the value sets nothing.
-Convert = Callable[[str], "FlagSettings | str"]
+# Converts the key and the value of a flag to settings, or to the reason why the value sets nothing.
+Convert = Callable[[str, str], "FlagSettings | str"]
 
-_AUTOMATIC = "llmd chooses the value itself"
-_NO_SETTING = "llmd has no setting for this flag"
+_AUTOMATIC = ("-1", "0", "auto")
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
+    """`automatic`: the values by which llama.cpp chooses itself, as llmd does without the key."""
+
     names: tuple[str, ...]
     key: str
     convert: Convert
+    automatic: tuple[str, ...] = ()
     takes_value: bool = True
 
 
@@ -37,105 +39,93 @@ class ParsedFlags:
     skipped: tuple[str, ...] = ()
 
 
-def _number(key: str, auto: tuple[str, ...] = ("-1", "0", "auto")) -> Convert:
-    """`auto` lists the values by which llama.cpp chooses itself, as llmd does without the key."""
-
-    def convert(text: str) -> FlagSettings | str:
-        if text in auto:
-            return _AUTOMATIC
-        for kind in (int, float):
-            try:
-                return {key: kind(text)}
-            except ValueError:
-                continue
-        return f"`{text}` is not a number"
-
-    return convert
+def _number(key: str, text: str) -> FlagSettings | str:
+    for kind in (int, float):
+        try:
+            return {key: kind(text)}
+        except ValueError:
+            continue
+    return f"`{text}` is not a number"
 
 
-def _text(key: str) -> Convert:
-    return lambda text: {key: text}
+def _text(key: str, text: str) -> FlagSettings | str:
+    return {key: text}
 
 
-def _always(key: str, value: Any) -> Convert:
-    return lambda _: {key: value}
+def _always(value: Any) -> Convert:
+    return lambda key, _: {key: value}
 
 
-def _gpu_layers(text: str) -> FlagSettings | str:
-    key = "engine.n_gpu_layers"
-    return {key: "all"} if text in ("all", "-2") else _number(key, ("auto", "-1"))(text)
+def _gpu_layers(key: str, text: str) -> FlagSettings | str:
+    return {key: "all"} if text in ("all", "-2") else _number(key, text)
 
 
-def _switch(key: str) -> Convert:
+def _switch(key: str, text: str) -> FlagSettings | str:
     words = {"on": True, "1": True, "true": True, "": True, "enabled": True}
     words |= {"off": False, "0": False, "false": False, "disabled": False}
-    return lambda text: _AUTOMATIC if text == "auto" else {key: words.get(text, text)}
+    return {key: words.get(text, text)}
 
 
-def _temperature(text: str) -> FlagSettings | str:
-    settings = _number("sampling.temperature", ())(text)
-    is_zero = settings == {"sampling.temperature": 0}
-    return {"sampling.profile": "greedy"} if is_zero else settings
+def _temperature(key: str, text: str) -> FlagSettings | str:
+    settings = _number(key, text)
+    return {"sampling.profile": "greedy"} if settings == {key: 0} else settings
 
 
-def _seed(text: str) -> FlagSettings | str:
+def _seed(key: str, text: str) -> FlagSettings | str:
     if text in ("-1", str((1 << 32) - 1)):
         return "llmd has no random seed: a completion at the same place is always the same"
-    return _number("sampling.seed", ())(text)
+    return _number(key, text)
 
 
-def _mebibytes(text: str) -> FlagSettings | str:
-    settings = _number("kv.ram_bytes", ())(text)
+def _mebibytes(key: str, text: str) -> FlagSettings | str:
+    settings = _number(key, text)
     if isinstance(settings, str):
         return settings
-    n_mib = settings["kv.ram_bytes"]
-    return {"kv.ram_bytes": n_mib << 20} if n_mib >= 0 else "llmd always limits this memory"
+    return {key: settings[key] << 20} if settings[key] >= 0 else "llmd always limits this memory"
 
 
-def _split(text: str) -> FlagSettings | str:
+def _split(key: str, text: str) -> FlagSettings | str:
     try:
-        return {"engine.tensor_split": [float(part) for part in re.split("[,/]", text)]}
+        return {key: [float(part) for part in re.split("[,/]", text)]}
     except ValueError:
         return f"`{text}` is not a list of numbers"
 
 
 FLAGS = (
-    Flag(("-m", "--model"), "model", _text("model")),
-    Flag(("-c", "--ctx-size"), "engine.n_ctx", _number("engine.n_ctx")),
-    Flag(("-ngl", "--gpu-layers", "--n-gpu-layers"), "engine.n_gpu_layers", _gpu_layers),
+    Flag(("-m", "--model"), "model", _text),
+    Flag(("-c", "--ctx-size"), "engine.n_ctx", _number, _AUTOMATIC),
+    Flag(("-ngl", "--gpu-layers", "--n-gpu-layers"), "engine.n_gpu_layers", _gpu_layers,
+         ("auto", "-1")),
     Flag(("-ts", "--tensor-split"), "engine.tensor_split", _split),
-    Flag(("-b", "--batch-size"), "engine.n_batch", _number("engine.n_batch")),
-    Flag(("-ub", "--ubatch-size"), "engine.n_ubatch", _number("engine.n_ubatch")),
-    Flag(("-t", "--threads"), "engine.threads", _number("engine.threads")),
-    Flag(("-fa", "--flash-attn"), "engine.flash_attn", _switch("engine.flash_attn"), False),
-    Flag(("-ctk", "--cache-type-k"), "engine.cache_type_k", _text("engine.cache_type_k")),
-    Flag(("-ctv", "--cache-type-v"), "engine.cache_type_v", _text("engine.cache_type_v")),
-    Flag(("--no-mmap",), "engine.mmap", _always("engine.mmap", False), False),
-    Flag(("--mmap",), "engine.mmap", _always("engine.mmap", True), False),
-    Flag(("--mlock",), "engine.mlock", _always("engine.mlock", True), False),
-    Flag(("--prio",), "engine.prio", _number("engine.prio", ())),
-    Flag(("--sleep-idle-seconds",), "engine.idle_unload_s", _number("engine.idle_unload_s", ())),
+    Flag(("-b", "--batch-size"), "engine.n_batch", _number, _AUTOMATIC),
+    Flag(("-ub", "--ubatch-size"), "engine.n_ubatch", _number, _AUTOMATIC),
+    Flag(("-t", "--threads"), "engine.threads", _number, _AUTOMATIC),
+    Flag(("-fa", "--flash-attn"), "engine.flash_attn", _switch, ("auto",), False),
+    Flag(("-ctk", "--cache-type-k"), "engine.cache_type_k", _text),
+    Flag(("-ctv", "--cache-type-v"), "engine.cache_type_v", _text),
+    Flag(("--no-mmap",), "engine.mmap", _always(False), takes_value=False),
+    Flag(("--mmap",), "engine.mmap", _always(True), takes_value=False),
+    Flag(("--mlock",), "engine.mlock", _always(True), takes_value=False),
+    Flag(("--prio",), "engine.prio", _number),
+    Flag(("--sleep-idle-seconds",), "engine.idle_unload_s", _number),
     Flag(("-cram", "--cache-ram"), "kv.ram_bytes", _mebibytes),
     Flag(("--temp", "--temperature"), "sampling.temperature", _temperature),
-    Flag(("--min-p",), "sampling.min_p", _number("sampling.min_p", ())),
+    Flag(("--min-p",), "sampling.min_p", _number),
     Flag(("-s", "--seed"), "sampling.seed", _seed),
-    Flag(
-        ("-n", "--predict", "--n-predict"), "completion.max_tokens",
-        _number("completion.max_tokens", ("-1", "-2")),
-    ),
-    Flag(("--spm-infill",), "fim.order", _always("fim.order", "spm"), False),
+    Flag(("-n", "--predict", "--n-predict"), "completion.max_tokens", _number, ("-1", "-2")),
+    Flag(("--spm-infill",), "fim.order", _always("spm"), takes_value=False),
 )  # fmt: skip
 _BY_NAME = {name: flag for flag in FLAGS for name in flag.names}
 _HUB = {"-hf": "repo", "-hfr": "repo", "--hf-repo": "repo", "-hff": "file", "--hf-file": "file"}
 # llama.cpp's presets for infill, and the names of these models in the catalog.
 _PRESETS = {
-    f"--fim-qwen-{size}": f"qwen2.5-coder-{name}"
-    for size, name in (
-        ("1.5b-default", "1.5b"), ("3b-default", "3b"), ("7b-default", "7b"), ("7b-spec", "7b"),
-        ("14b-spec", "14b"), ("30b-default", ""),
-    )
-    if name
-} | {"--fim-qwen-30b-default": "qwen3-coder-30b-a3b"}  # fmt: skip
+    "--fim-qwen-1.5b-default": "qwen2.5-coder-1.5b",
+    "--fim-qwen-3b-default": "qwen2.5-coder-3b",
+    "--fim-qwen-7b-default": "qwen2.5-coder-7b",
+    "--fim-qwen-7b-spec": "qwen2.5-coder-7b",
+    "--fim-qwen-14b-spec": "qwen2.5-coder-14b",
+    "--fim-qwen-30b-default": "qwen3-coder-30b-a3b",
+}
 
 
 def from_flags(words: Sequence[str]) -> ParsedFlags:
@@ -198,10 +188,12 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 def _convert(name: str, value: str) -> FlagSettings | str:
     flag = _BY_NAME.get(name)
     if flag is None or flag.key not in keys():
-        return _NO_SETTING
+        return "llmd has no setting for this flag"
     if flag.takes_value and not value:
         return "the value is missing"
-    settings = flag.convert(value)
+    if value in flag.automatic:
+        return "llmd chooses the value itself"
+    settings = flag.convert(flag.key, value)
     if isinstance(settings, str):
         return settings
     problems = (find_problem(key, setting) for key, setting in settings.items())

@@ -6,20 +6,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from llmd import __version__
 from llmd.cli.bench import options as bench_options
 from llmd.cli.eval.options import add_options
 from llmd.errors import LlmdError
 
-Run = Callable[[argparse.Namespace], int | None]
-
 # The module that has the command's function, where it is not `commands`.
 _MODULES = {
     **dict.fromkeys(("start", "restart", "status", "why", "complete", "config"), "daemon_commands"),
     **dict.fromkeys(("pull", "models", "use"), "model_commands"),
+    "bench": "bench.command",
+    "doctor": "doctor.command",
 }
 
 
@@ -48,25 +48,17 @@ class _Commands(argparse.HelpFormatter):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="llmd",
-        usage="llmd [-h] [--version] COMMAND ...",
-        formatter_class=_Commands,
-        add_help=False,
-    )
+    usage = "llmd [-h] [--version] COMMAND ..."
+    parser = argparse.ArgumentParser("llmd", usage, formatter_class=_Commands, add_help=False)
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     version = f"llmd {__version__}"  # the usage line names both: the help has to fit on a screen
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
-    commands = parser.add_subparsers(
-        title="Completes code at the cursor in every editor, with one warm model",
-        required=True,
-        metavar="COMMAND",
-        prog="llmd",
-    )
+    title = "Completes code at the cursor in every editor, with one warm model"
+    commands = parser.add_subparsers(title=title, required=True, metavar="COMMAND", prog="llmd")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=_later(name))
+        sub.set_defaults(run=lambda args: _run(name, args))
         return sub
 
     serve = command("serve", "run the daemon in the foreground")
@@ -124,10 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _later(name: str) -> Run:
-    def run(args: argparse.Namespace) -> int | None:
-        module = import_module(f"llmd.cli.{_MODULES.get(name, 'commands')}")
-        code: int | None = getattr(module, name)(args)
-        return code
-
-    return run
+def _run(command: str, args: argparse.Namespace) -> Any:
+    module = import_module(f"llmd.cli.{_MODULES.get(command, 'commands')}")
+    return getattr(module, command)(args)

@@ -21,7 +21,6 @@ from llmd.models.references import HUB_PREFIX
 from llmd.transport.status import Status, decode_answer
 
 WAIT_S = 0.1
-_ACTIONS = ("rm", "verify")
 
 
 def pull(args: argparse.Namespace) -> int:
@@ -42,9 +41,7 @@ def models(args: argparse.Namespace) -> int:
     if action == "verify":
         return _verify(names)
     if names:
-        raise BadInput(
-            f"Command `models` expects one name, or {' or '.join(_ACTIONS)} before several names"
-        )
+        raise BadInput("Command `models` expects one name, or rm or verify before several names")
     print(_table(action, args.json))
     return 0
 
@@ -72,6 +69,11 @@ def use(args: argparse.Namespace) -> None:
         reason = status.switch.reason or status.reason
         raise DaemonError(f"{reason}; the config names the previous model again")
     _check_effective(daemon, value)
+    print_loaded(status)
+
+
+def print_loaded(status: Status) -> None:
+    """Prints the model that is loaded, and the daemon's notice if there is one."""
     lines = [f"{status.model.name} ({status.model.quantisation}) is loaded", status.notice]
     print("\n".join(filter(None, lines)))
 

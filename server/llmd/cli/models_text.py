@@ -70,9 +70,8 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(row: ModelRow, is_marked: bool = False) -> tuple[str, ...]:
     name = f"{'*' if is_marked else ' '} {shown_name(row.name)}"
-    if row.problem or row.suit is None:
-        fits, memory = "no" if row.problem else "?", ""
-    else:
+    fits, memory = "no" if row.problem else "?", ""
+    if row.suit and not row.problem:
         fits, memory = _fits(row.suit), _size(row.suit.n_bytes)
     size = _size(row.n_bytes, row.is_exact)
     licence = row.licence or row.where

@@ -19,8 +19,6 @@ from llmd.models import resolve
 from llmd.models.pull.staging import PULL_LOCK_FILE
 from llmd.models.pulled_files import LEDGER_FILE
 
-MODELS_FILES = (PULL_LOCK_FILE, LEDGER_FILE)
-
 
 @dataclass(frozen=True, slots=True)
 class OwnedPath:
@@ -33,9 +31,8 @@ class OwnedPath:
 def owned_paths() -> list[OwnedPath]:
     """Lists the existing files and folders that belong to llmd alone."""
     models, log = paths.models_dir(), paths.log_path()
-    candidates = [
-        models / name for name in (resolve.BUILTIN_FILE, resolve.HUB_FOLDER, *MODELS_FILES)
-    ]
+    names = (resolve.BUILTIN_FILE, resolve.HUB_FOLDER, PULL_LOCK_FILE, LEDGER_FILE)
+    candidates = [models / name for name in names]
     candidates += [log, *(log.with_name(f"{log.name}.{no + 1}") for no in range(N_KEPT))]
     candidates += [paths.lock_path(), paths.config_path(), paths.speeds_path()]
     counts = paths.outcomes_path()

@@ -6,7 +6,8 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -69,48 +70,44 @@ class BuildFacts:
 def read_hardware() -> HardwareFacts:
     compilers = {name for name, path in _COMPILER_PATHS.items()
                  if shutil.which(name) or (path and Path(path).exists())}  # fmt: skip
-    return HardwareFacts(
-        machine.cpu_flags(), machine.gpu_makers(), frozenset(compilers), machine.is_translated()
-    )
+    flags, makers = machine.cpu_flags(), machine.gpu_makers()
+    return HardwareFacts(flags, makers, frozenset(compilers), machine.is_translated())
 
 
 def read_build(report: LlamaReport) -> BuildFacts:
     """Reads the build. A fault after the library's own line is the model's, not the build's."""
-    version = _installed_version()
-    library = report.library
-    if library is None:
-        return BuildFacts(version, _wanted_version(version), sys.executable, fault=report.fault)
-    return BuildFacts(version, _wanted_version(version), sys.executable, library.backends,
-                      library.info, library.gpus)  # fmt: skip
-
-
-def _installed_version() -> str:
-    try:
-        return metadata.version(_LIBRARY)
-    except metadata.PackageNotFoundError:
-        return ""
+    version = ""
+    with suppress(metadata.PackageNotFoundError):
+        version = metadata.version(_LIBRARY)
+    build = BuildFacts(version, _wanted_version(version), sys.executable)
+    if library := report.library:
+        return replace(build, backends=library.backends, info=library.info, gpus=library.gpus)
+    return replace(build, fault=report.fault)
 
 
 def _wanted_version(installed: str) -> str:
     """Returns the version that llmd's own metadata pins."""
-    try:
+    pins: list[str] = []
+    with suppress(metadata.PackageNotFoundError):
         pins = metadata.requires("llmd") or []
-    except metadata.PackageNotFoundError:
-        pins = []
     matches = (re.match(rf"{_LIBRARY}\s*==\s*([\w.]+)", pin) for pin in pins)
     return next((match[1] for match in matches if match), installed)
 
 
 def judge_build(build: BuildFacts, hardware: HardwareFacts) -> Iterator[Finding]:
+    names = tuple(_BACKENDS[name][0] for name in build.backends if name in _BACKENDS)
+    # The flags of the present build, or else those that suit the machine's GPUs.
+    flags = {_FLAGS[name] for name in names} or {
+        _FLAGS[_best_backend(maker, hardware)] for maker in hardware.makers & _SERVES.keys()
+    }
+    fix = _rebuild(build, " ".join(sorted(flags)))
     if build.version != build.wanted:
         got = f"is version {build.version}" if build.version else "is not installed"
         text = f"llama-cpp-python {got}, expected version {build.wanted}"
-        yield Finding("llama.cpp", "problem", text, _rebuild(build, _flags(build, hardware)))
+        yield Finding("llama.cpp", "problem", text, fix)
     if build.fault:
-        text = f"llama.cpp cannot be used: {build.fault}"
-        yield Finding("llama.cpp", "problem", text, _rebuild(build, _flags(build, hardware)))
+        yield Finding("llama.cpp", "problem", f"llama.cpp cannot be used: {build.fault}", fix)
         return
-    names = _backend_names(build)
     text = f"llama-cpp-python {build.version} was built for {' and '.join((*names, 'the CPU'))}"
     yield Finding("llama.cpp", "ok", text)
     yield from _judge_gpus(build, hardware, names)
@@ -132,11 +129,6 @@ def cpu_features(info: str) -> frozenset[str]:
     cpu = info.rpartition("CPU : ")[2]
     pairs = (part.partition(" = ") for part in cpu.split("|"))
     return frozenset(name.strip() for name, _, value in pairs if value.strip() not in ("", "0"))
-
-
-def _backend_names(build: BuildFacts) -> tuple[str, ...]:
-    """Returns the names of the GPU backends for people."""
-    return tuple(_BACKENDS[name][0] for name in build.backends if name in _BACKENDS)
 
 
 def _judge_gpus(
@@ -168,14 +160,6 @@ def _best_backend(maker: str, hardware: HardwareFacts) -> str:
     buildable = [name for name in others if _COMPILERS.get(name) in hardware.compilers]
     is_buildable = _COMPILERS.get(first) in hardware.compilers or first not in _COMPILERS
     return buildable[0] if buildable and not is_buildable else first
-
-
-def _flags(build: BuildFacts, hardware: HardwareFacts) -> str:
-    """Returns the flags of the present build, or else those that suit the machine's GPUs."""
-    flags = {_FLAGS[name] for name in _backend_names(build)} or {
-        _FLAGS[_best_backend(maker, hardware)] for maker in hardware.makers & _SERVES.keys()
-    }
-    return " ".join(sorted(flags))
 
 
 def _judge_cpu(

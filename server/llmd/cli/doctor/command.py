@@ -25,8 +25,9 @@ from llmd.errors import BadInput
 def doctor(args: argparse.Namespace) -> int:
     """Returns 1 where there is a problem."""
     with ThreadPoolExecutor() as pool:
-        neovim, editors = pool.submit(check_this_neovim), pool.submit(_check_editors)
-        findings = [*_check_engine_and_daemon(pool), *editors.result(), *neovim.result()]
+        neovim, editors = pool.submit(check_this_neovim), pool.submit(read_editors)
+        findings = [*_check_engine_and_daemon(pool), judge_command(read_command())]
+        findings += [*judge_editors(editors.result()), *neovim.result()]
     n_problems = count_problems(findings)
     report = {"n_problems": n_problems, "findings": [asdict(finding) for finding in findings]}
     print(json.dumps(report) if args.json else findings_text(findings))
@@ -55,7 +56,3 @@ def _settings() -> tuple[Config, str, str]:
     except BadInput as error:
         return Config(), "default", str(error)
     return settings.config, settings.sources.get("model", "default"), ""
-
-
-def _check_editors() -> list[Finding]:
-    return [judge_command(read_command()), *judge_editors(read_editors())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,10 +78,8 @@ def read_paths() -> list[PathFacts]:
     ]
     facts = []
     for what, path, is_folder, is_private in wanted:
-        try:
+        with suppress(LlmdError):  # a socket path that is too long is reported with the daemon
             facts.append(_read_path(what, path(), is_folder, is_private))
-        except LlmdError:
-            continue  # a socket path that is too long is reported with the daemon
     return facts
 
 
@@ -114,15 +113,12 @@ def _judge_status(daemon: DaemonFacts, status: Status) -> Iterator[Finding]:
         yield Finding("daemon", "problem", text, fix)
     if daemon.found_at and daemon.found_at != daemon.socket:
         text = f"The daemon's socket is `{daemon.found_at}`, this shell expects another path"
-        fix = (
-            f"if completions fail, set XDG_RUNTIME_DIR as for the daemon, or link `{daemon.socket}`"
-        )
-        yield Finding("daemon", "note", text, fix)
+        fix = "if completions fail, set XDG_RUNTIME_DIR as for the daemon, or link"
+        yield Finding("daemon", "note", text, f"{fix} `{daemon.socket}`")
     yield _judge_state(status)
     if problem := status.config.problem:
-        yield Finding(
-            "daemon", "problem", problem, "correct the file; the old settings stay in effect"
-        )
+        fix = "correct the file; the old settings stay in effect"
+        yield Finding("daemon", "problem", problem, fix)
     for client in status.clients:
         yield Finding("daemon", "ok", f"Connected: {client.editor or client.name}")
 
@@ -132,9 +128,8 @@ def _judge_state(status: Status) -> Finding:
     if status.state == "failed":
         fix = "fix the reason, then `llmd restart`; docs/TROUBLESHOOTING.md explains every reason"
         return Finding("daemon", "problem", f"{text}: {status.reason}", fix)
-    if status.state == "unloaded":
-        return Finding("daemon", "ok", f"{text}; the next completion loads the model")
-    return Finding("daemon", "ok", text)
+    hint = "; the next completion loads the model" if status.state == "unloaded" else ""
+    return Finding("daemon", "ok", text + hint)
 
 
 def judge_paths(places: Sequence[PathFacts]) -> Iterator[Finding]:

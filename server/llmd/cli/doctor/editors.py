@@ -31,10 +31,7 @@ TITLES: dict[EditorName, str] = {
 }  # fmt: skip
 _OLDEST: dict[EditorName, EditorVersion] = {"nvim": (0, 11), "vim": (9, 0, 1378)}
 _DOCS: dict[str, str] = {"nvim": "neovim", "hx": "helix"}
-_PACK = {
-    "nvim": "~/.local/share/nvim/site/pack/llmd/start",
-    "vim": "~/.vim/pack/llmd/start",
-}
+_PACK = {"nvim": "~/.local/share/nvim/site/pack/llmd/start", "vim": "~/.vim/pack/llmd/start"}
 _VERSION_TIMEOUT_S = 2.0
 _MAX_CONFIG_BYTES = 1 << 20
 _VIM_NEEDS = ("+channel", "+job", "+textprop", "+timers", "+vim9script")
@@ -141,9 +138,8 @@ def _missing_features(text: str) -> tuple[str, ...]:
 def _find_plugin(name: EditorName) -> Path | None:
     """Finds the folder of our plugin among the editor's packages, or a broken link to it."""
     for folder in _matches(_PACKAGES.get(name, ())):
-        if (folder / _PLUGIN_FILE[name]).is_file():
-            return folder
-        if folder.is_symlink() and not folder.exists() and "llmd" in folder.name:
+        is_broken = folder.is_symlink() and not folder.exists() and "llmd" in folder.name
+        if is_broken or (folder / _PLUGIN_FILE[name]).is_file():
             return folder
     return None
 
@@ -184,12 +180,8 @@ def judge_command(command: CommandFacts) -> Finding:
         return Finding("editors", "problem", "Editors cannot find `llmd`: it is not on PATH", fix)
     if not command.is_ours:
         text = f"Editors start `{command.path}`, which belongs to another installation of llmd"
-        return Finding(
-            "editors",
-            "note",
-            text,
-            f"keep one installation; the command of this one is `{command.own}`",
-        )
+        fix = f"keep one installation; the command of this one is `{command.own}`"
+        return Finding("editors", "note", text, fix)
     return Finding("editors", "ok", f"Editors find `{command.path}`")
 
 
@@ -207,9 +199,8 @@ def _judge_editor(editor: EditorFacts, title: str) -> Iterator[Finding]:
     oldest = _OLDEST.get(editor.name)
     if oldest and editor.version and editor.version < oldest:
         text = f"{title} is older than {'.'.join(map(str, oldest))}, which the plugin needs"
-        yield Finding(
-            "editors", "note", text, f"install a newer version, or use the language server: {page}"
-        )
+        fix = f"install a newer version, or use the language server: {page}"
+        yield Finding("editors", "note", text, fix)
         return
     if editor.lacks:
         text = f"{title} is built without {', '.join(editor.lacks)}, which the plugin needs"

@@ -26,9 +26,8 @@ class Finding:
 
 def findings_text(findings: Sequence[Finding]) -> str:
     """Groups consecutive findings of a topic under its name."""
-    blocks = []
-    for topic, group in groupby(findings, lambda finding: finding.topic):
-        blocks.append("\n".join([topic, *map(_lines, group)]))
+    groups = groupby(findings, lambda finding: finding.topic)
+    blocks = ["\n".join([topic, *map(_lines, group)]) for topic, group in groups]
     n_notes = sum(finding.level == "note" for finding in findings)
     total = f"{_counted(count_problems(findings), 'problem')}, {_counted(n_notes, 'note')}."
     return "\n".join([*blocks, "", total])

@@ -96,12 +96,8 @@ def judge_memory(memory: MemoryFacts, plan: PlanFacts) -> Iterator[Finding]:
 def _judge_plan(plan: PlanFacts) -> Iterator[Finding]:
     if plan.problem:
         text, _, fix = plan.problem.rpartition("; ")
-        yield Finding(
-            "memory",
-            "problem",
-            text or plan.problem,
-            fix or "choose a smaller model: `llmd models`",
-        )
+        fix = fix or "choose a smaller model: `llmd models`"
+        yield Finding("memory", "problem", text or plan.problem, fix)
     elif plan.is_loaded:
         text = (f"The model is loaded: {format_bytes(plan.worker_bytes)} in memory,"
                 f" {format_bytes(plan.planned_bytes)} planned")  # fmt: skip
@@ -149,9 +145,5 @@ def _judge_wired_limit(limit_bytes: int, total_bytes: int, plan: PlanFacts) -> F
         if line.startswith("More: "):
             text = "macOS gives the GPU less memory than this model needs"
             return Finding("memory", "note", text, line.removeprefix("More: "))
-    text = (
-        f"is {format_bytes(limit_bytes)} until the next start"
-        if limit_bytes
-        else "is macOS's default"
-    )
-    return Finding("memory", "ok", f"The wired limit {text}")
+    size = f"{format_bytes(limit_bytes)} until the next start" if limit_bytes else "macOS's default"
+    return Finding("memory", "ok", f"The wired limit is {size}")

@@ -13,6 +13,8 @@ from llmd.models import resolve
 from llmd.models.gguf.format import Header
 from llmd.models.gguf.header import check_model
 
+_CHOOSE_ANOTHER = "choose another model: `llmd models`, `llmd use NAME`"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -61,7 +63,7 @@ def judge_config(path: str, is_there: bool, problem: str) -> Finding:
 def judge_model(model: ModelFacts) -> Iterator[Finding]:
     if model.problem:
         text, _, fix = model.problem.rpartition("; ")  # our sentences end with what to do
-        fix = fix if text else "choose another model: `llmd models`, `llmd use NAME`"
+        fix = fix if text else _CHOOSE_ANOTHER
         yield Finding("model", "problem", text or model.problem, fix)
         return
     if model.source == "environment":
@@ -73,9 +75,7 @@ def judge_model(model: ModelFacts) -> Iterator[Finding]:
     yield Finding("model", "ok", text)
     if model.fault:
         text = f"llama.cpp cannot read the vocabulary of `{model.path}`: {model.fault}"
-        yield Finding(
-            "model", "problem", text, "choose another model: `llmd models`, `llmd use NAME`"
-        )
+        yield Finding("model", "problem", text, _CHOOSE_ANOTHER)
     elif model.family == "plain":
         text = f"`{model.name}` has no FIM tokens: the model cannot see the text after the cursor"
         fix = "choose a model trained for infilling: `llmd models`, `llmd use NAME`"

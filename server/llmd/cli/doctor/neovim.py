@@ -130,10 +130,9 @@ def _judge_plugin(neovim: NeovimFacts) -> Iterator[Finding]:
         yield Finding(_TOPIC, "note", "The plugin is disabled", "`:Llmd toggle`")
     yield _judge_connection(neovim)
     if neovim.n_lsp_clients:
-        text = (
-            "llmd also runs as a language server beside the plugin, so each request is sent twice"
-        )
-        yield Finding(_TOPIC, "note", text, "remove `vim.lsp.enable('llmd')`")
+        text = "llmd also runs as a language server beside the plugin"
+        fix = "remove `vim.lsp.enable('llmd')`"
+        yield Finding(_TOPIC, "note", f"{text}, so each request is sent twice", fix)
     if neovim.keys:
         yield from _judge_keys(neovim.keys)
 

@@ -11,9 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-# ggml would run a debugger when it aborts, which takes seconds.
-_QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
-
 
 def run_module(
     module: str, args: Sequence[str], timeout_s: float
@@ -23,7 +20,7 @@ def run_module(
     try:
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False,
-            env={**os.environ, **_QUIET_ABORT},
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # ggml would run a debugger for seconds
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         return _parse_lines(late.stdout or b""), f"no answer within {timeout_s:g} s"
