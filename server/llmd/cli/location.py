@@ -44,18 +44,13 @@ def place_params(place: str, max_bytes: int) -> CompleteParams:
     lines = split_lines(text)
     line, col = _number(match["line"]), _number(match["col"])
     if not 1 <= line <= len(lines):
-        raise BadInput(
-            f"Line {_digits(line)} is outside `{printable(name)}`,"
-            f" which has lines 1 to {len(lines)}"
-        )
+        problem = f"Line {_digits(line)} is outside `{printable(name)}`"
+        raise BadInput(f"{problem}, which has lines 1 to {len(lines)}")
     n_cols = len(strip_line_end(lines[line - 1])) + 1
     if not 1 <= col <= n_cols:
-        raise BadInput(
-            f"Column {_digits(col)} is outside line {line} of `{printable(name)}`, "
-            f"which has columns 1 to {n_cols}"
-        )
-    uri = Path(name).absolute().as_uri()
-    return CompleteParams(uri, text, line - 1, col - 1)
+        problem = f"Column {_digits(col)} is outside line {line} of `{printable(name)}`"
+        raise BadInput(f"{problem}, which has columns 1 to {n_cols}")
+    return CompleteParams(Path(name).absolute().as_uri(), text, line - 1, col - 1)
 
 
 def _read(name: str, max_bytes: int) -> bytes:

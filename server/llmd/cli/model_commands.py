@@ -116,10 +116,8 @@ def _warnings(settings: Mapping[str, Any]) -> Iterator[str]:
     n_threads, n_cores = settings.get("engine.threads", 0), machine.n_cores()
     if n_threads > n_cores:
         cores = f"{n_cores} core{'s' if n_cores > 1 else ''}"
-        yield (
-            f"Setting `engine.threads` is {n_threads}, but this machine has {cores};"
-            f" set at most {n_cores}, or leave `auto`"
-        )
+        text = f"Setting `engine.threads` is {n_threads}, but this machine has {cores}"
+        yield f"{text}; set at most {n_cores}, or leave `auto`"
 
 
 def _config_value(name: str) -> str:

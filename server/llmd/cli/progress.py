@@ -106,11 +106,9 @@ def steps(n_steps: int, command: str = "eval") -> Iterator[Callable[[str], None]
     """Yields a function to call with the name of each finished step. Shows a bar, or lines if
     standard error is not a terminal."""
     console, n_done = Console(stderr=True), 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    line = _lines(command)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    ) as progress:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    text, line = TextColumn("{task.description}"), _lines(command)
+    with Progress(text, *columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("loading", total=n_steps)
 
         def advance(name: str) -> None:

@@ -60,9 +60,8 @@ def remove(owned: list[OwnedPath]) -> None:
             pass  # the daemon removes the socket at exit
         except OSError as error:
             failed.append(f"`{path}`: {error.strerror}")
-    for folder in (
-        paths.models_dir(), paths.runtime_dir(), paths.state_dir(), paths.config_path().parent,
-    ):  # fmt: skip
+    folders = (paths.models_dir(), paths.runtime_dir(), paths.state_dir())
+    for folder in (*folders, paths.config_path().parent):
         with suppress(OSError):  # the folder has other files, or does not exist
             folder.rmdir()
     if failed:

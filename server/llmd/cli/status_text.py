@@ -14,13 +14,13 @@ _MIB = 1 << 20
 
 def status_text(status: Status) -> str:
     """Formats a status in at most 24 lines."""
-    model, counts, latency, speed = status.model, status.counts, status.latency, status.speed
+    model, counts, latency, memory = status.model, status.counts, status.latency, status.memory
     is_known = model.name is not None
     prompt = f"family {model.family}, order {model.order}, {model.quantisation}"
     layers = f"{model.n_gpu_layers} of {model.n_layers} layers offloaded"
     kv_cache = f"n_ctx {model.n_ctx}, K {model.cache_type_k}, V {model.cache_type_v}"
-    memory = status.memory
-    prefill, decode = speed.prefill_tokens_per_s, speed.decode_tokens_per_s
+    prefill, decode = status.speed.prefill_tokens_per_s, status.speed.decode_tokens_per_s
+    slots = [f"{slot.id}: {slot.n_cells} of {slot.n_ctx} cells" for slot in status.slots]
     rows = {
         "state": _state(status),
         "daemon": f"llmd {status.version}, pid {status.pid}, up {span(status.uptime_s)}",
@@ -29,9 +29,7 @@ def status_text(status: Status) -> str:
         "prompt": prompt if is_known else "",
         "engine": f"{model.backend}, {layers}, {model.threads} threads" if is_known else "",
         "kv cache": f"{kv_cache}, {memory.kv_bytes // _MIB} MiB" if is_known else "",
-        "slots": ", ".join(
-            f"{slot.id}: {slot.n_cells} of {slot.n_ctx} cells" for slot in status.slots
-        ),
+        "slots": ", ".join(slots),
         "memory": f"daemon {memory.daemon_bytes // _MIB} MiB,"
         f" worker {memory.worker_bytes // _MIB} MiB",
         "pressure": status.pressure.doing,
@@ -87,8 +85,7 @@ def why_text(stages: RequestStages) -> str:
             ("confidence", _confidence(trace) if n_generated else ""),
             ("trim", f"{n_generated} characters, {n_shown} shown"),
         ]
-    rows.append(("answer", _answer(stages)))
-    rows.append(("times", _times(trace)))
+    rows += [("answer", _answer(stages)), ("times", _times(trace))]
     return table(rows)
 
 

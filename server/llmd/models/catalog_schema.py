@@ -145,10 +145,8 @@ def build_entry(name: str, row: CatalogRow, subject: str) -> Entry:
     files_by_kind = [(files, kind) for files in row.files for kind in files.quantisations]
     labels = [name, *(f"{name}:{kind}" for _, kind in files_by_kind[1:])]
     try:
-        variants = tuple(
-            _variant(label, row, files, kind)
-            for label, (files, kind) in zip(labels, files_by_kind, strict=True)
-        )
+        labelled = zip(labels, files_by_kind, strict=True)
+        variants = tuple(_variant(label, row, *files_kind) for label, files_kind in labelled)
         adapters = tuple(Adapter(_adapter_source(a.file), a.scale) for a in row.adapters)
     except BadInput as error:
         raise BadInput(f"Catalog `{subject}`, `{name}`: {error}") from None

@@ -26,7 +26,11 @@ def remove(name: str, in_use: Path | None) -> tuple[int, list[Path]]:
         ModelError: the disk refuses.
     """
     model = find_installed(name)
-    _check_removable(model)
+    if model.owner == "Ollama":
+        advice = f"run `ollama rm {model.name.removeprefix(external_caches.OLLAMA_PREFIX)}`"
+        raise BadInput(f"Model `{model.name}` belongs to Ollama; {advice}")
+    if model.owner in ("llama.cpp", "the hub's client"):
+        raise BadInput(f"Model `{model.name}` belongs to {model.owner}; delete `{model.path}`")
     if in_use is not None and in_use.exists() and in_use.samefile(model.path):
         raise BadInput(f"Model `{name}` is in use; run `llmd use` with another model first")
     try:
@@ -59,7 +63,7 @@ def find_installed(name: str) -> InstalledModel:
     """
     path = _path_of(name)
     for model in installed_models():
-        if model.name == name or (path is not None and model.path == path):
+        if model.name == name or model.path == path:
             return model
     raise BadInput(
         f"Model `{name}` is not on this machine; `llmd models` lists the models that are"
@@ -78,14 +82,6 @@ def _path_of(name: str) -> Path | None:
 
 def _files(model: InstalledModel) -> list[Path]:
     return [model.path.with_name(name) for name in part_names(model.path.name)]
-
-
-def _check_removable(model: InstalledModel) -> None:
-    if model.owner == "Ollama":
-        name = model.name.removeprefix(external_caches.OLLAMA_PREFIX)
-        raise BadInput(f"Model `{model.name}` belongs to Ollama; run `ollama rm {name}`")
-    if model.owner in ("llama.cpp", "the hub's client"):
-        raise BadInput(f"Model `{model.name}` belongs to {model.owner}; delete `{model.path}`")
 
 
 def _remove(model: InstalledModel) -> tuple[int, list[Path]]:

@@ -138,11 +138,8 @@ def best_quantisation(
 def _preferred_quantisations(
     by_kind: dict[str, Variant], estimates: dict[str, FitEstimate], host: HostResources
 ) -> Iterable[tuple[str, str]]:
-    quick = {
-        kind
-        for kind, each in estimates.items()
-        if not 0 < each.tokens_per_s < host.min_tokens_per_s
-    }
+    minimum = host.min_tokens_per_s
+    quick = {kind for kind, fit in estimates.items() if not 0 < fit.tokens_per_s < minimum}
     q8, q5 = by_kind.get("Q8_0"), by_kind.get("Q5_K_M")
     if host.is_cpu:
         yield "Q4_0", "the fastest on a CPU"

@@ -121,9 +121,9 @@ def pull_source(name: str) -> HubFile | Path | None:
 
 def adapters_to_pull(name: str) -> tuple[HubFile, ...]:
     """Lists the adapters on the hub that belong to a name of the catalog."""
-    found = None if name.startswith(HUB_PREFIX) else catalog.find_variant(name)
-    sources = (adapter.source for adapter in found[0].adapters) if found else ()
-    return tuple(source for source in sources if isinstance(source, HubFile))
+    if name.startswith(HUB_PREFIX) or not (entry := catalog.find_variant(name)):
+        return ()
+    return tuple(a.source for a in entry[0].adapters if isinstance(a.source, HubFile))
 
 
 def _source(name: str) -> HubFile | Path | None:

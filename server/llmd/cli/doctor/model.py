@@ -55,9 +55,8 @@ def judge_config(path: str, is_there: bool, problem: str) -> Finding:
     if problem:
         fix = "correct the file; until then no daemon starts, and a running one keeps its settings"
         return Finding("model", "problem", problem, fix)
-    if is_there:
-        return Finding("model", "ok", f"Config `{path}` is valid")
-    return Finding("model", "ok", f"Config `{path}` does not exist; every setting has its default")
+    text = "is valid" if is_there else "does not exist; every setting has its default"
+    return Finding("model", "ok", f"Config `{path}` {text}")
 
 
 def judge_model(model: ModelFacts) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ llama.cpp ends its process on some invalid headers, so every file passes through
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -75,13 +74,8 @@ def whole_shape(path: Path, header: Header) -> Shape:
     sizes = dict(header.bytes_by_tensor)
     for part in _part_paths(path, header)[1:]:
         sizes |= read_header(part).bytes_by_tensor
-    return _build_shape(fields, header.architecture, header.n_vocab, sizes)
-
-
-def _build_shape(
-    fields: Fields, architecture: str, n_vocab: int, sizes: Mapping[str, int]
-) -> Shape:
-    return shape_from_fields(partial(_read_numbers, fields, architecture), n_vocab, sizes)
+    read_counts = partial(_read_numbers, fields, header.architecture)
+    return shape_from_fields(read_counts, header.n_vocab, sizes)
 
 
 def _read_numbers(fields: Fields, architecture: str, suffix: str) -> tuple[int, ...]:
@@ -102,6 +96,7 @@ def _read_file(path: Path) -> tuple[Header, Fields]:
 def _build_header(fields: Fields, tensors: Tensors, file_bytes: int) -> Header:
     by_key, architecture = fields.by_key, fields.get("general.architecture", "")
     prefix = f"{architecture}."
+    read_counts = partial(_read_numbers, fields, architecture)
     heads = fields.counts(prefix + "attention.head_count")
     heads_kv = fields.counts(prefix + "attention.head_count_kv") or heads
     n_vocab = by_key[TOKENS_KEY].n_items if TOKENS_KEY in by_key else 0
@@ -129,7 +124,7 @@ def _build_header(fields: Fields, tensors: Tensors, file_bytes: int) -> Header:
         tensor_bytes=tensors.n_bytes,
         file_bytes=file_bytes,
         bytes_by_tensor=tensors.bytes_by_name,
-        shape=_build_shape(fields, architecture, n_vocab, tensors.bytes_by_name),
+        shape=shape_from_fields(read_counts, n_vocab, tensors.bytes_by_name),
     )
 
 

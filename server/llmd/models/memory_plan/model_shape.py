@@ -60,6 +60,7 @@ def shape_from_fields(
     n_embd = read_number("embedding_length")
     heads_kv = read_counts("attention.head_count_kv") or read_counts("attention.head_count")
     head_dim = read_number("attention.key_length") or n_embd // max(n_head, 1)
+    n_ff_experts = read_number("expert_used_count") * read_number("expert_feed_forward_length")
     n_layers = read_number("block_count")
     layer_bytes, input_bytes, output_bytes, largest_bytes = _sum_weights(n_layers, bytes_by_tensor)
     return Shape(
@@ -70,10 +71,7 @@ def shape_from_fields(
         value_dim=read_number("attention.value_length"),
         n_head=n_head,
         n_embd=n_embd,
-        n_ff=max(
-            read_number("feed_forward_length"),
-            read_number("expert_used_count") * read_number("expert_feed_forward_length"),
-        ),
+        n_ff=max(read_number("feed_forward_length"), n_ff_experts),
         n_vocab=n_vocab,
         heads_kv_by_layer=heads_kv if len(heads_kv) == n_layers else (),
         is_mla=read_number("attention.key_length_mla") > 0,

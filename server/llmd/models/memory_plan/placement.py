@@ -5,20 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmd.config import CacheType, EngineConfig
+from llmd.models.memory_plan import sizes
 from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
-from llmd.models.memory_plan.sizes import (
-    UnitCounts,
-    batch_input_bytes,
-    bytes_per_gpu,
-    compute_bytes,
-    extra_bytes_by_layer,
-    place_evenly,
-    place_last_units,
-    split_units,
-    unit_bytes,
-    worker_bytes,
-)
+from llmd.models.memory_plan.sizes import UnitCounts
 
 # At most 1/5 of a mixture-of-experts model may be paged from disk: few experts work on one token.
 _PAGED_EXPERTS_DIVISOR = 5
@@ -91,14 +81,15 @@ def _place(
     max_units: int, with_reserve: bool = True,
 ) -> UnitCounts:  # fmt: skip
     is_whole = max_units == shape.n_offload_units
-    units = unit_bytes(shape, _extra_bytes_by_layer(plan, shape))
+    units = sizes.unit_bytes(shape, _extra_bytes_by_layer(plan, shape))
     fixed_bytes = _gpu_fixed_bytes(plan, machine, shape, is_whole)
     usable_bytes = [n_bytes - fixed_bytes for n_bytes in machine.usable_gpu_bytes(with_reserve)]
     if engine.tensor_split == "auto":
-        return (place_evenly if is_whole else place_last_units)(units, usable_bytes, max_units)
+        place = sizes.place_evenly if is_whole else sizes.place_last_units
+        return place(units, usable_bytes, max_units)
     for n_units in range(max_units, 0, -1):
-        counts = split_units(n_units, engine.tensor_split, len(usable_bytes))
-        used_bytes = bytes_per_gpu(units, counts)
+        counts = sizes.split_units(n_units, engine.tensor_split, len(usable_bytes))
+        used_bytes = sizes.bytes_per_gpu(units, counts)
         if all(n <= max(usable, 0) for n, usable in zip(used_bytes, usable_bytes, strict=True)):
             return counts
     return (0,) * len(usable_bytes)
@@ -110,17 +101,17 @@ def _gpu_fixed_bytes(
     """Returns the bytes that each GPU in use needs besides its layers. If layers stay on the CPU,
     llama.cpp copies their tensors to the GPU one by one to compute a large batch."""
     n_copies = _N_INPUT_COPIES if is_whole and len(machine.gpus) > 1 else 1
-    inputs = batch_input_bytes(shape, plan.n_ctx, plan.n_ubatch)
+    inputs = sizes.batch_input_bytes(shape, plan.n_ctx, plan.n_ubatch)
     staged = 0 if is_whole else shape.largest_bytes
     return _compute_bytes(plan, shape) + (n_copies - 1) * inputs + staged
 
 
 def _compute_bytes(plan: LoadPlan, shape: Shape) -> int:
-    return compute_bytes(shape, plan.n_ctx, plan.n_ubatch, plan.flash_attn)
+    return sizes.compute_bytes(shape, plan.n_ctx, plan.n_ubatch, plan.flash_attn)
 
 
 def _extra_bytes_by_layer(plan: LoadPlan, shape: Shape) -> list[int]:
-    return extra_bytes_by_layer(shape, plan.n_ctx, plan.cache_type_k, plan.cache_type_v)
+    return sizes.extra_bytes_by_layer(shape, plan.n_ctx, plan.cache_type_k, plan.cache_type_v)
 
 
 def estimate_memory(
@@ -130,15 +121,16 @@ def estimate_memory(
     is_whole = n_on_gpu == shape.n_offload_units
     fixed_bytes = _gpu_fixed_bytes(plan, machine, shape, is_whole)
     extra_bytes = _extra_bytes_by_layer(plan, shape)
-    layers_bytes = bytes_per_gpu(unit_bytes(shape, extra_bytes), units_per_gpu)
+    layers_bytes = sizes.bytes_per_gpu(sizes.unit_bytes(shape, extra_bytes), units_per_gpu)
     gpu_bytes = [n_bytes and n_bytes + fixed_bytes for n_bytes in layers_bytes]
     n_cpu_layers = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
     cpu_weights = sum(shape.layer_bytes[:n_cpu_layers]) + shape.input_bytes
     cpu_weights += 0 if n_on_gpu else shape.output_bytes
     computing_bytes = _compute_bytes(plan, shape)
-    inputs_bytes = batch_input_bytes(shape, plan.n_ctx, plan.n_ubatch)
+    inputs_bytes = sizes.batch_input_bytes(shape, plan.n_ctx, plan.n_ubatch)
     batch_bytes = inputs_bytes if is_whole else computing_bytes
-    ram_bytes = cpu_weights + sum(extra_bytes[:n_cpu_layers]) + batch_bytes + worker_bytes(shape)
+    ram_bytes = cpu_weights + batch_bytes + sizes.worker_bytes(shape)
+    ram_bytes += sum(extra_bytes[:n_cpu_layers])
     if machine.is_unified:
         ram_bytes += sum(gpu_bytes)
         if n_on_gpu and not shape.output_bytes:

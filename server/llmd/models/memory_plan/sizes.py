@@ -39,9 +39,8 @@ def extra_bytes_by_layer(
 def _head_bytes(shape: Shape, n_ctx: int, type_k: CacheType, type_v: CacheType) -> float:
     """Returns the bytes of all KV cells of one head in one layer."""
     k_bytes = shape.head_dim * _BYTES_PER_VALUE[type_k]
-    v_bytes = (
-        0.0 if shape.is_mla else (shape.value_dim or shape.head_dim) * _BYTES_PER_VALUE[type_v]
-    )
+    value_dim = 0 if shape.is_mla else shape.value_dim or shape.head_dim
+    v_bytes = value_dim * _BYTES_PER_VALUE[type_v]
     return _pad_context(n_ctx) * (k_bytes + v_bytes)
 
 
@@ -74,10 +73,8 @@ def worker_bytes(shape: Shape) -> int:
 def unit_bytes(shape: Shape, extra_bytes: list[int]) -> list[int]:
     """Returns the bytes of each layer and, as the last item, of the output."""
     layers = shape.layer_bytes or (0,) * shape.n_layers
-    return [
-        *(weights + extra for weights, extra in zip(layers, extra_bytes, strict=True)),
-        shape.output_bytes or shape.input_bytes,
-    ]
+    units = [weights + extra for weights, extra in zip(layers, extra_bytes, strict=True)]
+    return [*units, shape.output_bytes or shape.input_bytes]
 
 
 def place_last_units(units: list[int], usable_bytes: list[int], max_units: int) -> UnitCounts:

@@ -18,13 +18,8 @@ from pathlib import Path
 from llmd.errors import ModelError
 from llmd.files import replace_durably
 from llmd.models import pulled_files, resolve
-from llmd.models.pull.hub_client import (
-    CHUNK_BYTES,
-    RemoteFile,
-    download,
-    fetch_metadata,
-    retry_hint,
-)
+from llmd.models.pull import hub_client
+from llmd.models.pull.hub_client import CHUNK_BYTES, RemoteFile, retry_hint
 from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull, run_concurrently
 from llmd.models.references import HubFile
 
@@ -94,7 +89,7 @@ def _whole_local_path(file: HubFile) -> Path | None:
 
 
 def _download_missing(file: HubFile, report: ReportBytes) -> None:
-    remotes = [(part, fetch_metadata(part)) for part in file.parts]
+    remotes = [(part, hub_client.fetch_metadata(part)) for part in file.parts]
     parts = [
         _Part(part, remote, _partial_path(target := resolve.pulled_path(part), remote), target)
         for part, remote in remotes
@@ -104,7 +99,7 @@ def _download_missing(file: HubFile, report: ReportBytes) -> None:
     _check_space(file, parts[0].target.parent, n_missing)
     progress = _TotalProgress(missing, report)
     track = bind(progress.set, "downloading")
-    jobs = [bind(download, p.file, p.remote, p.partial, bind(track, p)) for p in missing]
+    jobs = [bind(hub_client.download, p.file, p.remote, p.partial, bind(track, p)) for p in missing]
     run_concurrently(jobs, N_PARTS_AT_ONCE)
     for part in reversed(missing):
         _check_sha256(part, progress)
