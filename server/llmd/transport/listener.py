@@ -14,6 +14,7 @@ import stat
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from llmd.errors import DaemonError
@@ -52,8 +53,9 @@ class Listener:
     async def close(self) -> None:
         """Stops accepting, removes the socket file, and ends all connections. The socket file of
         another daemon stays."""
-        if self._path is not None:
-            _unlink_if_same(self._path, self._inode)
+        with suppress(FileNotFoundError):
+            if self._path is not None and self._path.lstat().st_ino == self._inode:
+                self._path.unlink()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -79,7 +81,8 @@ class Listener:
 
     async def _serve(self, peer: socket.socket) -> None:
         try:
-            if not _is_same_user(peer):
+            if (uid := peer_uid(peer)) != os.getuid():
+                _log.warning("connection of uid %d refused", uid)
                 return
             first = await asyncio.wait_for(_peek_first_byte(peer), FIRST_BYTE_TIMEOUT_S)
             if on_connection := self._protocols.get(first):
@@ -90,13 +93,6 @@ class Listener:
             pass  # the peer closed, or sent nothing
         finally:
             peer.close()
-
-
-def _is_same_user(peer: socket.socket) -> bool:
-    uid = peer_uid(peer)
-    if uid != os.getuid():
-        _log.warning("connection of uid %d refused", uid)
-    return uid == os.getuid()
 
 
 def peer_uid(peer: socket.socket) -> int:
@@ -140,14 +136,6 @@ def _remove_stale(path: Path) -> None:
     if not stat.S_ISSOCK(status.st_mode):
         raise DaemonError(f"Path `{path}` is not a socket; remove it")
     path.unlink()
-
-
-def _unlink_if_same(path: Path, inode: int) -> None:
-    try:
-        if path.lstat().st_ino == inode:
-            path.unlink()
-    except FileNotFoundError:
-        pass
 
 
 async def _peek_first_byte(peer: socket.socket) -> bytes:

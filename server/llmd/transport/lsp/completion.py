@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,15 @@ from lsprotocol import types as t
 from llmd.completion.inflight import CompletionHandle
 from llmd.completion.types import Answer
 from llmd.context.request import Selected
-from llmd.document import Document, Position
+from llmd.document import Document, Position, split_lines, strip_line_end
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.jsonrpc import Deferred, JsonRpc
-from llmd.transport.lsp.protocol_types import WORD_BEFORE, to_popup
 from llmd.transport.service import Service
+
+# Characters after which a client with a popup requests completions, besides within words.
+TRIGGER_CHARACTERS = (".", "(", "=", " ")
+
+_WORD_BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")
 
 
 class CompletionHandlers:
@@ -52,7 +57,7 @@ class CompletionHandlers:
         if document is None:
             return None
         cursor = self._documents.from_client(document, params.position)
-        match = WORD_BEFORE.search(document.text.lines[cursor.line][: cursor.col])
+        match = _WORD_BEFORE.search(document.text.lines[cursor.line][: cursor.col])
         word = match.group() if match else ""
         start = self._documents.to_client(document, Position(cursor.line, cursor.col - len(word)))
         range_ = t.Range(start, self._documents.to_client(document, cursor))
@@ -97,3 +102,17 @@ class CompletionHandlers:
                 self._rpc.notify("llmd/partial", {"id": id_, "text": head + text})
 
         return send
+
+
+def to_popup(text: str, range_: t.Range) -> t.CompletionList:
+    """Returns a list of one item that replaces `range_`, labelled with the first line that is not
+    empty. The list is incomplete, so that the client requests it again while the user types."""
+    lines = [strip_line_end(line) for line in split_lines(text)]
+    item = t.CompletionItem(
+        label=next((line for line in lines if line), "↵"),
+        kind=t.CompletionItemKind.Text,
+        text_edit=t.TextEdit(range_, text),
+        filter_text=lines[0],
+        sort_text="0",
+    )
+    return t.CompletionList(is_incomplete=True, items=[item])

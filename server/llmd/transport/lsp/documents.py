@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,11 @@ from llmd.document import (
     open_document,
     strip_line_end,
 )
-from llmd.transport.lsp.protocol_types import replace_surrogates
 
 # The bridge's journal of a document gets a snapshot once it exceeds this and the document's size.
 JOURNAL_BYTES = 64 * 1024
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _log = logging.getLogger("llmd.lsp")
 
@@ -115,6 +117,11 @@ class Documents:
     def to_client(self, document: Document, position: Position) -> t.Position:
         line = document.text.lines[position.line]
         return t.Position(position.line, col_units(line, position.col, self.encoding))
+
+
+def replace_surrogates(text: str) -> str:
+    """Replaces each half of a surrogate pair, which JSON can spell and UTF-8 cannot encode."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def to_snapshot(document: Document) -> dict[str, Any]:

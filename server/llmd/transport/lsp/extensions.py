@@ -11,12 +11,11 @@ import msgspec
 from lsprotocol import types as t
 from pygls.exceptions import JsonRpcInvalidParams
 
-from llmd.completion.types import Answer, Outcome, OutcomeKind
+from llmd.completion.types import Outcome, OutcomeKind
 from llmd.document import Position, open_document
 from llmd.transport.lsp.completion import CompletionHandlers
-from llmd.transport.lsp.documents import Documents, to_snapshot
+from llmd.transport.lsp.documents import Documents, replace_surrogates, to_snapshot
 from llmd.transport.lsp.jsonrpc import Deferred
-from llmd.transport.lsp.protocol_types import replace_surrogates
 from llmd.transport.service import ReconnectPolicy, Service
 from llmd.transport.status import CompleteParams, Completion
 
@@ -135,11 +134,10 @@ class ExtensionMethods:
         text = replace_surrogates(typed.text)
         document = open_document(typed.uri, typed.languageId, 0, text, is_reused=False)
         cursor = document.text.clamp(Position(typed.line, typed.col))
-        return Deferred(self._service.complete(document, cursor, invoked=True), _traced)
-
-
-def _traced(answer: Answer) -> Any:
-    return msgspec.to_builtins(Completion(answer.text, answer.trace))
+        handle = self._service.complete(document, cursor, invoked=True)
+        return Deferred(
+            handle, lambda answer: msgspec.to_builtins(Completion(answer.text, answer.trace))
+        )
 
 
 def _position(params: _CursorParams) -> t.Position:

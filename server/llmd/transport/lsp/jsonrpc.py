@@ -29,13 +29,7 @@ from llmd.completion.inflight import CompletionHandle
 from llmd.completion.types import Answer
 from llmd.transport.connection import Send
 from llmd.transport.framing import FrameSplitter, frame
-from llmd.transport.lsp.server import (
-    CONVERTER,
-    create_server,
-    guarded,
-    release_server,
-    structure,
-)
+from llmd.transport.lsp.server import CONVERTER, create_server, guarded, release_server, structure
 
 PYGLS_METHODS = {t.INITIALIZE, t.INITIALIZED, t.SHUTDOWN, t.WORKSPACE_EXECUTE_COMMAND}
 
@@ -126,19 +120,16 @@ class JsonRpc:
             FramingError: the stream cannot be read further.
         """
         for body in self._frames.feed(data):
-            self._receive_message(body)
+            try:
+                message = parse_message(body)
+            except JsonRpcException as error:
+                self._reject(None, error)
+                continue
+            self.request_id = message.get("id") if "method" in message else None
+            self.n_body_bytes = len(body)
+            self._answer(self.request_id, self._dispatch, message)
             if self.is_closed:
                 return
-
-    def _receive_message(self, body: bytes) -> None:
-        try:
-            message = parse_message(body)
-        except JsonRpcException as error:
-            self._reject(None, error)
-            return
-        self.request_id = message.get("id") if "method" in message else None
-        self.n_body_bytes = len(body)
-        self._answer(self.request_id, self._dispatch, message)
 
     def _answer(self, id_: MessageId | None, function: Callable[[Any], Any], argument: Any) -> None:
         """Replies with what `function` returns or raises; not to a notification (`id_` None)."""

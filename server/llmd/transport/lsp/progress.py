@@ -38,27 +38,23 @@ class ProgressReporter:
         self._view = view
         if not self._is_initialized:
             return
+        problems = [text for text in dict.fromkeys(view.problems) if text not in self._reported]
+        self._reported.update(problems)
         if self.is_plugin:
-            self._send_state(view)
+            self._send_state(view, problems)
             return
         if self.has_progress:
             self._show_load(view)
-        for problem in self._new_problems(view):
+        for problem in problems:
             is_fatal = view.state == "failed" and problem == view.problems[0]
             kind = t.MessageType.Error if is_fatal else t.MessageType.Warning
             self._notify(t.WINDOW_SHOW_MESSAGE, t.ShowMessageParams(kind, f"llmd: {problem}"))
 
-    def _send_state(self, view: EngineView) -> None:
+    def _send_state(self, view: EngineView, problems: list[str]) -> None:
         state = {"state": view.state, "share": round(view.share, 2), "reason": view.reason}
-        problems = self._new_problems(view)
         if problems or state != self._state:
             self._state = state
             self._notify("llmd/state", {**state, "problems": problems})
-
-    def _new_problems(self, view: EngineView) -> list[str]:
-        new = [problem for problem in dict.fromkeys(view.problems) if problem not in self._reported]
-        self._reported.update(new)
-        return new
 
     def _show_load(self, view: EngineView) -> None:
         percentage, message = round(100 * view.share), view.doing or MESSAGE

@@ -16,7 +16,6 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter
 
 from llmd import __version__
-from llmd.transport.lsp.protocol_types import is_change
 
 _log = logging.getLogger("llmd.lsp")
 
@@ -60,11 +59,45 @@ def structure(server: Server, message: dict[str, Any]) -> Any:
     try:
         if method == t.INITIALIZE:
             return t.InitializeRequest(message["id"], structure_initialize(params))
-        if method == t.TEXT_DOCUMENT_DID_CHANGE and not is_change(params):
+        if method == t.TEXT_DOCUMENT_DID_CHANGE and not _is_change(params):
             raise JsonRpcInvalidParams()
         return server.protocol.structure_message(message)
     except Exception as error:  # cattrs documents no base class of its errors
         raise JsonRpcInvalidParams("Params are not of the expected form") from error
+
+
+def _is_change(params: Any) -> bool:
+    """Returns whether the params of a didChange conform to LSP. lsprotocol's converter is more
+    lenient: it converts null to a text."""
+    if not isinstance(params, dict):
+        return False
+    document, changes = params.get("textDocument"), params.get("contentChanges")
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("uri"), str)
+        and _is_count(document.get("version"), least=-(1 << 31))
+        and isinstance(changes, list)
+        and all(map(_is_content_change, changes))
+    )
+
+
+def _is_content_change(change: Any) -> bool:
+    if not (isinstance(change, dict) and isinstance(change.get("text"), str)):
+        return False
+    range_ = change.get("range")
+    if isinstance(range_, dict):
+        return _is_position(range_.get("start")) and _is_position(range_.get("end"))
+    return range_ is None
+
+
+def _is_position(position: Any) -> bool:
+    return isinstance(position, dict) and all(
+        _is_count(position.get(key)) for key in ("line", "character")
+    )
+
+
+def _is_count(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 31
 
 
 def structure_initialize(params: Any) -> t.InitializeParams:

@@ -5,24 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from lsprotocol import types as t
 
 from llmd import __version__
 from llmd.document import Encoding
 from llmd.transport.connection import Send, serve
-from llmd.transport.lsp.completion import CompletionHandlers
+from llmd.transport.lsp.completion import TRIGGER_CHARACTERS, CompletionHandlers
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.extensions import ExtensionMethods
 from llmd.transport.lsp.jsonrpc import Handler, JsonRpc
 from llmd.transport.lsp.progress import ProgressReporter
-from llmd.transport.lsp.protocol_types import (
-    TRIGGER_CHARACTERS,
-    has_option,
-    supports_inline,
-    supports_progress,
-)
 from llmd.transport.lsp.server import guarded
 from llmd.transport.service import Client, ReconnectPolicy, Service
 
@@ -53,7 +47,7 @@ class LspSession(JsonRpc):
         self.handlers |= {
             t.TEXT_DOCUMENT_DID_OPEN: self._did_open,
             t.TEXT_DOCUMENT_DID_CHANGE: self._did_change,
-            t.TEXT_DOCUMENT_DID_CLOSE: self._did_close,
+            t.TEXT_DOCUMENT_DID_CLOSE: lambda params: self._close(params.text_document.uri),
             "llmd/hello": self._hello,
             **extensions.handlers(),
         }
@@ -61,7 +55,7 @@ class LspSession(JsonRpc):
             t.TEXT_DOCUMENT_INLINE_COMPLETION, self._completion.inline, t.InlineCompletionOptions()
         )
         self.server.feature(t.INITIALIZE)(guarded(self._initialize))
-        self.server.feature(t.INITIALIZED)(guarded(self._initialized))
+        self.server.feature(t.INITIALIZED)(guarded(lambda _: self._progress.begin()))
         self.server.feature(t.SHUTDOWN)(guarded(self._shut_down))
         for name, command in extensions.commands().items():
             self.server.command(name)(guarded(command))
@@ -84,10 +78,11 @@ class LspSession(JsonRpc):
 
     def _initialize(self, params: t.InitializeParams) -> None:
         """Runs before pygls collects the capabilities that the reply offers."""
-        self._completion.has_partial = has_option(params.initialization_options, "partial")
-        self._progress.is_plugin = has_option(params.initialization_options, "state")
-        self._progress.has_progress = supports_progress(params.capabilities)
-        if not supports_inline(params.capabilities):
+        self._completion.has_partial = _has_option(params, "partial")
+        self._progress.is_plugin = _has_option(params, "state")
+        window, text = params.capabilities.window, params.capabilities.text_document
+        self._progress.has_progress = bool(window and window.work_done_progress)
+        if text is None or text.inline_completion is None:
             self._offer(
                 t.TEXT_DOCUMENT_COMPLETION,
                 self._completion.in_popup,
@@ -109,9 +104,6 @@ class LspSession(JsonRpc):
             disconnect=self._disconnect,
             n_documents=lambda: len(self.documents.open),
         )
-
-    def _initialized(self, _: t.InitializedParams) -> None:
-        self._progress.begin()
 
     def _shut_down(self, _: None) -> None:
         self.is_shut_down = True
@@ -148,12 +140,16 @@ class LspSession(JsonRpc):
         if snapshot := self.documents.snapshot_if_due(document, self.n_body_bytes):
             self.notify("llmd/snapshot", snapshot)
 
-    def _did_close(self, params: t.DidCloseTextDocumentParams) -> None:
-        self._close(params.text_document.uri)
-
     def reject_change(self, params: Any) -> None:
         self.documents.mark_stale(params)
 
     def _close(self, uri: str) -> None:
         if document := self.documents.remove(uri):
             self._service.document_closed(document)
+
+
+def _has_option(params: t.InitializeParams, name: Literal["partial", "state"]) -> bool:
+    """Returns whether `initializationOptions.llmd` sets the option to true."""
+    options = params.initialization_options
+    llmd_options = options.get("llmd") if isinstance(options, dict) else None
+    return isinstance(llmd_options, dict) and llmd_options.get(name) is True

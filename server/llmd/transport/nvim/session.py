@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import singledispatchmethod
-from typing import Any
 
 from llmd.completion.inflight import CompletionHandle
 from llmd.completion.types import Answer, Outcome
@@ -65,10 +64,6 @@ class NvimSession:
             self._service.client_gone(self._client)
             self._client = None
 
-    def _call(self, name: str, *args: Any) -> None:
-        """Calls the plugin's function `name`: `show` or `state`."""
-        self._send(encode_call(name, *args))
-
     @singledispatchmethod
     def _handle(self, message: protocol_types.Message) -> None:
         raise NotImplementedError(type(message).__name__)
@@ -78,7 +73,12 @@ class NvimSession:
     @_handle.register
     def _hello(self, message: protocol_types.Hello) -> None:
         if message.protocol != PROTOCOL:
-            self._refuse(message.protocol)
+            problem = (
+                f"This plugin speaks protocol {message.protocol}, the running daemon {PROTOCOL};"
+                " take the plugin that `llmd path plugin-nvim` names, then run"
+                " `llmd restart --daemon`"
+            )
+            self._send(encode_call("state", "refused", 0.0, "", [problem]))
         elif self._client is None:
             self._client = Client(
                 name="neovim",
@@ -93,17 +93,11 @@ class NvimSession:
 
     def _show_state(self, view: EngineView) -> None:
         self._view = view
-        self._call("state", view.state, view.share, view.reason, list(view.problems))
-
-    def _refuse(self, protocol: int) -> None:
-        problem = (
-            f"This plugin speaks protocol {protocol}, the running daemon {PROTOCOL}; take the"
-            " plugin that `llmd path plugin-nvim` names, then run `llmd restart --daemon`"
-        )
-        self._call("state", "refused", 0.0, "", [problem])
+        problems = list(view.problems)
+        self._send(encode_call("state", view.state, view.share, view.reason, problems))
 
     def _disconnect(self, then: ReconnectPolicy) -> None:
-        self._call("state", "gone", 0.0, then, [])
+        self._send(encode_call("state", "gone", 0.0, then, []))
 
     # -- documents
 
@@ -165,7 +159,7 @@ class NvimSession:
 
     def _show(self, message: protocol_types.Complete, text: str, *, is_final: bool) -> None:
         position = (message.version, message.row, message.col_bytes)
-        self._call("show", message.id, *position, text, is_final)
+        self._send(encode_call("show", message.id, *position, text, is_final))
 
     @_handle.register
     def _cancel(self, message: protocol_types.Cancel) -> None:
