@@ -70,9 +70,8 @@ class Bridge:
         self._out_lock = threading.Lock()
         self._daemon: socket.socket | None = None  # None: lost, and no other daemon found yet
         self._unanswered: dict[int | str, None] = {}
-        self._swallowed: int | str | None = (
-            None  # id of a replayed `initialize`, whose reply is dropped
-        )
+        # Id of a replayed `initialize`, whose reply is dropped.
+        self._swallowed: int | str | None = None
         self._journal = Journal()
         self._has_begun = False  # a daemon was connected once
         self._editor_leaves = False
@@ -304,9 +303,6 @@ def _envelope(body: bytes) -> tuple[int | str | None, str | None, Any]:
         return None, None, None
     if not isinstance(parsed, dict):
         return None, None, None
-    id_, method = parsed.get("id"), parsed.get("method")
-    return (
-        id_ if isinstance(id_, int | str) else None,
-        method if isinstance(method, str) else None,
-        parsed.get("params"),
-    )
+    id_ = parsed["id"] if isinstance(parsed.get("id"), int | str) else None
+    method = parsed["method"] if isinstance(parsed.get("method"), str) else None
+    return id_, method, parsed.get("params")

@@ -79,13 +79,9 @@ class CompletionHandle:
         """Returns whether the document is still the one that was asked about."""
         return self.document.version == self._version
 
-    def remaining(self, text: str) -> str | None:
-        """Returns what of `text`, generated for the origin, is left to show for this request; None
-        if what was typed since is not the beginning of the text."""
-        return self.remaining_for(self.request, text)
-
-    def remaining_for(self, request: CompletionRequest, text: str) -> str | None:
-        """Returns what of `text` is left to show for another request; see `remaining`."""
+    def remaining(self, text: str, request: CompletionRequest) -> str | None:
+        """Returns what of `text`, generated for the origin, is left to show for `request`; None if
+        what was typed since is not the beginning of the text."""
         origin = self.origin.excerpt
         return remaining_text(text, origin.prefix, origin.prompt_suffix, request.excerpt)
 

@@ -47,8 +47,7 @@ class CompletionPipeline:
         """Applies `config` from the next request on; earlier suggestions are forgotten."""
         self._config = config
         self.results.configure(config)
-        self._submitter.configure(config)
-        self.prefetcher.configure(config)
+        self._submitter.config = self.prefetcher.config = config
 
     def set_policy(self, debounce_ms: int, may_prefetch: bool) -> None:
         """Applies what battery and memory allow: the pause before a request is sent to the
@@ -96,7 +95,7 @@ class CompletionPipeline:
             self.prefetcher.on_cursor_idle(document, cursor)
 
     def document_closed(self, document: Document) -> None:
-        self.results.forget(document.number)
+        self.results.cache.forget(document.number)
         self._engine.forget(document.slot)
 
     def _build_request(self, document: Document, cursor: Position) -> CompletionRequest:
@@ -138,7 +137,7 @@ class CompletionPipeline:
             return False
         if origin.alternative or request.alternative or (request.invoked and not origin.invoked):
             return False
-        return handle.remaining_for(request, self.results.trimmed(running.text, origin)) is not None
+        return handle.remaining(self.results.trimmed(running.text, origin), request) is not None
 
     def _start(self, handle: CompletionHandle) -> None:
         handle.engine_request = self._submitter.submit(handle.request)
@@ -147,7 +146,7 @@ class CompletionPipeline:
     def _follow(self, handle: CompletionHandle, running: EngineRequest) -> None:
         """Streams, answers and records the handle as its engine request proceeds."""
         if handle.on_partial and not self._is_judged_whole:
-            running.add_listener(lambda _: self._show(handle))
+            running.listeners.append(lambda _: self._show(handle))
             self._show(handle)  # what a shared request has generated already
         left_ms = handle.request.deadline_ms - since_ms(handle.request.arrived_s)
         loop = asyncio.get_running_loop()
@@ -162,7 +161,7 @@ class CompletionPipeline:
         """Returns what the engine has generated so far, as the handle's position shows it."""
         running = handle.engine_request
         text = self.results.trimmed(running.text if running else "", handle.origin)
-        return handle.remaining(text) or ""
+        return handle.remaining(text, handle.request) or ""
 
     def _finish(self, handle: CompletionHandle, done: Done) -> None:
         """Answers the handle with the finished text and records the cost. What a shared engine
@@ -177,7 +176,7 @@ class CompletionPipeline:
             self.prefetcher.on_completion(handle)
         else:
             whole = self.results.finish_shared(handle.origin, done)
-            rest = handle.remaining(whole) or ""
+            rest = handle.remaining(whole, handle.request) or ""
             handle.answer(self.results.record(handle.request, rest, Cost(), "reused"))
 
     def _answer_late(self, handle: CompletionHandle) -> None:

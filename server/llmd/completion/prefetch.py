@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from llmd.completion.inflight import CompletionHandle
 from llmd.completion.results import Results
@@ -24,9 +23,7 @@ PAUSE_S = 0.1
 # A longer typed text gets a nearer anchor once no request is pending.
 MAX_IDLE_TYPED_CHARS = MAX_TYPED_CHARS // 2
 
-
-class BuildRequest(Protocol):
-    def __call__(self, document: Document, cursor: Position) -> CompletionRequest: ...
+BuildRequest = Callable[[Document, Position], CompletionRequest]
 
 
 class Prefetcher:
@@ -37,14 +34,11 @@ class Prefetcher:
     ) -> None:
         self.is_allowed = True
         self.totals = Totals()
-        self._config = config
+        self.config = config
         self._submitter = submitter
         self._results = results
         self._build_request = build_request
         self._timer: asyncio.TimerHandle | None = None
-
-    def configure(self, config: Config) -> None:
-        self._config = config
 
     def on_cursor_idle(self, document: Document, cursor: Position) -> None:
         if self.is_allowed:
@@ -53,7 +47,7 @@ class Prefetcher:
     def on_completion(self, handle: CompletionHandle) -> None:
         """Schedules what may be asked next, once the handle has been answered."""
         text = handle.answered.text
-        if text and self._config.completion.recall:
+        if text and self.config.completion.recall:
             accepted = handle.request.after_accepting(text)
             self._schedule(lambda: self._prefetch(accepted, handle))
         else:

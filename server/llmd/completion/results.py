@@ -92,16 +92,12 @@ class Results:
         self.history = RequestHistory()
         self._config = config
         self._disabled_rules = disabled_rules
-        self._cache = SuggestionCache()
+        self.cache = SuggestionCache()
 
     def configure(self, config: Config) -> None:
         """Applies `config`. Suggestions made under the old one are forgotten."""
         self._config = config
-        self.forget()
-
-    def forget(self, document: int | None = None) -> None:
-        """Drops the cached suggestions of one document, or of all."""
-        self._cache.forget(document)
+        self.cache.forget()
 
     def trimmed(self, text: str, request: CompletionRequest) -> str:
         return trim(text, request.excerpt, self._disabled_rules)
@@ -122,7 +118,7 @@ class Results:
         return text
 
     def from_cache(self, request: CompletionRequest) -> Answer | None:
-        cached = self._cache.find(request.document, request.excerpt)
+        cached = self.cache.find(request.document, request.excerpt)
         if cached is None:
             return None
         suggestion, text = cached
@@ -168,7 +164,7 @@ class Results:
         is_whole = done.reason not in ("failed", "deadline", "cancelled")
         if is_whole and request.slot and self._config.completion.recall:
             excerpt, is_alternative = request.excerpt, request.alternative > 0
-            self._cache.add(
+            self.cache.add(
                 request.document,
                 CachedSuggestion(
                     excerpt.prefix, excerpt.prompt_suffix, text, is_prefetched, is_alternative

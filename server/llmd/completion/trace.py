@@ -183,10 +183,8 @@ class Totals:
 
 def _quantiles(values: deque[float]) -> Quantiles:
     ordered = sorted(values) or [0.0]
-    p50, p95 = (
-        round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2) for share in (0.5, 0.95)
-    )
-    return Quantiles(p50, p95)
+    indexes = (min(len(ordered) - 1, int(len(ordered) * share)) for share in (0.5, 0.95))
+    return Quantiles(*(round(ordered[idx], 2) for idx in indexes))
 
 
 class RequestHistory:

@@ -17,13 +17,7 @@ from llmd.completion.pipeline import CompletionPipeline
 from llmd.completion.trace import RequestStages
 from llmd.completion.types import Outcome
 from llmd.config import Config
-from llmd.config.load import (
-    Settings,
-    SettingsReport,
-    load_settings,
-    needs_reload,
-    report_settings,
-)
+from llmd.config.load import Settings, SettingsReport, load_settings, needs_reload, report_settings
 from llmd.config.watch import changes
 from llmd.context.workspace_rules import Workspaces
 from llmd.daemon import logs
@@ -168,7 +162,7 @@ class Daemon:
         self._has_moved.set()
         if (info := self.engine.info) and info is not self._latest:
             self._latest = info
-            self.pipeline.results.forget()
+            self.pipeline.results.cache.forget()
         self._notify_clients()
 
     def _notify_clients(self) -> None:
@@ -271,9 +265,5 @@ def serve(flags: Sequence[str] = (), is_detached: bool = False) -> int:
     with take_lock():
         paths.private_dir(paths.runtime_dir())
         last_error = logs.start(paths.log_path(), to_stderr=not is_detached)
-        asyncio.run(_run(settings, flags, last_error))
+        asyncio.run(Daemon(settings, flags, last_error).run(paths.socket_path()))
     return 0
-
-
-async def _run(settings: Settings, flags: Sequence[str], last_error: LastError) -> None:
-    await Daemon(settings, flags, last_error).run(paths.socket_path())

@@ -47,9 +47,7 @@ def start(path: Path, to_stderr: bool) -> LastError:
     """Starts logging to `path`, and to standard error if `to_stderr`."""
     logging.raiseExceptions = False  # a full disk loses lines of the log, nothing else
     last_error = LastError()
-    handlers: list[logging.Handler] = []
-    if to_stderr:
-        handlers.append(logging.StreamHandler())
+    handlers: list[logging.Handler] = [logging.StreamHandler()] if to_stderr else []
     try:
         handlers.append(_PrivateFile(path, maxBytes=MAX_BYTES, backupCount=N_KEPT, delay=True))
     except OSError as error:
@@ -57,7 +55,6 @@ def start(path: Path, to_stderr: bool) -> LastError:
     for handler in handlers:
         handler.setFormatter(_OneLine(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
-    logging.getLogger("llmd").addHandler(
-        last_error
-    )  # not to the root: a library's messages are templates
+    # Not to the root: a library's messages are templates.
+    logging.getLogger("llmd").addHandler(last_error)
     return last_error

@@ -35,9 +35,8 @@ class ActiveWorker:
         self.requests = RequestTable()
         self.worker: WorkerProcess | None = None
         self.stop_intent: StopIntent = ""
-        self.activity = (
-            asyncio.Event()
-        )  # wakes the watchdog: a new state, a new worker, a cancelled request
+        # Wakes the watchdog: a new state, a new worker, a cancelled request.
+        self.activity = asyncio.Event()
         self.silent_s = 0  # seconds in which the worker should have sent something and did not
         self.used_s = time.monotonic()
         self._on_change = on_change
@@ -59,6 +58,7 @@ class ActiveWorker:
         return f"{subject} has changed since it was loaded; run `llmd restart` to load it again"
 
     def file_has_changed(self) -> bool:
+        """Returns whether the model file has changed since it was loaded."""
         return self.worker is not None and self.worker.file_has_changed()
 
     # -- state

@@ -46,6 +46,7 @@ class CancelFlagReader:
     def __init__(self, fd: int) -> None:
         self._bytes = mmap.mmap(fd, _N_BYTES)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._bytes))
+        self.never = self._address + _NEVER_AT  # address of an abort flag that is never set
 
     def is_set(self, id_: int) -> bool:
         return bool(self._bytes[_abort_at(id_)] or self._bytes[_after_batch_at(id_)])
@@ -53,10 +54,6 @@ class CancelFlagReader:
     def address(self, id_: int) -> int:
         """Returns the address of the abort flag."""
         return self._address + _abort_at(id_)
-
-    @property
-    def never(self) -> int:
-        return self._address + _NEVER_AT
 
 
 def _abort_at(id_: int) -> int:

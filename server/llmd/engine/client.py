@@ -47,6 +47,8 @@ class EngineClient:
         self._suspended = ""  # why no model may be loaded; empty: one may
         self._active = ActiveWorker(self._changed)
         self._requests = self._active.requests
+        self.file_has_changed = self._active.file_has_changed
+        self.set_parking = self._active.set_parking
         self._supervisor = Supervisor(config, command, self._flags, self._active)
         self._switch = ModelSwitch(
             command, self._flags, self._active, self._supervisor, on_change, has_room
@@ -92,10 +94,6 @@ class EngineClient:
         if self.switch.state == "failed":
             return f"{self.switch.reason}; `{self.config.model}` stays in use"
         return self._active.notice
-
-    def file_has_changed(self) -> bool:
-        """Returns whether the model file has changed since it was loaded."""
-        return self._active.file_has_changed()
 
     def slots(self) -> tuple[SlotReport, ...]:
         """Lists the slots as they were after the latest request, the resident one first."""
@@ -152,10 +150,6 @@ class EngineClient:
         """Ends the work for a slot whose document was closed, and drops its KV cells."""
         self._requests.end_background(slot)
         self._active.forget(slot)
-
-    def set_parking(self, keep: bool) -> None:
-        """Sets whether the worker keeps the KV cells of documents other than the active one."""
-        self._active.set_parking(keep)
 
     # -- the model
 

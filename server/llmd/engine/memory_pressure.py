@@ -60,9 +60,7 @@ def next_pressure(before: Pressure, reading: MemoryReading) -> Pressure:
         case "short":
             return Pressure(max(before.step, min(before.step + 1, NO_PARKED)))
         case "calm" if before.step:
-            is_over = before.n_calm + 1 >= N_CALM
-            return (
-                Pressure(before.step - 1) if is_over else Pressure(before.step, before.n_calm + 1)
-            )
+            n_calm = before.n_calm + 1
+            return Pressure(before.step, n_calm) if n_calm < N_CALM else Pressure(before.step - 1)
         case _:
             return Pressure(before.step)

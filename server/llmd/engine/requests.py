@@ -43,12 +43,9 @@ class EngineRequest:
         self.finished: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._flags = flags
         self._on_cancel = on_cancel
-        self._listeners: list[Callable[[str], None]] = []
+        # Each gets all the text so far whenever the text has grown.
+        self.listeners: list[Callable[[str], None]] = []
         flags.clear(id_)
-
-    def add_listener(self, on_partial: Callable[[str], None]) -> None:
-        """Calls `on_partial` with all the text so far whenever the text has grown."""
-        self._listeners.append(on_partial)
 
     def cancel(self, *, after_batch: bool = False) -> None:
         """Ends the request: within one decode step, or, `after_batch`, once the batch that is
@@ -68,7 +65,7 @@ class EngineRequest:
         if self.state != "running":
             return
         self.text, self.tokens = partial.text, partial.tokens
-        for on_partial in self._listeners:
+        for on_partial in self.listeners:
             on_partial(partial.text)
 
     def finish(self, done: Done) -> None:

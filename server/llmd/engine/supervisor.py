@@ -118,9 +118,9 @@ class Supervisor:
         try:
             model = resolve_model(self.config.model)
         except ModelError as error:
-            if self._roll_back(str(error)):
-                return None
-            return await self._wait_for_model(str(error))
+            if not self._roll_back(str(error)):
+                await self._wait_for_model(str(error))
+            return
         is_final = False
         try:
             reason = await self._run_process(model)
@@ -132,10 +132,9 @@ class Supervisor:
         except ModelError as error:
             reason, is_final = str(error), True
         if self._active.stop_intent in ("restart", "unload", "switch"):
-            return await self._handle_requested_stop()
-        if self._roll_back(reason):
-            return None
-        return await self._handle_exit(reason, is_final)
+            await self._handle_requested_stop()
+        elif not self._roll_back(reason):
+            await self._handle_exit(reason, is_final)
 
     async def _handle_exit(self, reason: str, is_final: bool) -> None:
         _log.error("%s", reason)

@@ -33,11 +33,7 @@ async def watchdog(active: ActiveWorker, supervisor: Supervisor) -> None:
         limit_s = LOAD_STUCK_S if active.state == "loading" else STUCK_S
         if active.silent_s >= limit_s:
             active.end("stuck")
-        elif (
-            active.state == "ready"
-            and not active.requests
-            and _idle_left_s(active, supervisor) == 0
-        ):
+        elif not active.requests and _idle_left_s(active, supervisor) == 0:
             active.unload()
 
 
@@ -54,7 +50,7 @@ def _has_outstanding_work(active: ActiveWorker) -> bool:
 
 
 def _idle_left_s(active: ActiveWorker, supervisor: Supervisor) -> float | None:
-    """Returns the seconds until the model counts as idle; None for never. Whole seconds, so that
+    """Returns the seconds until a loaded model counts as idle; None: never. Whole seconds, so that
     the rounding of a clock does not make the watchdog spin."""
     limit_s = supervisor.config.engine.idle_unload_s
     if not limit_s or active.state != "ready":
