@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -114,6 +114,14 @@ def strip_line_end(line: str) -> str:
     return line.rstrip("\r\n")
 
 
+def text_between(lines: Sequence[str], start: Position, end: Position) -> str:
+    """Returns the text from `start` to `end`. `end` must not be before `start`."""
+    if start.line == end.line:
+        return lines[start.line][start.col : end.col]
+    inner = lines[start.line + 1 : end.line]
+    return "".join([lines[start.line][start.col :], *inner, lines[end.line][: end.col]])
+
+
 class Text:
     def __init__(self, text: str) -> None:
         self.lines = split_lines(text)
@@ -129,7 +137,7 @@ class Text:
         if position.line >= len(self.lines):
             return Position(len(self.lines) - 1, len(strip_line_end(self.lines[-1])))
         n_cols = len(strip_line_end(self.lines[position.line]))
-        return Position(max(position.line, 0), min(max(position.col, 0), n_cols))
+        return Position(position.line, min(max(position.col, 0), n_cols))
 
     def minimal_edit(self, start: Position, end: Position, text: str) -> Edit:
         """Returns the edit without unchanged text at its two ends.
@@ -137,7 +145,7 @@ class Text:
         An editor may send the whole line or document for one key.
         """
         start, end = sorted((self.clamp(start), self.clamp(end)))
-        old = self._text_between(start, end) if text and start != end else ""
+        old = text_between(self.lines, start, end) if text and start != end else ""
         n_same = _common_prefix_len(old, text)
         n_end = _common_prefix_len(old[n_same:][::-1], text[n_same:][::-1])
         if not (n_same or n_end) or "\r" in old or "\r" in text:
@@ -145,12 +153,6 @@ class Text:
         left = Edit(start, start, old[:n_same]).new_end
         right = Edit(left, left, old[n_same : len(old) - n_end]).new_end
         return Edit(left, right, text[n_same : len(text) - n_end])
-
-    def _text_between(self, start: Position, end: Position) -> str:
-        lines = self.lines[start.line : end.line + 1]
-        lines[-1] = lines[-1][: end.col]
-        lines[0] = lines[0][start.col :]
-        return "".join(lines)
 
     def replace(self, start: Position, end: Position, text: str) -> tuple[int, int, int]:
         """Replaces the text from `start` to `end` by `text`.

@@ -16,12 +16,15 @@ import psutil
 
 def cpu_name() -> str:
     """Returns the vendor's name of the CPU."""
-    try:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(*keys: str) -> str:
+    """Returns the first value of any of the keys in Linux's list of CPUs; empty: there is none."""
+    with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(keys)), "")
+    return ""
 
 
 def n_cores() -> int:
@@ -36,26 +39,20 @@ def n_cores() -> int:
 def n_fast_cores() -> int:
     """Returns the performance cores that this process may use; 0: all cores are of one kind."""
     try:
-        n_fast = _n_fast_on_macos() if sys.platform == "darwin" else _n_fast_on_linux()
+        is_macos = sys.platform == "darwin"
+        n_fast = _sysctl("hw.perflevel0.physicalcpu") or 0 if is_macos else _n_fast_on_linux()
     except (OSError, ValueError):
         return 0
     return n_fast if n_fast < n_cores() else 0
 
 
-def _n_fast_on_macos() -> int:
-    return _sysctl("hw.perflevel0.physicalcpu")
-
-
-def _sysctl(name: str) -> int:
-    """Returns the value of a sysctl of macOS.
-
-    Raises:
-        OSError: the command does not exist.
-        ValueError: the value is not a number.
-    """
-    command = ["/usr/sbin/sysctl", "-n", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return int(done.stdout)
+def _sysctl(name: str) -> int | None:
+    """Returns the value of a sysctl of macOS; None: the system has no such number."""
+    with suppress(OSError, ValueError):
+        command = ["/usr/sbin/sysctl", "-n", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        return int(done.stdout)
+    return None
 
 
 def _n_fast_on_linux(root: Path = Path("/sys/devices")) -> int:
@@ -158,7 +155,8 @@ class MemoryReading:
 def read_memory() -> MemoryReading:
     free, total = available_bytes(), memory_bytes()
     if sys.platform == "darwin":
-        return MemoryReading(free, total, level=_macos_level())
+        level = _sysctl("kern.memorystatus_vm_pressure_level")
+        return MemoryReading(free, total, level=level)
     return MemoryReading(free, total, stalled_share=_stalled_share())
 
 
@@ -168,13 +166,6 @@ def _stalled_share(path: Path = Path("/proc/pressure/memory")) -> float | None:
         first = path.read_text().split()[1]
         return float(first.removeprefix("avg10=")) / 100
     except (OSError, ValueError, IndexError):
-        return None
-
-
-def _macos_level() -> int | None:
-    try:
-        return _sysctl("kern.memorystatus_vm_pressure_level")
-    except (OSError, ValueError):
         return None
 
 
@@ -199,10 +190,7 @@ def wired_limit_bytes() -> int | None:
     """Returns the GPU memory limit that the user set on macOS; 0: not set; None: not macOS."""
     if sys.platform != "darwin":
         return None
-    try:
-        return _sysctl("iogpu.wired_limit_mb") << 20
-    except (OSError, ValueError):
-        return 0
+    return (_sysctl("iogpu.wired_limit_mb") or 0) << 20
 
 
 def lock_bytes() -> int:
@@ -213,12 +201,7 @@ def lock_bytes() -> int:
 
 def cpu_flags() -> frozenset[str]:
     """Returns the CPU features by the names of the Linux kernel; empty on other systems."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
-    return frozenset(next(flags, "").split())
+    return frozenset(_cpuinfo("flags", "Features").split())
 
 
 def gpu_makers(devices: Path = Path("/sys/bus/pci/devices")) -> frozenset[str]:
@@ -237,11 +220,7 @@ def gpu_makers(devices: Path = Path("/sys/bus/pci/devices")) -> frozenset[str]:
 
 def is_translated() -> bool:
     """Returns whether Rosetta translates this Intel program on an Apple chip."""
-    if sys.platform != "darwin":
-        return False
-    with suppress(OSError, ValueError):
-        return _sysctl("sysctl.proc_translated") == 1
-    return False
+    return sys.platform == "darwin" and _sysctl("sysctl.proc_translated") == 1
 
 
 def n_open_files() -> int:

@@ -21,29 +21,25 @@ from llmd.errors import BadInput, DaemonError
 SOCKET_PATH_MAX_BYTES = 103
 
 
-def _platform_dir(kind: str) -> Path:
+def _path_from_env(variable: str, kind: str, name: str = "") -> Path:
+    """Returns the variable's path, else that of `name` in the platform's folder of this kind."""
+    if override := os.environ.get(variable):
+        return Path(override)
     import platformdirs
 
-    return Path(getattr(platformdirs, f"user_{kind}_dir")("llmd", appauthor=False))
-
-
-def _dir_from_env(variable: str, kind: str) -> Path:
-    override = os.environ.get(variable)
-    return Path(override) if override else _platform_dir(kind)
+    return Path(getattr(platformdirs, f"user_{kind}_dir")("llmd", appauthor=False)) / name
 
 
 def state_dir() -> Path:
-    return _dir_from_env("LLMD_STATE_DIR", "state")
+    return _path_from_env("LLMD_STATE_DIR", "state")
 
 
 def models_dir() -> Path:
-    override = os.environ.get("LLMD_MODELS_DIR")
-    return Path(override) if override else _platform_dir("data") / "models"
+    return _path_from_env("LLMD_MODELS_DIR", "data", "models")
 
 
 def config_path() -> Path:
-    override = os.environ.get("LLMD_CONFIG")
-    return Path(override) if override else _platform_dir("config") / "config.toml"
+    return _path_from_env("LLMD_CONFIG", "config", "config.toml")
 
 
 def runtime_dir() -> Path:

@@ -108,10 +108,8 @@ def find_problem(name: str, value: Any) -> str:
     try:
         msgspec.convert({section: {leaf: value}} if section else {leaf: value}, Config)
     except (msgspec.ValidationError, RecursionError, OverflowError):
-        allowed = keys()[name].allowed
-        return (
-            f"`{name}` is {_format_value(value)}, expected {allowed}; correct it or remove the line"
-        )
+        subject, allowed = f"`{name}` is {_format_value(value)}", keys()[name].allowed
+        return f"{subject}, expected {allowed}; correct it or remove the line"
     return ""
 
 

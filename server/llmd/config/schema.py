@@ -128,8 +128,7 @@ class FimConfig(_Section, frozen=True):
         ),
     ] = "auto"
     heal: Annotated[
-        bool,
-        _about("token healing: the last partial word before the cursor is generated again"),
+        bool, _about("token healing: the last partial word before the cursor is generated again")
     ] = True
 
 

@@ -81,10 +81,9 @@ def build_request(
         deadline_ms=limits.deadline_ms * (INVOKED_DEADLINE_FACTOR if invoked else 1),
         arrived_s=time.monotonic(),
     )
-    if reason := (
-        eligibility.check_document(document, config)
-        or check_workspace(document.names, document.language)
-    ):
+    reason = eligibility.check_document(document, config)
+    reason = reason or check_workspace(document.names, document.language)
+    if reason:
         return make_request(skip_reason=reason)
     lines, cursor, typed = _insert_selected(document, cursor, selected)
     budget = window.Budget(config.context.n_prefix, config.context.n_suffix)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llmd.document import LineRange, Position, Span
+from llmd.document import LineRange, Position, Span, text_between
 
 # Measured: the built-in model's vocabulary has 2.9 to 3.4 characters of code per token. A value too
 # low only shows the model less context; a value too high is corrected by the worker's truncation.
@@ -118,14 +118,6 @@ def update_anchor(
     is_short = len(text_between(lines, previous.start, cursor)) <= MAX_TYPED_CHARS
     is_closed = _CLOSERS.issuperset(text_between(lines, cursor, previous.end))
     return previous if previous.start.line >= window.first and is_short and is_closed else fresh
-
-
-def text_between(lines: Sequence[str], start: Position, end: Position) -> str:
-    """Returns the text from `start` to `end`. `end` must not be before `start`."""
-    if start.line == end.line:
-        return lines[start.line][start.col : end.col]
-    inner = lines[start.line + 1 : end.line]
-    return "".join([lines[start.line][start.col :], *inner, lines[end.line][: end.col]])
 
 
 def build_excerpt(

@@ -99,11 +99,8 @@ class Layout:
 
     @cached_property
     def indents(self) -> frozenset[str]:
-        own = (
-            self.excerpt.head
-            if self.excerpt.head.isspace()
-            else leading_whitespace(self.excerpt.head)
-        )
+        head = self.excerpt.head
+        own = head if head.isspace() else leading_whitespace(head)
         around = _indents(self._whole_above) | _indents(self.excerpt.suffix)
         return around | {own} if own else around
 
@@ -204,11 +201,8 @@ def drop_misindented(text: str, layout: Layout) -> str:
 def is_indentation_language(layout: Layout) -> bool:
     """Returns whether the cursor is on a blank line of code in which colons open blocks."""
     excerpt = layout.excerpt
-    if (
-        excerpt.head.strip()
-        or brackets.is_inside_literal(excerpt.prefix)
-        or "```" in excerpt.prefix
-    ):
+    is_code = not excerpt.head.strip() and "```" not in excerpt.prefix
+    if not is_code or brackets.is_inside_literal(excerpt.prefix):
         return False
     before, after = (_LITERAL.sub("''", side) for side in (excerpt.prefix, excerpt.suffix))
     window = f"{before}\n{after}"

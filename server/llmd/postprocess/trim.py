@@ -22,11 +22,8 @@ def trim(text: str, excerpt: Excerpt, without: frozenset[str] = frozenset()) -> 
     and text that does not fit there. `without`: names from `stop.RULES` to leave out."""
     text = _INVISIBLE.sub("", text).replace("\r\n", "\n").rstrip()
     layout = cached_layout(excerpt)
-    is_cut = (
-        layout.is_whole
-        and not excerpt.tail.strip()
-        and not brackets.is_inside_literal(excerpt.prefix)
-    )
+    is_cut = layout.is_whole and not excerpt.tail.strip()
+    is_cut = is_cut and not brackets.is_inside_literal(excerpt.prefix)
     steps: dict[str, Callable[[str], str]] = {
         "seam": lambda text: strip_repeated_indent(text, layout),
         "tail": lambda text: _drop_repeated_tail(text, layout),
@@ -75,11 +72,8 @@ def _cut_surplus_closer(text: str, layout: Layout, below: str) -> str:
         offsets = [at - n_head for at in counted.unopened if whole[at] == closer]
         cuts += offsets[n_free : n_free + 1] if n_below else []
     shortened = text[: min(cuts)]
-    return (
-        shortened
-        if shortened[shortened.rfind("\n") + 1 :].strip() or shortened == text
-        else shortened.rstrip()
-    )
+    is_done = shortened == text or shortened[shortened.rfind("\n") + 1 :].strip()
+    return shortened if is_done else shortened.rstrip()
 
 
 def _drop_repeated_closer(text: str, tail: str) -> str:
@@ -93,9 +87,8 @@ def _drop_repeated_closer(text: str, tail: str) -> str:
 
 
 def _n_unpaired(text: str) -> int:
-    return sum(text.count(quote) % 2 for quote in _QUOTES) + len(
-        brackets.count_brackets(text).unopened
-    )
+    n_quotes = sum(text.count(quote) % 2 for quote in _QUOTES)
+    return n_quotes + len(brackets.count_brackets(text).unopened)
 
 
 def strip_repeated_indent(text: str, layout: Layout) -> str:

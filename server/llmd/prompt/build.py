@@ -46,16 +46,13 @@ def build_prompt(
     healed = (Piece("heal"),) if heal else ()
     if family.name == "plain":
         return (Piece("prefix", excerpt.prefix), *healed)
-    n_typed = excerpt.n_typed if typed == "after_mid" and order != "spm2" else 0
-    border = len(excerpt.prefix) - n_typed
-    prefix, suffix = (
-        Piece("prefix", excerpt.prefix[:border]),
-        Piece("suffix", excerpt.prompt_suffix),
-    )
+    has_typed = typed == "after_mid" and order != "spm2"
+    border = len(excerpt.prefix) - (excerpt.n_typed if has_typed else 0)
+    prefix = Piece("prefix", excerpt.prefix[:border])
+    suffix = Piece("suffix", excerpt.prompt_suffix)
     before, after = (Piece("pre"), prefix), (Piece("suf"), suffix)
     bodies = {"psm": before + after, "spm": after + before, "spm2": (Piece("pre"), *after)}
     middle = (Piece("mid"),) if family.mid or not family.spellings else ()
-    has_typed = typed == "after_mid" and order != "spm2"
     return (
         *_frame(family.opening, file_name),
         *bodies[order],

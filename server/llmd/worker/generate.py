@@ -125,10 +125,8 @@ class _Generation:
         if self.pending_bytes:
             self.n_healed += 1
             piece = self.engine.vocabulary.piece(token)
-            rest, self.pending_bytes = (
-                piece[len(self.pending_bytes) :],
-                self.pending_bytes[len(piece) :],
-            )
+            rest = piece[len(self.pending_bytes) :]
+            self.pending_bytes = self.pending_bytes[len(piece) :]
             return rest or None
         if self._is_end(token):
             self.first_token_s = self.first_token_s or time.monotonic()
@@ -144,11 +142,8 @@ class _Generation:
         """Returns an index into `logits`. Excludes end tokens while a block has no body yet."""
         idx = -1 - self.n_healed if self.pending_bytes else self.n_decoded
         chosen = sample(logits, self.request.sampling, idx)
-        if (
-            not self.pending_bytes
-            and self._is_end(chosen)
-            and is_missing_body(self.text, self.request.stop)
-        ):
+        is_ended = not self.pending_bytes and self._is_end(chosen)
+        if is_ended and is_missing_body(self.text, self.request.stop):
             logits = logits.copy()
             while self._is_end(chosen):
                 logits[chosen] = -math.inf
@@ -162,9 +157,8 @@ class _Generation:
         """
         if self._has_diverged or not self.request.alternative:
             return False
-        return self._is_end(token) or len(self.engine.vocabulary.piece(token)) > len(
-            self.pending_bytes
-        )
+        n_bytes = len(self.engine.vocabulary.piece(token))
+        return n_bytes > len(self.pending_bytes) or self._is_end(token)
 
     def _sample_alternative(self, ids: TokenIds | None, logits: Logits, drawn: int) -> int:
         """Returns the index into `logits` of the k-th runner-up; -1: fewer than k exist."""
@@ -232,7 +226,7 @@ class _Generation:
             self.n_reevaluated += n_evaluated
             if not self.record_outcome(outcome):
                 return
-        if cache.is_full:
+        if len(cache.cells) >= cache.n_ctx:
             self.reason = "context"
         else:
             self.record_outcome(cache.decode([token]))

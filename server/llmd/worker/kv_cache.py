@@ -105,10 +105,6 @@ class KvCache:
     def n_ctx(self) -> int:
         return self._context.n_ctx
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.cells) >= self._context.n_ctx
-
     def clear(self) -> None:
         self._context.clear()
         self.cells.clear()

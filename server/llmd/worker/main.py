@@ -123,13 +123,7 @@ class Worker:
         try:
             slots.switch(request.slot)
             engine.context.set_abort_flag(self._flags.address(id_))
-            return generate(
-                engine,
-                request,
-                arrived_s,
-                is_cancelled,
-                emit=self._link.send,
-            )
+            return generate(engine, request, arrived_s, is_cancelled, emit=self._link.send)
         except Exception as error:  # one failed request must not end the worker
             engine.cache.clear()
             message = str(error) if isinstance(error, LlmdError) else _describe(error, "completing")
@@ -145,17 +139,13 @@ def _describe(error: Exception, doing: str) -> str:
     return f"The engine failed while {doing}: {type(error).__name__}"
 
 
-def _prepare_process() -> None:
-    """Ignores the terminal's Ctrl-C, redirects stdout to stderr, and has the Linux kernel kill the
-    process when the daemon dies."""
+def main() -> None:
+    """Serves the daemon. Ignores the terminal's Ctrl-C, redirects stdout to stderr, and has the
+    Linux kernel kill the process when the daemon dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def main() -> None:
-    _prepare_process()
     socket_fd, flags_fd = map(int, sys.argv[1:3])
     Worker(DaemonLink(socket_fd), CancelFlagReader(flags_fd)).run()
 

@@ -113,12 +113,9 @@ def _tokenize_before_cursor(engine: LoadedModel, pieces: Sequence[Piece]) -> _Cu
     tokens = vocabulary.tokenize(texts.get("prefix", "") + (typed or ""))
     border = len(tokens) if typed is None else _typed_start(engine, tokens, typed)
     last = tokens if typed is None else tokens[border:]
-    n_healed = (
-        token_healing.n_healed_tokens(last, vocabulary.piece, engine.table)
-        if "heal" in texts
-        else 0
-    )
-    end = len(tokens) - n_healed
+    end = len(tokens)
+    if "heal" in texts:
+        end -= token_healing.n_healed_tokens(last, vocabulary.piece, engine.table)
     return _CursorTokens(tokens[: min(border, end)], tokens[border:end], tokens[end:])
 
 

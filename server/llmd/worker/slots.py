@@ -72,12 +72,9 @@ class Slots:
         return resident, *parked
 
     def _park(self) -> None:
-        is_worth_it = (
-            self._is_parking_enabled
-            and self._ram_bytes
-            and len(self._cache.cells) >= self._min_cells
-        )
-        if self.resident == NO_SLOT or not self._cache.can_save or not is_worth_it:
+        is_worth_it = self._ram_bytes and len(self._cache.cells) >= self._min_cells
+        may_park = self._is_parking_enabled and self._cache.can_save and self.resident != NO_SLOT
+        if not (may_park and is_worth_it):
             return
         try:
             self._add(self._cache.save())

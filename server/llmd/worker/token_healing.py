@@ -138,11 +138,8 @@ def pre_token_start(text: bytes, table: HealingTable) -> int:
     at = len(text)
     while at and _char_class(text[at - 1]) == _char_class(text[-1]):
         at -= 1
-    if (
-        at in (0, len(text))
-        or _char_class(text[-1]) == "space"
-        or _char_class(text[at - 1]) == "word"
-    ):
+    is_start = at in (0, len(text)) or _char_class(text[at - 1]) == "word"
+    if is_start or _char_class(text[-1]) == "space":
         return at
     return at - (text[at - 1] not in b"\r\n" and table.has_prefix(text[at - 1 : at + 1]))
 

@@ -67,12 +67,8 @@ def gpus() -> tuple[tuple[Gpu, ...], bool]:
         device = _ggml.ggml_backend_dev_get(idx)
         if (kind := _ggml.ggml_backend_dev_type(device)) in (_GPU, _INTEGRATED):
             kinds.add(kind)
-            devices.append(_gpu(device))
+            free, total = ctypes.c_size_t(), ctypes.c_size_t()
+            _ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+            name = (_ggml.ggml_backend_dev_description(device) or b"GPU").decode(errors="replace")
+            devices.append(Gpu(name, free.value, total.value))
     return tuple(devices), bool(kinds) and (sys.platform == "darwin" or kinds == {_INTEGRATED})
-
-
-def _gpu(device: int) -> Gpu:
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    _ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-    name = (_ggml.ggml_backend_dev_description(device) or b"GPU").decode(errors="replace")
-    return Gpu(name, free.value, total.value)

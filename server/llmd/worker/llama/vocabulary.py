@@ -37,7 +37,9 @@ class Vocabulary:
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         self._attrs = [c.llama_vocab_get_attr(self._handle, i) for i in range(self.n_tokens)]
         self._user_defined = self._user_defined_spellings()
-        self._guard = self._find_guard()
+        # Empty: the vocabulary inserts no space before a text.
+        round_trip = b"".join(map(self.piece, self._tokenize_raw(b"a")))
+        self._guard = b"" if round_trip == b"a" else _GUARDS[0]
         self._segments: OrderedDict[str, tuple[int, ...]] = OrderedDict()
 
     @property
@@ -119,11 +121,6 @@ class Vocabulary:
             if tokens[: len(before)] == before:
                 return tokens[len(before) :]
         return self._tokenize_raw(encoded)
-
-    def _find_guard(self) -> bytes:
-        """Returns the first guard; empty: the vocabulary inserts no space before a text."""
-        round_trip = b"".join(map(self.piece, self._tokenize_raw(b"a")))
-        return b"" if round_trip == b"a" else _GUARDS[0]
 
     def _tokenize_raw(self, text: bytes, parse_special: bool = False) -> list[int]:
         capacity = len(text) + 8
