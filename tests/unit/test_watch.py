@@ -26,7 +26,7 @@ def fail_times(monkeypatch: pytest.MonkeyPatch, n_failures: int) -> None:
             yield None
 
     monkeypatch.setattr(watch, "awatch", awatch)
-    monkeypatch.setattr(watch, "LOOK_MS", 10)
+    monkeypatch.setattr(watch, "POLL_MS", 10)
 
 
 async def n_warnings(path: Path, caplog: pytest.LogCaptureFixture) -> int:
@@ -60,5 +60,5 @@ async def test_a_watch_that_cannot_be_begun_is_reported_once(
 async def test_a_folder_that_does_not_exist_yet_is_not_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "LOOK_MS", 10)
+    monkeypatch.setattr(watch, "POLL_MS", 10)
     assert await n_warnings(tmp_path / "llmd" / "config.toml", caplog) == 0
