@@ -16,7 +16,7 @@ import msgspec
 
 from llmd.completion.trace import RequestStages, Trace
 from llmd.config.load import SettingsReport
-from llmd.transport.status import Status
+from llmd.transport.status_types import Status
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "PROTOCOL.md"
 TABLES: dict[str, type[msgspec.Struct]] = {

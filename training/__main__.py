@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from llmd.models.pull.builtin import FIM_TOKEN_IDS, fetch_base
+from llmd.models.pull.build_builtin import FIM_TOKEN_IDS, fetch_base
 from llmd.worker.llama import Model as Gguf
 from training import holes, leak
 from training.layout import MAX_TOKENS, Tokenize, Tokens, sample_tokens

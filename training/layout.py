@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llmd.models.pull.builtin import FIM_TOKEN_IDS
+from llmd.models.pull.build_builtin import FIM_TOKEN_IDS
 from training.holes import Sample
 
 END = 0  # <|endoftext|>

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from llmd.cli.eval.sets import InfillingSample
-from llmd.postprocess.brackets import CLOSER_OF, count_brackets
+from llmd.postprocess.bracket_count import CLOSER_OF, count_brackets
 from training.__main__ import corpus
 from training.holes import code_lines
 from training.sources import File

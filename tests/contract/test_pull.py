@@ -24,10 +24,10 @@ from tests.support.daemon import wait_until
 from tests.support.hub import COMMIT, Faults, Hub
 
 from llmd.models.catalog import catalog
+from llmd.models.hub_reference import HubFile
 from llmd.models.pull.hub import CHUNK_BYTES
 from llmd.models.pull.staging import PULL_LOCK_FILE
 from llmd.models.pulled_files import LEDGER_FILE
-from llmd.models.references import HubFile
 
 REPO, FILE = "ann/Tiny-GGUF", "q8/tiny-q8_0.gguf"
 REF = f"hf:{REPO}/{FILE}"

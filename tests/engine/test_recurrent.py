@@ -16,8 +16,8 @@ from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 from llmd.worker.generate import generate
 from llmd.worker.loader import load_engine
+from llmd.worker.parked_slots import Slots
 from llmd.worker.prompt_tokens import LoadedModel
-from llmd.worker.slots import Slots
 
 TEXTS = {1: "def first(a):\n    retu" * 8, 2: "x = [1, 2, 3]\nfor y in" * 8}
 

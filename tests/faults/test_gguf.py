@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmd.errors import ModelError
-from llmd.models.gguf.header import check_model
+from llmd.models.gguf.validate import check_model
 from llmd.prompt.families import FAMILIES
 from tests.support.gguf_bytes import (
     ARRAY,
@@ -210,7 +210,7 @@ import sys
 from pathlib import Path
 from llmd.config import EngineConfig
 from llmd.errors import EngineError, ModelError
-from llmd.models.gguf.header import check_model
+from llmd.models.gguf.validate import check_model
 from llmd.models.memory_plan import DescribedMachine, plan_load
 from llmd.worker.llama import Context, Model
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmd.models.pull.builtin import ADAPTER
+from llmd.models.pull.build_builtin import ADAPTER
 from tests.support.daemon import GREEDY, RunningDaemon, wait_until
 from tests.support.editor import Editor
 from tests.support.gguf_bytes import U16, Tensor, number, tiny

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from llmd.models.pull import builtin
+from llmd.models.pull import build_builtin
 
 
 def builtin_path() -> Path:
     models = _cache() / "models"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMD_MODELS_DIR", str(models))
-        return builtin.pull_builtin(_quiet)
+        return build_builtin.pull_builtin(_quiet)
 
 
 def base_path() -> Path:
     """Returns the base model that the built-in model was merged from."""
-    base = _cache() / Path(builtin.BASE_MEMBER).name
+    base = _cache() / Path(build_builtin.BASE_MEMBER).name
     if not base.is_file():
         with tempfile.TemporaryDirectory(dir=base.parent) as folder:
-            os.replace(builtin.fetch_base(Path(folder), _quiet), base)
+            os.replace(build_builtin.fetch_base(Path(folder), _quiet), base)
     return base
 
 

@@ -22,8 +22,8 @@ from llmd.prompt.families import Match, recognise
 from llmd.worker import llama
 from llmd.worker.generate import generate
 from llmd.worker.kv_cache import KvCache
+from llmd.worker.parked_slots import Slots
 from llmd.worker.prompt_tokens import LoadedModel
-from llmd.worker.slots import Slots
 from llmd.worker.token_healing import HealingTable
 from tests.support.builtin import builtin_path
 

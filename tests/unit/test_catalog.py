@@ -16,7 +16,7 @@ from llmd.models import catalog as catalog_module
 from llmd.models import resolve
 from llmd.models.catalog import catalog, find_variant
 from llmd.models.catalog_schema import BITS
-from llmd.models.references import HubFile, check_endpoint, parse_ref
+from llmd.models.hub_reference import HubFile, check_endpoint, parse_ref
 from llmd.prompt.families import family_by_name
 
 QWEN_3B = "hf:ggml-org/Qwen2.5-Coder-3B-Q8_0-GGUF/qwen2.5-coder-3b-q8_0.gguf"

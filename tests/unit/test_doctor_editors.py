@@ -11,7 +11,7 @@ import pytest
 from llmd import paths
 from llmd.cli.doctor import editors
 from llmd.cli.doctor.editors import CommandFacts, EditorFacts, judge_command, judge_editors
-from llmd.cli.doctor.neovim import KeyFacts, NeovimFacts, judge_neovim
+from llmd.cli.doctor.running_neovim import KeyFacts, NeovimFacts, judge_neovim
 
 KEYS = (KeyFacts("accept", "<Tab>"), KeyFacts("next", "<M-]>"))
 NEOVIM = NeovimFacts("0.11.4", ("/p/plugin/llmd.lua",), True, "ready", "", KEYS)

@@ -18,7 +18,7 @@ from llmd.cli.doctor.memory import MemoryFacts, PlanFacts, judge_memory
 from llmd.cli.doctor.model import ModelFacts, judge_config, judge_model
 from llmd.cli.doctor.subprocess_json import run_module
 from llmd.machine import MemoryReading, gpu_makers
-from llmd.transport.status import ClientStatus, ConfigStatus, Status
+from llmd.transport.status_types import ClientStatus, ConfigStatus, Status
 
 GIB = 1 << 30
 CALM = MemoryReading(8 * GIB, 16 * GIB)

@@ -18,17 +18,17 @@ from llmd.config import EngineConfig
 from llmd.errors import BadInput, ModelError
 from llmd.models import (
     external_caches,
-    installed,
-    maintenance,
+    listing,
     measured_speed,
     pulled_files,
+    remove_verify,
     resolve,
 )
 from llmd.models.catalog import catalog
+from llmd.models.hub_reference import HubFile, parse_ref
 from llmd.models.memory_plan import DescribedMachine
 from llmd.models.pull.local_file import pull_local_file
 from llmd.models.recommend import HostResources
-from llmd.models.references import HubFile, parse_ref
 
 MODEL = gguf_bytes.tiny().encode()
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -191,7 +191,7 @@ def test_the_table_has_installed_and_available_models(home: Path) -> None:
     write(home / "models/hf/ann/Tiny-GGUF/.partial-0123456789ab-x.gguf")
     bad = write(home / "models/hf/ann/Bad/b.gguf", b"no model")
     measured_speed.record(kinds["starcoder2-3b:Q4_K_M"], 42.42)
-    lines = {line.name: line for line in installed.installed_rows(ROOM, EngineConfig())}
+    lines = {line.name: line for line in listing.installed_rows(ROOM, EngineConfig())}
     assert lines.keys() == {*kinds, "hf:ann/Bad/b.gguf"}
     assert {name: line.path for name, line in lines.items() if name in kinds} == {
         name: str(path) for name, path in kinds.items()
@@ -200,7 +200,7 @@ def test_the_table_has_installed_and_available_models(home: Path) -> None:
     assert (star.family, star.licence) == ("starcoder", "BigCode OpenRAIL-M")
     assert star.measured_tokens_per_s == 42.4
     assert f"`{bad}` is not GGUF" in lines["hf:ann/Bad/b.gguf"].problem
-    to_pull = installed.pullable_rows(ROOM, EngineConfig())
+    to_pull = listing.pullable_rows(ROOM, EngineConfig())
     names = [line.name.partition(":")[0] for line in to_pull]
     assert names == ["builtin", *catalog()]
     text = overview([*lines.values()], to_pull, str(kinds["starcoder2-3b:Q4_K_M"]))
@@ -224,7 +224,7 @@ def test_each_name_in_the_table_is_what_use_takes(
         "llama.cpp:a.gguf": write(home / "llama.cpp/a.gguf"),
         "builtin": write(resolve.builtin_path()),
     }
-    rows = installed.installed_rows(ROOM, EngineConfig())
+    rows = listing.installed_rows(ROOM, EngineConfig())
     assert {row.name: row.path for row in rows} == {n: str(p) for n, p in places.items()}
     table = overview(rows, []).split("\n\n")[0].splitlines()[2:]
     names = [line.split()[0] for line in table]
@@ -235,25 +235,25 @@ def test_each_name_in_the_table_is_what_use_takes(
 def test_a_model_that_two_programs_have_is_listed_once(home: Path) -> None:
     hub_cache(home)
     mine = write(home / "models/hf/ann/Tiny-GGUF/q8/t.gguf")
-    assert [(m.name, m.path) for m in installed.installed_models()] == [
+    assert [(m.name, m.path) for m in listing.installed_models()] == [
         ("hf:ann/Tiny-GGUF/q8/t.gguf", mine)
     ]
 
 
 def test_a_model_is_verified_by_the_hash_of_the_pull(home: Path) -> None:
     kinds = all_kinds(home)
-    problems = {model.name: maintenance.verify(model) for model in installed.installed_models()}
+    problems = {model.name: remove_verify.verify(model) for model in listing.installed_models()}
     assert problems == dict.fromkeys(kinds, "") | {
         "hf:ann/Tiny-GGUF/t.gguf": "unknown", "starcoder2-3b:Q4_K_M": "unknown",
     }  # fmt: skip
     pulled_files.add(kinds["hf:ann/Tiny-GGUF/t.gguf"], SHA256, len(MODEL))
-    assert maintenance.verify(maintenance.find_installed("hf:ann/Tiny-GGUF/t.gguf")) == ""
+    assert remove_verify.verify(remove_verify.find_installed("hf:ann/Tiny-GGUF/t.gguf")) == ""
     for name in ("hf:ann/Tiny-GGUF/t.gguf", str(home / "own.gguf"), "ollama:m:latest"):
         write(kinds[name], MODEL[:-1] + b"x")
         got = hashlib.sha256(MODEL[:-1] + b"x").hexdigest()
         place = kinds[name].name
         assert (
-            maintenance.verify(maintenance.find_installed(name))
+            remove_verify.verify(remove_verify.find_installed(name))
             == f"`{place}` has SHA-256 {got}, expected {SHA256}"
         )
 
@@ -263,7 +263,7 @@ def test_a_pulled_model_is_removed_with_its_folders_and_its_hash(home: Path) -> 
     path = kinds["hf:ann/Tiny-GGUF/t.gguf"]
     rest = write(path.with_name(".partial-0123456789ab-t.gguf"), b"1234")
     pulled_files.add(path, SHA256, len(MODEL))
-    assert maintenance.remove("hf:ann/Tiny-GGUF/t.gguf", None) == (len(MODEL) + 4, [path, rest])
+    assert remove_verify.remove("hf:ann/Tiny-GGUF/t.gguf", None) == (len(MODEL) + 4, [path, rest])
     assert not path.parent.parent.exists()
     assert pulled_files.find_record(path) is None
     assert kinds["starcoder2-3b:Q4_K_M"].exists()
@@ -271,21 +271,21 @@ def test_a_pulled_model_is_removed_with_its_folders_and_its_hash(home: Path) -> 
 
 def test_a_user_s_own_file_is_only_unregistered(home: Path) -> None:
     own = all_kinds(home)[str(home / "own.gguf")]
-    assert maintenance.remove(str(own), None) == (0, [])
+    assert remove_verify.remove(str(own), None) == (0, [])
     assert own.exists()
     with pytest.raises(BadInput, match="is not on this machine"):
-        maintenance.find_installed(str(own))
+        remove_verify.find_installed(str(own))
 
 
 def test_a_model_in_use_or_of_another_program_is_not_removed(home: Path) -> None:
     kinds = all_kinds(home)
     name = "hf:ann/Tiny-GGUF/t.gguf"
     with pytest.raises(BadInput, match="is in use; run `llmd use` with another model first"):
-        maintenance.remove(name, kinds[name])
+        remove_verify.remove(name, kinds[name])
     with pytest.raises(BadInput, match=r"belongs to Ollama; run `ollama rm m:latest`"):
-        maintenance.remove("ollama:m:latest", None)
+        remove_verify.remove("ollama:m:latest", None)
     with pytest.raises(BadInput, match="is not on this machine"):
-        maintenance.remove("qwen2.5-coder-7b", None)
+        remove_verify.remove("qwen2.5-coder-7b", None)
     assert all(path.exists() for path in kinds.values())
 
 

@@ -12,7 +12,7 @@ from tests.support.model_cache import Buffer, Edit, Memory
 
 from llmd.errors import EngineError
 from llmd.worker.kv_cache import CachePlan, KvCache, batches, plan_cells
-from llmd.worker.slots import Slots
+from llmd.worker.parked_slots import Slots
 
 tokens = st.lists(st.integers(0, 3), max_size=24)
 prompts = st.lists(st.integers(0, 3), min_size=1, max_size=24)

@@ -12,11 +12,11 @@ from tests.support import gguf_bytes
 
 from llmd.cli import model_commands, progress
 from llmd.errors import BadInput
-from llmd.models import installed, resolve
+from llmd.models import listing, resolve
 from llmd.models.catalog import catalog
+from llmd.models.hub_reference import HubFile
 from llmd.models.memory_plan import DescribedMachine, Gpu
 from llmd.models.recommend import HostResources
-from llmd.models.references import HubFile
 
 GB = 10**9
 SLOW = HostResources(DescribedMachine("cpu", 2, 0, 16 * GB, 12 * GB), 10.0 * GB)
@@ -126,7 +126,7 @@ def test_a_model_slower_than_a_token_a_second_is_not_shown_as_zero(
 
 
 def test_the_size_of_the_built_in_model_is_its_own(models_dir: Path) -> None:
-    (variant,) = installed.find_entry("builtin").variants
+    (variant,) = listing.find_entry("builtin").variants
     assert variant.n_bytes == (models_dir / resolve.BUILTIN_FILE).stat().st_size
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.test_postprocess_languages import JAVASCRIPT, OTHERS, PYTHON, at, shown
 
 from llmd.engine.messages import StopReason
-from llmd.postprocess.brackets import count_brackets
+from llmd.postprocess.bracket_count import count_brackets
 from llmd.postprocess.repeats import n_looped, n_repeated
 from llmd.postprocess.stop import (
     RULES,

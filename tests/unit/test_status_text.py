@@ -20,7 +20,7 @@ from llmd.completion.trace import (
 )
 from llmd.engine.report import SlotReport
 from llmd.errors import DaemonError
-from llmd.transport.status import (
+from llmd.transport.status_types import (
     ClientStatus,
     ConfigStatus,
     ErrorStatus,

@@ -9,11 +9,13 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import IO, Any
 
 from llmd import paths
@@ -24,6 +26,7 @@ from llmd.transport.framing import FrameSplitter, build_message, frame
 START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 5.0
 _RETRY_S = 0.02
+STOP_TIMEOUT_S = 5.0
 
 
 def connect() -> socket.socket | None:
@@ -185,3 +188,34 @@ class DaemonClient:
 
     def close(self) -> None:
         self._peer.close()
+
+
+def connect_running() -> DaemonClient:
+    if peer := connect():
+        return DaemonClient(peer)
+    raise DaemonError("No daemon is running; run `llmd start`")
+
+
+def stop_daemon(is_restart: bool) -> None:
+    """Returns when the daemon has ended. Kills a daemon that does not answer."""
+    pid = lock_contents().get("pid")
+    try:
+        connect_running().request("llmd/stop", {"restart": is_restart})
+    except DaemonError:
+        if not (is_running() and isinstance(pid, int)):
+            raise
+        _kill(pid, is_restart)
+    end_s = time.monotonic() + STOP_TIMEOUT_S
+    # A bridge may start the next daemon at once, which then holds the lock with another pid.
+    while is_running() and lock_contents().get("pid") == pid:
+        if time.monotonic() > end_s:
+            raise DaemonError(f"The daemon, pid {pid}, does not stop; run `kill -9 {pid}`")
+        time.sleep(_RETRY_S)
+
+
+def _kill(pid: int, is_restart: bool) -> None:
+    if not is_restart:
+        mark_stopped()
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Implements the commands that show what a running daemon answers."""
+"""Implements the commands that start, stop and query the daemon."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from pathlib import Path
 
 import msgspec
 
-from llmd.bridge.daemon_client import DaemonClient, connect, ensure_daemon
+from llmd.bridge.daemon_client import (
+    DaemonClient,
+    connect,
+    connect_running,
+    ensure_daemon,
+    stop_daemon,
+)
 from llmd.cli import status_text
-from llmd.cli.commands import connect_running, stop_daemon
 from llmd.completion.trace import RequestStages
 from llmd.errors import BadInput, DaemonError
-from llmd.transport.status import Completion, Status, decode_answer
+from llmd.transport.status_types import Completion, Status, decode_answer
 
 
 def start(_: argparse.Namespace) -> None:
@@ -23,6 +28,10 @@ def start(_: argparse.Namespace) -> None:
     status = decode_answer(daemon.request("llmd/status", {}), Status)
     if status.state == "failed":
         print(f"llmd: The daemon runs without a model: {status.reason}", file=sys.stderr)
+
+
+def stop(_: argparse.Namespace) -> None:
+    stop_daemon(is_restart=False)
 
 
 def restart(args: argparse.Namespace) -> None:

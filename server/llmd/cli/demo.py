@@ -10,7 +10,7 @@ from llmd.bridge.daemon_client import DaemonClient
 from llmd.cli import progress
 from llmd.cli.status_text import status_text
 from llmd.cli.temporary_daemon import temporary_daemon
-from llmd.transport.status import CompleteParams, Completion, Status, decode_answer
+from llmd.transport.status_types import CompleteParams, Completion, Status, decode_answer
 
 SAMPLE = '''import json
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from llmd import paths
 from llmd.document import split_lines, strip_line_end
 from llmd.errors import BadInput, printable
-from llmd.transport.status import CompleteParams
+from llmd.transport.status_types import CompleteParams
 
 CHUNK_BYTES = 1 << 20
 # A line number with more digits is outside any file, and int() refuses thousands of them.

@@ -14,9 +14,11 @@ from llmd.cli.bench import options as bench_options
 from llmd.cli.eval.options import add_options
 from llmd.errors import LlmdError
 
-# The module that has the command's function, where it is not `commands`.
+# The module that has the command's function, where it is not `local_commands`.
 _MODULES = {
-    **dict.fromkeys(("start", "restart", "status", "why", "complete", "config"), "daemon_commands"),
+    **dict.fromkeys(
+        ("start", "stop", "restart", "status", "why", "complete", "config"), "daemon_commands"
+    ),
     **dict.fromkeys(("pull", "models", "use"), "model_commands"),
     "bench": "bench.command",
     "doctor": "doctor.command",
@@ -117,5 +119,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(command: str, args: argparse.Namespace) -> Any:
-    module = import_module(f"llmd.cli.{_MODULES.get(command, 'commands')}")
+    module = import_module(f"llmd.cli.{_MODULES.get(command, 'local_commands')}")
     return getattr(module, command)(args)

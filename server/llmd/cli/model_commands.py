@@ -16,9 +16,9 @@ from llmd.config import Config
 from llmd.errors import BadInput, DaemonError, ModelError, printable
 from llmd.models import resolve
 from llmd.models.catalog import catalog
+from llmd.models.hub_reference import HUB_PREFIX
 from llmd.models.recommend import HostResources
-from llmd.models.references import HUB_PREFIX
-from llmd.transport.status import Status, decode_answer
+from llmd.transport.status_types import Status, decode_answer
 
 WAIT_S = 0.1
 
@@ -86,7 +86,7 @@ def config_from_flags(line: Sequence[str], is_written: bool) -> None:
     Raises:
         BadInput: there is no line.
     """
-    from llmd.cli.llama_flags import as_toml, from_flags
+    from llmd.cli.config_from_flags import as_toml, from_flags
     from llmd.config.load import set_key
 
     if not line:
@@ -126,7 +126,7 @@ def _config_value(name: str) -> str:
     Raises:
         BadInput: the model is not on this machine, or the file is not a model.
     """
-    from llmd.models.gguf.header import check_model
+    from llmd.models.gguf.validate import check_model
 
     resolve.pull_source(name)  # explains an unknown name better than `resolve_model`
     try:
@@ -167,7 +167,7 @@ def _check_effective(daemon: daemon_client.DaemonClient, value: str) -> None:
 def _propose_model(is_agreed: bool) -> str:
     """Returns the best model for this machine once the user agrees, else an empty text."""
     from llmd.cli.models_text import proposal
-    from llmd.models.installed import build_row
+    from llmd.models.listing import build_row
     from llmd.models.recommend import best_model
 
     room, config = _host_resources(), _config()
@@ -187,7 +187,7 @@ def _propose_model(is_agreed: bool) -> str:
 
 def _table(name: str, as_json: bool) -> str:
     from llmd.cli import models_text
-    from llmd.models.installed import build_row, find_entry, installed_rows, pullable_rows
+    from llmd.models.listing import build_row, find_entry, installed_rows, pullable_rows
     from llmd.models.recommend import best_quantisation
 
     entry = find_entry(name) if name else None
@@ -207,7 +207,7 @@ def _table(name: str, as_json: bool) -> str:
 
 
 def _remove(names: list[str]) -> int:
-    from llmd.models.maintenance import remove
+    from llmd.models.remove_verify import remove
 
     if not names:
         raise BadInput("Command `models rm` expects names of models; `llmd models` lists them")
@@ -230,8 +230,8 @@ def _path_in_use(config: Config) -> Path | None:
 def _verify(names: list[str]) -> int:
     """Returns 1 if a model has other content than when the model was pulled."""
     from llmd.cli.models_text import shown_name
-    from llmd.models.installed import installed_models
-    from llmd.models.maintenance import find_installed, verify
+    from llmd.models.listing import installed_models
+    from llmd.models.remove_verify import find_installed, verify
 
     n_wrong, installed = 0, [find_installed(name) for name in names] or installed_models()
     if not installed:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from llmd.errors import format_bytes, printable
-from llmd.models.installed import ModelRow
+from llmd.models.listing import ModelRow
 from llmd.models.recommend import FitEstimate
 
 _HEAD = ("name", "quant", "size", "fits", "memory", "tokens/s", "family", "licence")

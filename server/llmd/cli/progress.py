@@ -23,10 +23,10 @@ from rich.text import Text
 
 from llmd.models import resolve
 from llmd.models.catalog import find_variant
-from llmd.models.pull.builtin import pull_builtin
+from llmd.models.hub_reference import HUB_PREFIX, HubFile
+from llmd.models.pull.build_builtin import pull_builtin
 from llmd.models.pull.hub import pull_hub
 from llmd.models.pull.local_file import pull_local_file
-from llmd.models.references import HUB_PREFIX, HubFile
 
 
 def pull_with_progress(name: str = resolve.BUILTIN) -> Path:

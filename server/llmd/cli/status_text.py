@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from llmd.completion.trace import Quantiles, RequestStages, Trace
 from llmd.completion.types import OutcomeCount, OutcomeRow
 from llmd.errors import printable
-from llmd.transport.status import Status
+from llmd.transport.status_types import Status
 
 _MIB = 1 << 20
 

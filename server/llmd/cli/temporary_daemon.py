@@ -15,7 +15,7 @@ from pathlib import Path
 from llmd.bridge.daemon_client import DaemonClient, connect_to
 from llmd.errors import DaemonError
 from llmd.signals import sigterm_as_exit
-from llmd.transport.status import Status, decode_answer
+from llmd.transport.status_types import Status, decode_answer
 
 LOAD_TIMEOUT_S = 300.0
 POLL_S = 0.05

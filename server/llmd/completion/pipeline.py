@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from llmd.completion.inflight import CompletionHandle, OnPartial
+from llmd.completion.handle import CompletionHandle, OnPartial
+from llmd.completion.output_processor import OutputProcessor, since_ms
 from llmd.completion.prefetch import Prefetcher
-from llmd.completion.results import Results, since_ms
 from llmd.completion.submit import Submitter
 from llmd.completion.trace import TracePath, trace_of
 from llmd.completion.types import Answer
@@ -35,9 +35,11 @@ class CompletionPipeline:
         disabled_rules: frozenset[str] = frozenset(),
     ) -> None:
         self.debounce_ms = config.completion.debounce_ms
-        self.results = Results(config, disabled_rules)
+        self.output_processor = OutputProcessor(config, disabled_rules)
         self._submitter = Submitter(config, engine, disabled_rules)
-        self.prefetcher = Prefetcher(config, self._submitter, self.results, self._build_request)
+        self.prefetcher = Prefetcher(
+            config, self._submitter, self.output_processor, self._build_request
+        )
         self._config = config
         self._engine = engine
         self._check_workspace = check_workspace
@@ -46,7 +48,7 @@ class CompletionPipeline:
     def configure(self, config: Config) -> None:
         """Applies `config` from the next request on; earlier suggestions are forgotten."""
         self._config = config
-        self.results.configure(config)
+        self.output_processor.configure(config)
         self._submitter.config = self.prefetcher.config = config
 
     def set_policy(self, debounce_ms: int, may_prefetch: bool) -> None:
@@ -95,7 +97,7 @@ class CompletionPipeline:
             self.prefetcher.on_cursor_idle(document, cursor)
 
     def document_closed(self, document: Document) -> None:
-        self.results.cache.forget(document.number)
+        self.output_processor.cache.forget(document.number)
         self._engine.forget(document.slot)
 
     def _build_request(self, document: Document, cursor: Position) -> CompletionRequest:
@@ -105,10 +107,12 @@ class CompletionPipeline:
         """Returns an answer that needs no engine: a skipped request, or a cached suggestion. A
         request made by hand wants the model's answer."""
         if request.skip_reason:
-            return self.results.record(request, "", Cost(), "suppressed", request.skip_reason)
+            return self.output_processor.record(
+                request, "", Cost(), "suppressed", request.skip_reason
+            )
         if request.invoked or request.alternative:
             return None
-        return self.results.from_cache(request)
+        return self.output_processor.from_cache(request)
 
     def _replace(self, older: CompletionHandle, newer: CompletionHandle) -> bool:
         """Answers the older handle as superseded. Returns whether the newer handle takes over its
@@ -137,7 +141,10 @@ class CompletionPipeline:
             return False
         if origin.alternative or request.alternative or (request.invoked and not origin.invoked):
             return False
-        return handle.remaining(self.results.trimmed(running.text, origin), request) is not None
+        return (
+            handle.remaining(self.output_processor.trimmed(running.text, origin), request)
+            is not None
+        )
 
     def _start(self, handle: CompletionHandle) -> None:
         handle.engine_request = self._submitter.submit(handle.request)
@@ -160,7 +167,7 @@ class CompletionPipeline:
     def _text(self, handle: CompletionHandle) -> str:
         """Returns what the engine has generated so far, as the handle's position shows it."""
         running = handle.engine_request
-        text = self.results.trimmed(running.text if running else "", handle.origin)
+        text = self.output_processor.trimmed(running.text if running else "", handle.origin)
         return handle.remaining(text, handle.request) or ""
 
     def _finish(self, handle: CompletionHandle, done: Done) -> None:
@@ -170,14 +177,14 @@ class CompletionPipeline:
             del self._latest[handle.request.document]
         if handle.is_answered:
             if handle.is_owner:
-                self.results.record_answered_early(handle.request, handle.answered, done)
+                self.output_processor.record_answered_early(handle.request, handle.answered, done)
         elif handle.is_owner:
-            handle.answer(self.results.finish(handle.request, done))
+            handle.answer(self.output_processor.finish(handle.request, done))
             self.prefetcher.on_completion(handle)
         else:
-            whole = self.results.finish_shared(handle.origin, done)
+            whole = self.output_processor.finish_shared(handle.origin, done)
             rest = handle.remaining(whole, handle.request) or ""
-            handle.answer(self.results.record(handle.request, rest, Cost(), "reused"))
+            handle.answer(self.output_processor.record(handle.request, rest, Cost(), "reused"))
 
     def _answer_late(self, handle: CompletionHandle) -> None:
         """Answers with the text so far, at the deadline. The engine request continues: its text
@@ -210,4 +217,4 @@ class CompletionPipeline:
             trace = trace_of(Cost(), path, since_ms(request.arrived_s), reason)
             handle.answer(Answer(text, trace))
         else:
-            handle.answer(self.results.record(request, text, Cost(), path, reason))
+            handle.answer(self.output_processor.record(request, text, Cost(), path, reason))

@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llmd.completion.inflight import CompletionHandle
-from llmd.completion.results import Results
+from llmd.completion.handle import CompletionHandle
+from llmd.completion.output_processor import OutputProcessor
 from llmd.completion.submit import Submitter
 from llmd.completion.trace import Totals, TracePath, trace_of
 from llmd.config import Config
@@ -30,13 +30,17 @@ class Prefetcher:
     """`totals` counts the prefetched work. `is_allowed` holds from the next request on."""
 
     def __init__(
-        self, config: Config, submitter: Submitter, results: Results, build_request: BuildRequest
+        self,
+        config: Config,
+        submitter: Submitter,
+        results: OutputProcessor,
+        build_request: BuildRequest,
     ) -> None:
         self.is_allowed = True
         self.totals = Totals()
         self.config = config
         self._submitter = submitter
-        self._results = results
+        self._output_processor = results
         self._build_request = build_request
         self._timer: asyncio.TimerHandle | None = None
 
@@ -75,7 +79,7 @@ class Prefetcher:
 
         def store(finished: asyncio.Future[Done]) -> None:
             done = finished.result()
-            self._results.store_prefetched(accepted, done)
+            self._output_processor.store_prefetched(accepted, done)
             if done.reason != "cancelled":
                 self._schedule(lambda: self._reanchor(handle))
 

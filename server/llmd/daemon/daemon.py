@@ -33,7 +33,7 @@ from llmd.errors import LlmdError, error_location
 from llmd.transport import lsp, nvim
 from llmd.transport.listener import Listener, Protocols
 from llmd.transport.service import Client, EngineView, ReconnectPolicy
-from llmd.transport.status import ConfigStatus, PressureStatus, Status
+from llmd.transport.status_types import ConfigStatus, PressureStatus, Status
 
 _log = logging.getLogger("llmd")
 
@@ -89,7 +89,7 @@ class Daemon:
     def status(self) -> Status:
         return build_status(
             self.engine,
-            self.pipeline.results.totals,
+            self.pipeline.output_processor.totals,
             self.pipeline.prefetcher.totals,
             self._clients,
             self._last_error,
@@ -100,7 +100,7 @@ class Daemon:
         )
 
     def why(self, uri: str) -> RequestStages | None:
-        return self.pipeline.results.history.last(paths_for_uri(uri)[-1] if uri else "")
+        return self.pipeline.output_processor.history.last(paths_for_uri(uri)[-1] if uri else "")
 
     def settings(self) -> SettingsReport:
         return report_settings(self._settings)
@@ -162,7 +162,7 @@ class Daemon:
         self._has_moved.set()
         if (info := self.engine.info) and info is not self._latest:
             self._latest = info
-            self.pipeline.results.cache.forget()
+            self.pipeline.output_processor.cache.forget()
         self._notify_clients()
 
     def _notify_clients(self) -> None:

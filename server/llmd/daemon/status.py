@@ -18,7 +18,7 @@ from llmd.engine.client import EngineClient
 from llmd.errors import LlmdError
 from llmd.models.resolve import model_path
 from llmd.transport.service import Client
-from llmd.transport.status import (
+from llmd.transport.status_types import (
     ClientStatus,
     ConfigStatus,
     ErrorStatus,

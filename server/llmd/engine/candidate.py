@@ -20,7 +20,7 @@ from llmd.engine.messages import Loaded
 from llmd.engine.process import OnMessage, WorkerProcess
 from llmd.errors import EngineError, ModelError
 from llmd.models import memory_plan
-from llmd.models.gguf.header import check_model, whole_shape
+from llmd.models.gguf.validate import check_model, whole_shape
 
 SILENT_S = 600.0  # a model that is read from a slow disk sends nothing for minutes
 ASK_S = 30.0

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from llmd.errors import BadInput
-from llmd.models.references import HUB_PREFIX, HubFile, parse_ref
+from llmd.models.hub_reference import HUB_PREFIX, HubFile, parse_ref
 
 # Bits per weight, with the scales of each block: llama.cpp, tools/quantize/README.md.
 BITS = {

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmd.models.hub_reference import HUB_PREFIX, HubFile, part_names
 from llmd.models.pull import hub_client
-from llmd.models.references import HUB_PREFIX, HubFile, part_names
 
 OLLAMA_PREFIX, LLAMA_CPP_PREFIX = "ollama:", "llama.cpp:"
 _SYSTEM_OLLAMA = Path("/usr/share/ollama/.ollama/models")  # of the system service on Linux

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from llmd import paths
 from llmd.errors import BadInput, ModelError
 from llmd.models import catalog, external_caches
-from llmd.models.references import EXPECTED, HUB_PREFIX, HubFile, parse_ref
+from llmd.models.hub_reference import EXPECTED, HUB_PREFIX, HubFile, parse_ref
 
 if TYPE_CHECKING:
     from llmd.models.catalog_schema import EntryOrder

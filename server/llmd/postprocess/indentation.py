@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from math import gcd
 
 from llmd.context.window import Excerpt
-from llmd.postprocess import brackets
+from llmd.postprocess import bracket_count
 
 _COMMENT = re.compile(r"(?<=\S)\s+(?:#|//|--)\s.*$")
 _OPENED = re.compile(r"(?:[:{(\[]|=>|->|\b(?:do|then)|\bfunction\b[^{}]*\)|\babort)$")
@@ -165,7 +165,7 @@ class Layout:
 # The text around a line stays the same while the user types in that line, and is slow to scan.
 @lru_cache(maxsize=16)
 def _opened(text: str) -> Mapping[str, int]:
-    return brackets.count_brackets(text).opened
+    return bracket_count.count_brackets(text).opened
 
 
 @lru_cache(maxsize=16)
@@ -189,12 +189,12 @@ def drop_misindented(text: str, layout: Layout) -> str:
         return text
     lines = text.rstrip().split("\n")
     last = strip_comment(layout.excerpt.head + lines[0] if len(lines) == 1 else lines[-1])
-    if brackets.count_brackets(last).unopened or brackets.is_inside_literal(text):
+    if bracket_count.count_brackets(last).unopened or bracket_count.is_inside_literal(text):
         return text
     is_deeper = layout.depth(layout.below) > layout.depth(last)
     if last.endswith(":"):
         return text if is_deeper else "\n".join(lines[:-1])
-    is_open = any(brackets.count_brackets(text).opened.values()) or _CONTINUES.search(last)
+    is_open = any(bracket_count.count_brackets(text).opened.values()) or _CONTINUES.search(last)
     return "" if layout.is_gap and is_deeper and not is_open else text
 
 
@@ -202,9 +202,9 @@ def is_indentation_language(layout: Layout) -> bool:
     """Returns whether the cursor is on a blank line of code in which colons open blocks."""
     excerpt = layout.excerpt
     is_code = not excerpt.head.strip() and "```" not in excerpt.prefix
-    if not is_code or brackets.is_inside_literal(excerpt.prefix):
+    if not is_code or bracket_count.is_inside_literal(excerpt.prefix):
         return False
     before, after = (_LITERAL.sub("''", side) for side in (excerpt.prefix, excerpt.suffix))
     window = f"{before}\n{after}"
-    is_closed = not any(brackets.count_brackets(before).opened.values())
+    is_closed = not any(bracket_count.count_brackets(before).opened.values())
     return is_closed and bool(_BLOCK.search(window)) and not _OTHER_LANGUAGE.search(window)

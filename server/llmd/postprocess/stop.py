@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmd.context.window import Excerpt
-from llmd.postprocess import brackets, repeats
+from llmd.postprocess import bracket_count, repeats
 from llmd.postprocess.indentation import (
     Layout,
     cached_layout,
@@ -97,7 +97,8 @@ def rule_for(
         closers=layout.closers,
         closer_indent=layout.depth(layout.opener),
         stops_repeats="repeat" not in without,
-        stops_closers="brackets" not in without and not brackets.is_inside_literal(excerpt.prefix),
+        stops_closers="brackets" not in without
+        and not bracket_count.is_inside_literal(excerpt.prefix),
         is_whole=layout.is_whole,
         opened="".join(Counter(layout.opened).elements()),
         wants_text="block" not in without and _is_bodiless(layout),
@@ -267,8 +268,8 @@ def _stop_at_loop(text: str, rule: StopRule) -> StopPoint | None:
 def _surplus_closer_at(text: str, rule: StopRule) -> int:
     """Returns the offset of the first closer that matches no open bracket; -1: there is none."""
     whole, n_head = rule.head + text, len(rule.head)
-    for at in brackets.count_brackets(whole, Counter(rule.opened)).unopened:
-        if at >= n_head and brackets.is_surplus(whole, at, rule.is_whole):
+    for at in bracket_count.count_brackets(whole, Counter(rule.opened)).unopened:
+        if at >= n_head and bracket_count.is_surplus(whole, at, rule.is_whole):
             before = text[: at - n_head]
             return len(before.rstrip() if before[before.rfind("\n") + 1 :].isspace() else before)
     return -1

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from llmd.context.window import Excerpt
-from llmd.postprocess import brackets
+from llmd.postprocess import bracket_count
 from llmd.postprocess.indentation import Layout, cached_layout, drop_misindented, leading_whitespace
 
 _QUOTES = "\"'"
@@ -23,7 +23,7 @@ def trim(text: str, excerpt: Excerpt, without: frozenset[str] = frozenset()) -> 
     text = _INVISIBLE.sub("", text).replace("\r\n", "\n").rstrip()
     layout = cached_layout(excerpt)
     is_cut = layout.is_whole and not excerpt.tail.strip()
-    is_cut = is_cut and not brackets.is_inside_literal(excerpt.prefix)
+    is_cut = is_cut and not bracket_count.is_inside_literal(excerpt.prefix)
     steps: dict[str, Callable[[str], str]] = {
         "seam": lambda text: strip_repeated_indent(text, layout),
         "tail": lambda text: _drop_repeated_tail(text, layout),
@@ -52,7 +52,7 @@ def _drop_repeated_tail(text: str, layout: Layout) -> str:
 
 
 def _is_closing(tail: str) -> bool:
-    return set(tail) <= {*brackets.OPENER_OF, *_QUOTES, *brackets.SEPARATORS}
+    return set(tail) <= {*bracket_count.OPENER_OF, *_QUOTES, *bracket_count.SEPARATORS}
 
 
 def _cut_surplus_closer(text: str, layout: Layout, below: str) -> str:
@@ -62,12 +62,14 @@ def _cut_surplus_closer(text: str, layout: Layout, below: str) -> str:
     """
     head = layout.excerpt.head
     n_head, whole = len(head), head + text
-    counted = brackets.count_brackets(whole, start=n_head)
-    opened = brackets.count_brackets(head, layout.opened).opened
+    counted = bracket_count.count_brackets(whole, start=n_head)
+    opened = bracket_count.count_brackets(head, layout.opened).opened
     closing = below[: len(below) - len(below.lstrip(")]} \t"))] or below
     cuts = [len(text)]
-    for closer, opener in brackets.OPENER_OF.items():
-        n_below = sum(closing[at] == closer for at in brackets.count_brackets(closing).unopened)
+    for closer, opener in bracket_count.OPENER_OF.items():
+        n_below = sum(
+            closing[at] == closer for at in bracket_count.count_brackets(closing).unopened
+        )
         n_free = max(opened.get(opener, 0) - n_below, 0) + counted.opened.get(opener, 0)
         offsets = [at - n_head for at in counted.unopened if whole[at] == closer]
         cuts += offsets[n_free : n_free + 1] if n_below else []
@@ -80,7 +82,9 @@ def _drop_repeated_closer(text: str, tail: str) -> str:
     """Drops quotes and separators that `tail` already has: at `"a|"` the text `b"` becomes `b`."""
     for n_chars in range(len(tail), 0, -1):
         start, end = text[:-n_chars], tail[:n_chars]
-        is_closer = _n_unpaired(text) > _n_unpaired(start) or set(end) <= set(brackets.SEPARATORS)
+        is_closer = _n_unpaired(text) > _n_unpaired(start) or set(end) <= set(
+            bracket_count.SEPARATORS
+        )
         if text.endswith(end) and is_closer:
             return start
     return text
@@ -88,7 +92,7 @@ def _drop_repeated_closer(text: str, tail: str) -> str:
 
 def _n_unpaired(text: str) -> int:
     n_quotes = sum(text.count(quote) % 2 for quote in _QUOTES)
-    return n_quotes + len(brackets.count_brackets(text).unopened)
+    return n_quotes + len(bracket_count.count_brackets(text).unopened)
 
 
 def strip_repeated_indent(text: str, layout: Layout) -> str:

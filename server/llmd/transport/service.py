@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from llmd.completion.inflight import CompletionHandle, OnPartial
+from llmd.completion.handle import CompletionHandle, OnPartial
 from llmd.completion.trace import RequestStages
 from llmd.completion.types import Outcome
 from llmd.config.load import SettingsReport
 from llmd.context.request import Selected
 from llmd.document import Document, Position
 from llmd.engine.report import EngineState
-from llmd.transport.status import Status
+from llmd.transport.status_types import Status
 
 
 @dataclass(frozen=True, slots=True)

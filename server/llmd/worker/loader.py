@@ -12,7 +12,7 @@ from llmd import machine
 from llmd.config import EngineConfig
 from llmd.engine import messages
 from llmd.models import memory_plan
-from llmd.models.gguf.header import check_adapter, check_model, whole_shape
+from llmd.models.gguf.validate import check_adapter, check_model, whole_shape
 from llmd.prompt.families import PLAIN, Match, recognise
 from llmd.worker import llama
 from llmd.worker.kv_cache import KvCache

@@ -24,8 +24,8 @@ from llmd.engine.cancel_flags import CancelFlagReader
 from llmd.errors import LlmdError, error_location
 from llmd.worker.generate import generate
 from llmd.worker.loader import load_engine
+from llmd.worker.parked_slots import Slots
 from llmd.worker.prompt_tokens import LoadedModel
-from llmd.worker.slots import Slots
 
 _PROGRESS_STEP = 0.05  # share of the model loaded between two progress messages
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h

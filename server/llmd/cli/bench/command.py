@@ -14,15 +14,15 @@ from pathlib import Path
 import msgspec
 
 from llmd import machine
-from llmd.cli.bench import measure, report
+from llmd.cli.bench import metrics, report
 from llmd.cli.bench.backend import Backend
 from llmd.cli.bench.llama_server import LlamaServerBackend
 from llmd.cli.bench.lsp_client import LspBackend
 from llmd.cli.bench.options import MODEL
 from llmd.cli.bench.plan import read_scripts, replay_title, setting_flags
 from llmd.cli.bench.replay import Pace, ReplayResult, replay
-from llmd.cli.chart import write_files, write_report
 from llmd.cli.progress import steps
+from llmd.cli.svg_report import write_files, write_report
 from llmd.cli.temporary_daemon import temporary_daemon
 from llmd.config.load import load_settings
 from llmd.models.resolve import model_path
@@ -39,7 +39,7 @@ def bench(args: argparse.Namespace) -> None:
     flags = setting_flags(args)
     config = load_settings(flags=flags).config
     if args.what == [MODEL]:
-        from llmd.cli.bench.model import run
+        from llmd.cli.bench.model_speed import run
 
         run(args, config, describe_machine())
     else:
@@ -60,7 +60,7 @@ def _replay(args: argparse.Namespace, model: Path, flags: tuple[str, ...]) -> No
     setup = {"trace": replay_title(args, n_edits), "model": model.name, "settings": settings}
     setup |= describe_machine() | {name: version for name, version, _ in results}
     setup = {name: value for name, value in setup.items() if value}
-    figures = tuple(measure.backend_figures(*result) for result in results)
+    figures = tuple(metrics.backend_figures(*result) for result in results)
     bench_report = report.BenchReport(setup, figures)
     text, charts = report.as_text(bench_report), report.as_charts(bench_report)
     rows = msgspec.json.encode({name: result.rows for name, _, result in results}).decode()

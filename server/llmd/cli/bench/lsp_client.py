@@ -29,7 +29,7 @@ from llmd.cli.eval.trace_pauses import Patch, apply_patches
 from llmd.completion.trace import RequestStages
 from llmd.errors import DaemonError
 from llmd.transport.framing import FrameSplitter, build_message, frame
-from llmd.transport.status import Status, decode_answer
+from llmd.transport.status_types import Status, decode_answer
 
 CHUNK_BYTES = 1 << 16
 SETTLE_S, POLL_S = 10.0, 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from llmd.cli.bench.trace import Script, build_script
+from llmd.cli.bench.edit_script import Script, build_script
 from llmd.cli.eval import trace_pauses
 from llmd.errors import BadInput
 

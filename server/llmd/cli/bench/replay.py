@@ -18,7 +18,7 @@ from llmd.cli.bench.backend import (
     TokenCounts,
     TokenUsage,
 )
-from llmd.cli.bench.trace import EditAction, EditKind, Script
+from llmd.cli.bench.edit_script import EditAction, EditKind, Script
 from llmd.cli.eval.score import n_kept
 from llmd.cli.eval.trace_pauses import apply_patches
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from llmd.cli.bench.measure import ALL, BackendFigures, Distribution, KindFigures
-from llmd.cli.bench.trace import KINDS
-from llmd.cli.chart import Chart, Dot
+from llmd.cli.bench.edit_script import KINDS
+from llmd.cli.bench.metrics import ALL, BackendFigures, Distribution, KindFigures
 from llmd.cli.eval.report import table
+from llmd.cli.svg_report import Chart, Dot
 
 _ROWS = {kind: "new line" if kind == "newline" else kind for kind in (*KINDS, ALL)}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llmd import machine
 from llmd.cli.doctor.finding import Finding
-from llmd.cli.doctor.llama import LlamaReport
+from llmd.cli.doctor.llama_probe import LlamaReport
 from llmd.models.memory_plan import Gpu
 
 _LIBRARY = "llama-cpp-python"

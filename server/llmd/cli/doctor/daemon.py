@@ -13,7 +13,7 @@ from llmd import __version__, paths
 from llmd.bridge import daemon_client
 from llmd.cli.doctor.finding import Finding
 from llmd.errors import LlmdError
-from llmd.transport.status import Status, decode_answer
+from llmd.transport.status_types import Status, decode_answer
 
 _ANSWER_TIMEOUT_S = 2.0
 

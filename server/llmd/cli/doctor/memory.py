@@ -9,16 +9,16 @@ from pathlib import Path
 
 from llmd import machine
 from llmd.cli.doctor.finding import Finding
-from llmd.cli.doctor.llama import LibraryReport
+from llmd.cli.doctor.llama_probe import LibraryReport
 from llmd.config import Config
 from llmd.engine.memory_pressure import severity
 from llmd.errors import LlmdError, format_bytes
 from llmd.machine import MemoryReading
 from llmd.models import memory_plan
-from llmd.models.gguf.format import Header
-from llmd.models.gguf.header import whole_shape
+from llmd.models.gguf.parse import Header
+from llmd.models.gguf.validate import whole_shape
 from llmd.models.memory_plan.hardware import max_wired_limit_bytes
-from llmd.transport.status import Status
+from llmd.transport.status_types import Status
 
 _MIB = 1 << 20
 _MUCH_SWAP_BYTES = 64 << 20  # of the worker's memory; less are pages that were never used again

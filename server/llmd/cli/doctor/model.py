@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from llmd.cli.doctor.finding import Finding
-from llmd.cli.doctor.llama import LlamaReport
+from llmd.cli.doctor.llama_probe import LlamaReport
 from llmd.config import Config
 from llmd.errors import LlmdError
 from llmd.models import resolve
-from llmd.models.gguf.format import Header
-from llmd.models.gguf.header import check_model
+from llmd.models.gguf.parse import Header
+from llmd.models.gguf.validate import check_model
 
 _CHOOSE_ANOTHER = "choose another model: `llmd models`, `llmd use NAME`"
 

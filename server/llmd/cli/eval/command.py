@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmd.cli.chart import write_report
 from llmd.cli.eval import report, run, sets, settings_grid, trace_pauses
 from llmd.cli.eval.cases import EvalCase, evenly_spaced
 from llmd.cli.eval.options import ANCHORS, AXES, CLIENTS
 from llmd.cli.eval.settings_grid import EvalSetting, SettingAxis
 from llmd.cli.progress import steps
+from llmd.cli.svg_report import write_report
 from llmd.errors import BadInput
 from llmd.postprocess.stop import RULES
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llmd.cli.chart import Chart, Dot
 from llmd.cli.eval.stats import Difference, Estimate
 from llmd.cli.eval.summary import Comparison, Summary, ThresholdEffect
+from llmd.cli.svg_report import Chart, Dot
 
 # The column's title, and whether its values are percentages.
 COLUMNS = {

@@ -18,10 +18,10 @@ from pathlib import Path
 from llmd.errors import ModelError
 from llmd.files import replace_durably
 from llmd.models import pulled_files, resolve
+from llmd.models.hub_reference import HubFile
 from llmd.models.pull import hub_client
 from llmd.models.pull.hub_client import CHUNK_BYTES, RemoteFile, retry_hint
 from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull, run_concurrently
-from llmd.models.references import HubFile
 
 ReportBytes = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0: not known)
 N_PARTS_AT_ONCE = 3
@@ -158,7 +158,7 @@ def sha256_of(path: Path, on_progress: Callable[[int], None]) -> str:
 
 def _check_model(part: _Part, *, is_first: bool) -> None:
     """Checks the header of a part. The first part holds the metadata; adapters are accepted."""
-    from llmd.models.gguf.header import check_model, read_header
+    from llmd.models.gguf.validate import check_model, read_header
 
     try:
         header = read_header(part.partial)

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from llmd import __version__
 from llmd.errors import BadInput, ModelError
-from llmd.models.references import HubFile, check_endpoint
+from llmd.models.hub_reference import HubFile, check_endpoint
 
 CHUNK_BYTES = 1 << 20
 

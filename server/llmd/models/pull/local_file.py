@@ -10,9 +10,9 @@ from pathlib import Path
 from llmd import paths
 from llmd.errors import ModelError
 from llmd.models import pulled_files
+from llmd.models.hub_reference import part_names
 from llmd.models.pull.hub import sha256_of
 from llmd.models.pull.staging import only_pull
-from llmd.models.references import part_names
 
 
 def pull_local_file(path: Path) -> Path:
@@ -21,7 +21,7 @@ def pull_local_file(path: Path) -> Path:
     Raises:
         ModelError: the file is not a model, or the ledger cannot be written.
     """
-    from llmd.models.gguf.header import check_model
+    from llmd.models.gguf.validate import check_model
 
     path = path.absolute()
     check_model(path)

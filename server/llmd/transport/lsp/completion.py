@@ -8,12 +8,12 @@ from typing import Any
 
 from lsprotocol import types as t
 
-from llmd.completion.inflight import CompletionHandle
+from llmd.completion.handle import CompletionHandle
 from llmd.completion.types import Answer
 from llmd.context.request import Selected
 from llmd.document import Document, Position, split_lines, strip_line_end
+from llmd.transport.lsp.dispatch import Deferred, JsonRpc
 from llmd.transport.lsp.documents import Documents
-from llmd.transport.lsp.jsonrpc import Deferred, JsonRpc
 from llmd.transport.service import Service
 
 # Characters after which a client with a popup requests completions, besides within words.

@@ -14,10 +14,10 @@ from pygls.exceptions import JsonRpcInvalidParams
 from llmd.completion.types import Outcome, OutcomeKind
 from llmd.document import Position, open_document
 from llmd.transport.lsp.completion import CompletionHandlers
+from llmd.transport.lsp.dispatch import Deferred
 from llmd.transport.lsp.documents import Documents, replace_surrogates, to_snapshot
-from llmd.transport.lsp.jsonrpc import Deferred
 from llmd.transport.service import ReconnectPolicy, Service
-from llmd.transport.status import CompleteParams, Completion
+from llmd.transport.status_types import CompleteParams, Completion
 
 OUTCOME_COMMANDS: dict[str, OutcomeKind] = {
     "llmd.accepted": "accepted",

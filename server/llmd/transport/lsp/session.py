@@ -13,9 +13,9 @@ from llmd import __version__
 from llmd.document import Encoding
 from llmd.transport.connection import Send, serve
 from llmd.transport.lsp.completion import TRIGGER_CHARACTERS, CompletionHandlers
+from llmd.transport.lsp.dispatch import Handler, JsonRpc
 from llmd.transport.lsp.documents import Documents
 from llmd.transport.lsp.extensions import ExtensionMethods
-from llmd.transport.lsp.jsonrpc import Handler, JsonRpc
 from llmd.transport.lsp.progress import ProgressReporter
 from llmd.transport.lsp.server import guarded
 from llmd.transport.service import Client, ReconnectPolicy, Service

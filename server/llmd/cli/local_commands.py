@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +17,6 @@ from llmd.files import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STOP_TIMEOUT_S = 5.0
-POLL_S = 0.02
 FOLLOW_S = 0.2
 
 
@@ -29,10 +24,6 @@ def serve(args: argparse.Namespace) -> int:
     from llmd.daemon import daemon
 
     return daemon.serve(args.set, is_detached=args.detached)
-
-
-def stop(_: argparse.Namespace) -> None:
-    stop_daemon(is_restart=False)
 
 
 def logs(args: argparse.Namespace) -> None:
@@ -84,7 +75,7 @@ def purge(args: argparse.Namespace) -> int:
         print("Nothing was removed")
         return 1
     if daemon_client.is_running():
-        stop_daemon(is_restart=False)
+        daemon_client.stop_daemon(is_restart=False)
     job.remove(job.owned_paths())
     return 0
 
@@ -108,34 +99,3 @@ def demo(_: argparse.Namespace) -> int:
     from llmd.cli.demo import run
 
     return run()
-
-
-def connect_running() -> daemon_client.DaemonClient:
-    if peer := daemon_client.connect():
-        return daemon_client.DaemonClient(peer)
-    raise DaemonError("No daemon is running; run `llmd start`")
-
-
-def stop_daemon(is_restart: bool) -> None:
-    """Returns when the daemon has ended. Kills a daemon that does not answer."""
-    pid = daemon_client.lock_contents().get("pid")
-    try:
-        connect_running().request("llmd/stop", {"restart": is_restart})
-    except DaemonError:
-        if not (daemon_client.is_running() and isinstance(pid, int)):
-            raise
-        _kill(pid, is_restart)
-    end_s = time.monotonic() + STOP_TIMEOUT_S
-    # A bridge may start the next daemon at once, which then holds the lock with another pid.
-    while daemon_client.is_running() and daemon_client.lock_contents().get("pid") == pid:
-        if time.monotonic() > end_s:
-            raise DaemonError(f"The daemon, pid {pid}, does not stop; run `kill -9 {pid}`")
-        time.sleep(POLL_S)
-
-
-def _kill(pid: int, is_restart: bool) -> None:
-    if not is_restart:
-        daemon_client.mark_stopped()
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)

@@ -12,7 +12,8 @@ from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, measured_speed, pulled_files, resolve
 from llmd.models.catalog import catalog, find_variant
 from llmd.models.catalog_schema import Entry, ShapeRow, Variant
-from llmd.models.gguf.header import read_header, whole_shape
+from llmd.models.gguf.validate import read_header, whole_shape
+from llmd.models.hub_reference import HUB_PREFIX, HubFile, part_names
 from llmd.models.pull.staging import PARTIAL_PREFIX
 from llmd.models.recommend import (
     FitEstimate,
@@ -22,7 +23,6 @@ from llmd.models.recommend import (
     estimate,
     estimate_variant,
 )
-from llmd.models.references import HUB_PREFIX, HubFile, part_names
 
 _FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",

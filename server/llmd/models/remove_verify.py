@@ -10,10 +10,10 @@ from llmd import paths
 from llmd.errors import BadInput, ModelError
 from llmd.models import external_caches, pulled_files, resolve
 from llmd.models.catalog import catalog
-from llmd.models.installed import InstalledModel, installed_models
+from llmd.models.hub_reference import HubFile, part_names
+from llmd.models.listing import InstalledModel, installed_models
 from llmd.models.pull.hub import sha256_of
 from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull
-from llmd.models.references import HubFile, part_names
 
 _BLOB = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 

@@ -25,7 +25,7 @@ from pygls.exceptions import (
     JsonRpcServerNotInitialized,
 )
 
-from llmd.completion.inflight import CompletionHandle
+from llmd.completion.handle import CompletionHandle
 from llmd.completion.types import Answer
 from llmd.transport.connection import Send
 from llmd.transport.framing import FrameSplitter, frame

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from llmd.cli.bench.backend import OUTCOMES, TokenCounts
+from llmd.cli.bench.edit_script import KINDS
 from llmd.cli.bench.replay import ReplayResult, ReplayRow
-from llmd.cli.bench.trace import KINDS
 
 ALL = "all"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from itertools import product
 
-from llmd.models.gguf.format import MAX_LAYERS, TOKENS_KEY, Fields, Header
-from llmd.models.gguf.reader import DOWNLOAD_AGAIN, sanitize
+from llmd.models.gguf.byte_reader import DOWNLOAD_AGAIN, sanitize
+from llmd.models.gguf.parse import MAX_LAYERS, TOKENS_KEY, Fields, Header
 
 # Models that are not causal or do not generate text. llama-arch.cpp, stable-diffusion.cpp,
 # whisper.cpp.

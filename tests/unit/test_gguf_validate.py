@@ -38,9 +38,9 @@ from tests.support.gguf_bytes import (
 )
 
 from llmd.errors import ModelError
-from llmd.models.gguf import format, header, reader
-from llmd.models.gguf.header import check_model, read_header
-from llmd.models.pull import builtin
+from llmd.models.gguf import byte_reader, parse, validate
+from llmd.models.gguf.validate import check_model, read_header
+from llmd.models.pull import build_builtin
 from llmd.prompt import families
 
 ONE = tuple(placed({"a": (4,)})[0])
@@ -737,7 +737,7 @@ def test_a_chat_template_is_not_rendered(tmp_path: Path) -> None:
 def test_long_texts_and_arrays_are_not_kept(tmp_path: Path) -> None:
     many = array(STRING, ["merge"] * 100_000)
     gguf_file = tiny({"tokenizer.ggml.merges": many, "general.license": string("x" * 100_000)})
-    _, fields = header._read_file(write(tmp_path, gguf_file.encode()))
+    _, fields = validate._read_file(write(tmp_path, gguf_file.encode()))
     assert fields.by_key["tokenizer.ggml.merges"].value is None
     assert fields.by_key["tokenizer.ggml.merges"].n_items == 100_000
     assert fields.by_key["general.license"].value is None
@@ -755,7 +755,7 @@ def test_long_texts_and_arrays_are_not_kept(tmp_path: Path) -> None:
 def test_a_header_without_end_is_refused(
     value: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "MAX_HEADER_BYTES", 4096)
+    monkeypatch.setattr(byte_reader, "MAX_HEADER_BYTES", 4096)
     path = write(tmp_path, Gguf([("k", value)]).encode())
     os.truncate(path, 1 << 30)
     with pytest.raises(ModelError, match="makes the header longer than 4096 bytes; download"):
@@ -905,11 +905,11 @@ def test_the_built_in_model(models_dir: Path) -> None:
     assert (model.architecture, model.n_layers, model.n_vocab) == ("llama", 30, 49152)
     assert (model.head_count, model.head_count_kv, model.key_length) == (9, 3, 64)
     assert model.fim_token_ids == {"pre": 11, "suf": 6, "mid": 3, "rep": 4, "sep": 5}
-    assert model.file_bytes - model.tensor_bytes < reader.MAX_HEADER_BYTES
+    assert model.file_bytes - model.tensor_bytes < byte_reader.MAX_HEADER_BYTES
 
 
 def test_the_adapter_of_the_built_in_model_is_readable_but_not_a_model() -> None:
-    path = builtin.ADAPTER
+    path = build_builtin.ADAPTER
     assert read_header(path).n_tensors == 420
     assert rejection(path) == (
         "is not a language model that completes text: its type is `adapter`; choose another model"
@@ -919,4 +919,4 @@ def test_the_adapter_of_the_built_in_model_is_readable_but_not_a_model() -> None
 def test_tensor_types_match_ggml() -> None:
     known = {int(kind): sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()}
     # The gguf package does not know Q2_0 yet: ggml-common.h, block_q2_0.
-    assert {**known, 42: (64, 18)} == format.TENSOR_TYPES
+    assert {**known, 42: (64, 18)} == parse.TENSOR_TYPES

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llmd.completion.results import remaining_text
+from llmd.completion.output_processor import remaining_text
 from llmd.completion.types import Answer
 from llmd.context.request import CompletionRequest
 from llmd.document import Document, Position

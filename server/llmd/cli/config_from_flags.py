@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmd.config.parse import find_problem, keys
-from llmd.models.references import HUB_PREFIX
+from llmd.models.hub_reference import HUB_PREFIX
 
 FlagSettings = dict[str, Any]  # by key of the config
 # Converts the key and the value of a flag to settings, or to the reason why the value sets nothing.

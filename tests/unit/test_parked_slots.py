@@ -10,7 +10,7 @@ from llmd.engine.messages import SlotView
 from llmd.errors import EngineError
 from llmd.worker.kv_cache import KvCache
 from llmd.worker.llama import StateBytes
-from llmd.worker.slots import MAX_PARKED, MIN_PARKED_CELLS, Slots
+from llmd.worker.parked_slots import MAX_PARKED, MIN_PARKED_CELLS, Slots
 
 N_CELLS = 40
 STATE_BYTES = 1000

@@ -14,7 +14,7 @@ from pathlib import Path
 from struct import calcsize
 from typing import NoReturn, TypeVar
 
-from llmd.models.gguf.reader import (
+from llmd.models.gguf.byte_reader import (
     CHOOSE_ANOTHER,
     DOWNLOAD_AGAIN,
     U32,

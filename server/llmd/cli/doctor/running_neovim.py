@@ -1,8 +1,8 @@
 """Checks the Neovim that `llmd doctor` runs in: what is loaded, mapped and connected there.
 
-`python -m llmd.cli.doctor.neovim ADDRESS` prints what it finds as one line of JSON, and loads and
-changes nothing in Neovim. It runs in a process of its own, since a Neovim that waits does not
-answer. The only importer of pynvim.
+`python -m llmd.cli.doctor.running_neovim ADDRESS` prints one line of JSON, and changes nothing in
+Neovim. The check runs in a process of its own, since a Neovim that waits does not answer. The only
+importer of pynvim.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def check_this_neovim() -> list[Finding]:
     address = os.environ.get("NVIM")
     if not address:
         return []
-    lines, fault = run_module("llmd.cli.doctor.neovim", [address], _TIMEOUT_S)
+    lines, fault = run_module("llmd.cli.doctor.running_neovim", [address], _TIMEOUT_S)
     if lines:
         return list(judge_neovim(msgspec.convert(lines[0], NeovimFacts)))
     text = f"Neovim cannot be inspected: {fault or 'no output'}"

@@ -84,7 +84,7 @@ class SuggestionCache:
             self._by_document.pop(document, None)
 
 
-class Results:
+class OutputProcessor:
     """`disabled_rules`: names of `postprocess.stop.RULES`, for `llmd eval`."""
 
     def __init__(self, config: Config, disabled_rules: frozenset[str] = frozenset()) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmd.cli.bench.backend import LspPosition, position_at
-from llmd.cli.bench.replay import interleave
-from llmd.cli.bench.trace import (
+from llmd.cli.bench.edit_script import (
     KINDS,
     EditAction,
     build_script,
@@ -14,6 +13,7 @@ from llmd.cli.bench.trace import (
     edit_kind,
     insert_closers,
 )
+from llmd.cli.bench.replay import interleave
 from llmd.cli.eval.trace_pauses import Patch, TraceEdit, apply_patches
 
 

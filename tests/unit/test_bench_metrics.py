@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from llmd.cli.bench import measure, recommend, report
+from llmd.cli.bench import metrics, model_speed_report, report
 from llmd.cli.bench.backend import OUTCOME_BY_PATH, TokenCounts, TokenUsage
-from llmd.cli.bench.recommend import BatchSpeed, EngineVariant
+from llmd.cli.bench.model_speed_report import BatchSpeed, EngineVariant
 from llmd.cli.bench.replay import ReplayResult, ReplayRow, replay_result
-from llmd.cli.chart import draw_charts
+from llmd.cli.svg_report import draw_charts
 from llmd.completion.trace import TracePath
 from llmd.models.memory_plan import Shape
 
@@ -37,19 +37,19 @@ def test_figures_are_of_what_the_model_answered() -> None:
         row(outcome="cancelled", n_shown=0, n_kept=0, ttft_ms=None),
         row(outcome="suppressed", n_shown=0, n_kept=0, ttft_ms=None),
     ]
-    found = measure.kind_figures(rows)
+    found = metrics.kind_figures(rows)
     assert (found.n, found.n_model, found.n_memory, found.n_cancelled) == (5, 2, 1, 1)
-    assert found.tokens == measure.Distribution(p50=6.0, mean=6.0, p90=9)
-    assert found.ttft_ms == measure.Distribution(p50=20.0, mean=20.0, p90=30.0)
-    assert found.outside_ms == measure.Distribution(p50=0.5, mean=0.5, p90=0.5)
-    assert found.memory_ms == measure.Distribution(p50=1.0, mean=1.0, p90=1.0)
+    assert found.tokens == metrics.Distribution(p50=6.0, mean=6.0, p90=9)
+    assert found.ttft_ms == metrics.Distribution(p50=20.0, mean=20.0, p90=30.0)
+    assert found.outside_ms == metrics.Distribution(p50=0.5, mean=0.5, p90=0.5)
+    assert found.memory_ms == metrics.Distribution(p50=1.0, mean=1.0, p90=1.0)
     assert (found.n_suggestions, found.n_shown, found.n_kept) == (3, 24, 9)
     assert found.prefill_per_s == 1250.0  # 10 tokens in 8 ms
     assert found.decode_per_s == 400.0  # 8 tokens after the first of each, in 20 ms
 
 
 def test_an_empty_answer_has_no_first_text() -> None:
-    found = measure.kind_figures([row(ttft_ms=None, n_shown=0, n_kept=0)])
+    found = metrics.kind_figures([row(ttft_ms=None, n_shown=0, n_kept=0)])
     assert found.ttft_ms is None
     assert found.total_ms is not None
     assert found.decode_per_s is None
@@ -59,7 +59,7 @@ def test_an_empty_answer_has_no_first_text() -> None:
     ("values", "p90"), [([1.0], 1.0), (list(range(1, 11)), 9), (list(range(1, 21)), 18)]
 )
 def test_the_p90_is_not_exceeded_by_nine_in_ten(values: list[float], p90: float) -> None:
-    found = measure.distribution(values)
+    found = metrics.distribution(values)
     assert found
     assert found.p90 == p90
 
@@ -82,7 +82,7 @@ def test_who_answered(path: TracePath, outcome: str) -> None:
     assert OUTCOME_BY_PATH[path] == outcome
 
 
-def made(*sides: measure.BackendFigures) -> report.BenchReport:
+def made(*sides: metrics.BackendFigures) -> report.BenchReport:
     return report.BenchReport({"trace": "t"}, sides)
 
 
@@ -90,10 +90,10 @@ def cells_of(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")]
 
 
-OURS = measure.backend_figures(
+OURS = metrics.backend_figures(
     "llmd", "1", ReplayResult((row(), row(kind="jump")), 5, TokenCounts(1, 20, 0, 0))
 )
-THEIRS = measure.backend_figures(
+THEIRS = metrics.backend_figures(
     "llama-server", "b1", ReplayResult((row(n_prefill=299), row(kind="newline")))
 )
 
@@ -139,36 +139,41 @@ def test_the_best_way_answers_soonest_at_the_greatest_depth() -> None:
     slow, fast = way("f16"), way("q8_0")
     shallow = speeds(slow, 9999, 9999, depth=0) + speeds(fast, 1, 1, depth=0)
     found = [*shallow, *speeds(slow, 400, 100), *speeds(fast, 500, 110)]
-    assert recommend.best_variant(found) == fast
-    assert 'cache_type_k = "q8_0"' in recommend.config_lines(found)
+    assert model_speed_report.best_variant(found) == fast
+    assert 'cache_type_k = "q8_0"' in model_speed_report.config_lines(found)
 
 
 def test_alike_the_smaller_cache_and_fewer_threads_win() -> None:
     large, small, one = way("f16", kv_bytes=20), way("q8_0"), way("f16", threads=1)
-    assert recommend.best_variant(speeds(large, 500, 100) + speeds(small, 499, 100)) == small
-    assert recommend.best_variant(speeds(large, 500, 100) + speeds(one, 499, 100)) == one
+    assert (
+        model_speed_report.best_variant(speeds(large, 500, 100) + speeds(small, 499, 100)) == small
+    )
+    assert model_speed_report.best_variant(speeds(large, 500, 100) + speeds(one, 499, 100)) == one
 
 
 def test_the_batch_is_the_smallest_that_is_nearly_as_fast() -> None:
     rates = {1: 100.0, 16: 300.0, 64: 470.0, 256: 500.0}
-    assert recommend.best_batch([BatchSpeed(way(), 0, n, rate) for n, rate in rates.items()]) == 64
+    assert (
+        model_speed_report.best_batch([BatchSpeed(way(), 0, n, rate) for n, rate in rates.items()])
+        == 64
+    )
 
 
 def test_a_head_that_cannot_be_quantised_leaves_f16() -> None:
     types = {
         (each.cache_type_k, each.cache_type_v)
-        for each in recommend.variants(Shape(2, 2, 40, 99), 2)
+        for each in model_speed_report.variants(Shape(2, 2, 40, 99), 2)
     }
     assert types == {("f16", "f16")}
-    assert len(recommend.variants(Shape(2, 2, 64, 99), 2)) > 2
+    assert len(model_speed_report.variants(Shape(2, 2, 64, 99), 2)) > 2
 
 
 def test_speeds_in_a_table_and_as_json() -> None:
     found = speeds(way(), 500, 100)
-    lines = recommend.speed_table(found).split("\n")
+    lines = model_speed_report.speed_table(found).split("\n")
     assert [cell.strip() for cell in lines[2].split("|")[-3:-1]] == ["100", "500"]
     assert json.loads(msgspec.json.encode(found))[1]["tokens_per_s"] == 500
-    assert "circle" in (draw_charts(recommend.speed_charts(found)) or "")
+    assert "circle" in (draw_charts(model_speed_report.speed_charts(found)) or "")
 
 
 @pytest.mark.parametrize(
@@ -184,4 +189,4 @@ def test_speeds_in_a_table_and_as_json() -> None:
 def test_the_duration_follows_from_two_batches(
     depths: list[int], batches: list[int], repeat: int, n_s: float
 ) -> None:
-    assert recommend.run_time_s(1.0, 7.3, depths, batches, repeat) == pytest.approx(n_s)
+    assert model_speed_report.run_time_s(1.0, 7.3, depths, batches, repeat) == pytest.approx(n_s)

@@ -9,9 +9,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from llmd.models.gguf.checks import check_completes_text, check_shape, check_tokenizer
-from llmd.models.gguf.format import TOKENS_KEY, Fields, Header, Tensors, read_contents
-from llmd.models.gguf.reader import CHOOSE_ANOTHER, open_reader, reject, sanitize
+from llmd.models.gguf.byte_reader import CHOOSE_ANOTHER, open_reader, reject, sanitize
+from llmd.models.gguf.llama_compat import check_completes_text, check_shape, check_tokenizer
+from llmd.models.gguf.parse import TOKENS_KEY, Fields, Header, Tensors, read_contents
 from llmd.models.memory_plan.model_shape import Shape, shape_from_fields
 
 _FIM_ROLES = {"prefix": "pre", "suffix": "suf", "middle": "mid"}  # old key names

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from llmd.cli.bench import recommend
-from llmd.cli.bench.recommend import FILL, BatchSpeed, EngineVariant
-from llmd.cli.chart import write_report
+from llmd.cli.bench import model_speed_report
+from llmd.cli.bench.model_speed_report import FILL, BatchSpeed, EngineVariant
 from llmd.cli.progress import steps
+from llmd.cli.svg_report import write_report
 from llmd.config import Config
 from llmd.engine.process import load_message
 from llmd.errors import BadInput, EngineError
@@ -49,18 +49,18 @@ def run(args: argparse.Namespace, config: Config, about: Mapping[str, str]) -> N
     speeds = _measure_all(args, model, loaded)
     if not speeds:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
-    measured_speed.record(path, recommend.decode_speed(speeds))
+    measured_speed.record(path, model_speed_report.decode_speed(speeds))
     setup = {"model": path.name, "backend": loaded.machine.backend, **about}
-    config_lines = recommend.config_lines(speeds)
+    config_lines = model_speed_report.config_lines(speeds)
     text = "\n\n".join([
         "\n".join(f"- {name}: {value}" for name, value in setup.items()),
         "Tokens per second, by the number of tokens evaluated at once:",
-        recommend.speed_table(speeds),
+        model_speed_report.speed_table(speeds),
         "Recommended settings for a key of 64 prompt tokens and 12 generated, in `config.toml`:",
         f"```toml\n{config_lines}```",
     ])  # fmt: skip
     data = {"setup": setup, "speeds": speeds, "proposal": config_lines}
-    write_report(args, "model", text, data, recommend.speed_charts(speeds))
+    write_report(args, "model", text, data, model_speed_report.speed_charts(speeds))
 
 
 def _measure_all(args: argparse.Namespace, model: Model, loaded: LoadSetup) -> list[BatchSpeed]:
@@ -69,7 +69,7 @@ def _measure_all(args: argparse.Namespace, model: Model, loaded: LoadSetup) -> l
     n_ctx = max(args.depth) + max(args.batch)
     plan = replace(base, n_ctx=n_ctx, n_batch=max(*args.batch, FILL))
     threads = [n for n in args.threads or (1, base.threads) if n != base.threads]
-    candidates = recommend.variants(loaded.shape, base.threads)
+    candidates = model_speed_report.variants(loaded.shape, base.threads)
     _print_duration(args, model, plan, len(candidates), threads)
     speeds: list[BatchSpeed] = []
     with steps(len(candidates) + len(threads), "bench") as advance:
@@ -77,7 +77,9 @@ def _measure_all(args: argparse.Namespace, model: Model, loaded: LoadSetup) -> l
             speeds += _measure_variant(args, model, plan, variant)
             advance(f"{variant.cache_type_k}, {variant.cache_type_v}")
         for n_threads in threads if speeds else ():
-            variant = msgspec.structs.replace(recommend.best_variant(speeds), threads=n_threads)
+            variant = msgspec.structs.replace(
+                model_speed_report.best_variant(speeds), threads=n_threads
+            )
             speeds += _measure_variant(args, model, plan, variant)
             advance(f"{n_threads} threads")
     return speeds
@@ -93,7 +95,7 @@ def _print_duration(
             min(_time_batch(context, tokens, 0, n) for _ in range(2))
             for n in (1, min(FILL, plan.n_ctx))
         )
-    variant_s = recommend.run_time_s(token_s, fill_s, args.depth, args.batch, args.repeat)
+    variant_s = model_speed_report.run_time_s(token_s, fill_s, args.depth, args.batch, args.repeat)
     # Fewer threads take longer in proportion; more threads are not counted on to be faster.
     n_units = n_candidates + sum(max(1.0, plan.threads / n) for n in threads)
     minutes = n_units * variant_s / 60

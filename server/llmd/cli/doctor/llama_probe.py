@@ -1,8 +1,9 @@
 """Asks llama.cpp about itself and about a model, in a process of its own: a crash in native code
 ends that process alone.
 
-`python -m llmd.cli.doctor.llama [MODEL]` prints a line of JSON about the library, then one about
-the model, of which only the vocabulary is loaded. The caller has checked the model's header.
+`python -m llmd.cli.doctor.llama_probe [MODEL]` prints a line of JSON about the library, then one
+about the model, of which only the vocabulary is loaded. The caller has checked the model's
+header.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class LlamaReport(msgspec.Struct, frozen=True):
 
 def probe_llama(path: str) -> LlamaReport:
     """Asks about the library, and about the model at `path` unless that is empty."""
-    lines, fault = run_module("llmd.cli.doctor.llama", [path] if path else [], PROBE_TIMEOUT_S)
+    lines, fault = run_module(
+        "llmd.cli.doctor.llama_probe", [path] if path else [], PROBE_TIMEOUT_S
+    )
     library = msgspec.convert(lines[0], LibraryReport) if lines else None
     vocabulary = msgspec.convert(lines[1], VocabularyReport) if len(lines) > 1 else None
     return LlamaReport(library, vocabulary, fault or "no output")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from llmd.cli.chart import Chart, Dot
 from llmd.cli.eval.report import table
+from llmd.cli.svg_report import Chart, Dot
 from llmd.config import CacheType
 from llmd.models import memory_plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmd.completion.results import (
+from llmd.completion.output_processor import (
     MAX_DOCUMENTS,
     MAX_SUGGESTIONS,
     CachedSuggestion,
