@@ -35,7 +35,10 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`top` is the end of the scale; 0: the largest value."""
+    """Describes one chart.
+
+    `top` is the end of the scale; 0: the largest value.
+    """
 
     title: str
     dots: tuple[Dot, ...]

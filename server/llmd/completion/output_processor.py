@@ -85,7 +85,10 @@ class SuggestionCache:
 
 
 class OutputProcessor:
-    """`disabled_rules`: names of `postprocess.stop.RULES`, for `llmd eval`."""
+    """Finishes requests and keeps their suggestions and figures.
+
+    `disabled_rules`: names of `postprocess.stop.RULES`, for `llmd eval`.
+    """
 
     def __init__(self, config: Config, disabled_rules: frozenset[str] = frozenset()) -> None:
         self.totals = Totals()

@@ -25,7 +25,10 @@ CANCEL_DELAY_S = 0.004
 
 
 class CompletionPipeline:
-    """`disabled_rules`: names of `postprocess.stop.RULES` that `llmd eval` leaves out."""
+    """Runs completion requests from the snapshot to the answer.
+
+    `disabled_rules`: names of `postprocess.stop.RULES` that `llmd eval` leaves out.
+    """
 
     def __init__(
         self,

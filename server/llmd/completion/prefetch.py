@@ -27,7 +27,10 @@ BuildRequest = Callable[[Document, Position], CompletionRequest]
 
 
 class Prefetcher:
-    """`totals` counts the prefetched work. `is_allowed` holds from the next request on."""
+    """Submits background requests.
+
+    `totals` counts the prefetched work. `is_allowed` holds from the next request on.
+    """
 
     def __init__(
         self,

@@ -17,7 +17,10 @@ TIME_LIMIT_MS = 60_000
 
 
 class Submitter:
-    """`disabled_rules`: names of `postprocess.stop.RULES`, for `llmd eval`."""
+    """Submits requests with the configured limits.
+
+    `disabled_rules`: names of `postprocess.stop.RULES`, for `llmd eval`.
+    """
 
     def __init__(
         self, config: Config, engine: EngineClient, disabled_rules: frozenset[str]

@@ -91,7 +91,10 @@ class Workspaces:
         on_warning: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_warning` gets one sentence for each invalid version of a file."""
+        """Starts with no rules known.
+
+        `on_warning` gets one sentence for each invalid version of a file.
+        """
         self._on_warning = on_warning
         self._clock = clock
         self._folders: OrderedDict[Path, _Folder] = OrderedDict()

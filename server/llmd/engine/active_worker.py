@@ -24,7 +24,10 @@ _log = logging.getLogger("llmd.engine")
 
 
 class ActiveWorker:
-    """`info` and `slots` describe the loaded model; `worker` is set from the process's start."""
+    """Tracks the worker in use, its model and its requests.
+
+    `info` and `slots` describe the loaded model; `worker` is set from the process's start.
+    """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.state: EngineState = "loading"

@@ -39,8 +39,11 @@ class EngineClient:
         on_change: Callable[[], None] = lambda: None,
         has_room: Callable[[Path, Loaded], bool] = candidate.has_room,
     ) -> None:
-        """`on_change` is called when the state, its reason or the share loaded has changed.
-        `has_room` tells whether another model can be loaded beside the loaded one."""
+        """Starts without a worker; `run` loads the model.
+
+        `on_change` is called when the state, its reason or the share loaded has changed.
+        `has_room` tells whether another model can be loaded beside the loaded one.
+        """
         self._on_change = on_change
         self._ids = itertools.count(1)
         self._flags = CancelFlags()

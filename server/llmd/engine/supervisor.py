@@ -47,7 +47,10 @@ class Rollback:
 
 
 class Supervisor:
-    """`config` is what the current or the next worker loads."""
+    """Runs one worker after another.
+
+    `config` is what the current or the next worker loads.
+    """
 
     def __init__(
         self, config: Config, command: Sequence[str], flags: CancelFlags, active: ActiveWorker

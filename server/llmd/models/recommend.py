@@ -64,7 +64,10 @@ class FitEstimate:
 def estimate(
     shape: memory_plan.Shape, host: HostResources, engine: EngineConfig, active_share: float = 1.0
 ) -> FitEstimate:
-    """`active_share`: the share of the weights that work on one token."""
+    """Estimates whether and how fast a model runs on a host.
+
+    `active_share`: the share of the weights that work on one token.
+    """
     n_weights = shape.weight_bytes
     try:
         plan = memory_plan.plan_load(engine, host.machine, shape)

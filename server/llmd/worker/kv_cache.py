@@ -94,8 +94,11 @@ class KvCache:
     def __init__(
         self, context: BatchEvaluator, can_cut: bool = True, can_save: bool = True
     ) -> None:
-        """`can_cut`: the memory can drop its last cells alone. `can_save`: cells restored from a
-        copy behave exactly like the original cells."""
+        """Starts with an empty cache.
+
+        `can_cut`: the memory can drop its last cells alone. `can_save`: cells restored from a
+        copy behave exactly like the original cells.
+        """
         self._context = context
         self.can_cut = can_cut
         self.can_save = can_save

@@ -28,7 +28,10 @@ class HealingTable:
     """
 
     def __init__(self, pieces: Iterable[tuple[bytes, int]] = ()) -> None:
-        """`pieces`: bytes and id of each token; tokens without bytes are ignored."""
+        """Sorts the pieces.
+
+        `pieces`: bytes and id of each token; tokens without bytes are ignored.
+        """
         ordered = sorted((pair for pair in pieces if pair[0]), key=itemgetter(0))
         self._pieces = [piece for piece, _ in ordered]
         self._ids: TokenIds = np.array([token for _, token in ordered], dtype=np.int32)

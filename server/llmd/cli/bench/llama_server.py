@@ -24,7 +24,10 @@ from llmd.errors import DaemonError
 
 
 class LlamaServerBackend:
-    """`version`: the server's build, and the name of its model file."""
+    """Replays against a llama-server.
+
+    `version`: the server's build, and the name of its model file.
+    """
 
     name = "llama-server"
 

@@ -46,7 +46,10 @@ _FEATURES = {
 
 @dataclass(frozen=True, slots=True)
 class HardwareFacts:
-    """`makers`: of the GPUs: NVIDIA, AMD, Apple. `compilers`: of nvcc, hipcc, glslc."""
+    """Describes GPUs and compilers of the machine.
+
+    `makers`: of the GPUs: NVIDIA, AMD, Apple. `compilers`: of nvcc, hipcc, glslc.
+    """
 
     cpu_flags: frozenset[str] = frozenset()
     makers: frozenset[str] = frozenset()
@@ -56,7 +59,10 @@ class HardwareFacts:
 
 @dataclass(frozen=True, slots=True)
 class BuildFacts:
-    """`info`: llama.cpp's own line about its build. `fault`: why llama.cpp does not run."""
+    """Describes the build of llama.cpp.
+
+    `info`: llama.cpp's own line about its build. `fault`: why llama.cpp does not run.
+    """
 
     version: str  # of llama-cpp-python; empty: not installed
     wanted: str

@@ -1,4 +1,4 @@
-"""`llmd doctor`: checks everything at once and prints the findings."""
+"""Runs `llmd doctor`: checks everything at once and prints the findings."""
 
 from __future__ import annotations
 

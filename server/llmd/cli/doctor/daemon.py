@@ -20,8 +20,11 @@ _ANSWER_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class DaemonFacts:
-    """`problem`: why there is no `status`. `socket`: where this shell expects the socket;
-    `found_at`: where the lock says that the socket is."""
+    """Describes the daemon and how this shell reaches it.
+
+    `problem`: why there is no `status`. `socket`: where this shell expects the socket;
+    `found_at`: where the lock says that the socket is.
+    """
 
     own_version: str
     socket: str

@@ -53,8 +53,11 @@ _PLUGIN_FILE: dict[EditorName, str] = {"nvim": "plugin/llmd.lua", "vim": "plugin
 
 @dataclass(frozen=True, slots=True)
 class EditorFacts:
-    """`plugin`: the folder of our plugin, if it is installed as a package; `is_same`: that folder
-    has the files of this llmd's own plugin. `is_named`: the editor's configuration names llmd."""
+    """Describes an editor and the plugin in it.
+
+    `plugin`: the folder of our plugin, if it is installed as a package; `is_same`: that folder
+    has the files of this llmd's own plugin. `is_named`: the editor's configuration names llmd.
+    """
 
     name: EditorName
     version: EditorVersion = ()  # empty: unknown
@@ -67,8 +70,11 @@ class EditorFacts:
 
 @dataclass(frozen=True, slots=True)
 class CommandFacts:
-    """`path`: the `llmd` on PATH. `is_ours`: `path` belongs to this installation, whose command
-    is `own`."""
+    """Describes the `llmd` command of this shell.
+
+    `path`: the `llmd` on PATH. `is_ours`: `path` belongs to this installation, whose command
+    is `own`.
+    """
 
     path: str
     is_ours: bool

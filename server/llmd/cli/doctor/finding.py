@@ -16,7 +16,10 @@ Topic = Literal["llama.cpp", "model", "memory", "daemon", "files", "editors", "t
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`text`: one sentence. `fix`: what to do; empty at the level `ok`."""
+    """Reports the result of one check.
+
+    `text`: one sentence. `fix`: what to do; empty at the level `ok`.
+    """
 
     topic: Topic
     level: Level

@@ -30,7 +30,10 @@ class LibraryReport(msgspec.Struct, frozen=True):
 
 
 class VocabularyReport(msgspec.Struct, frozen=True):
-    """`family`: `plain` for a model without FIM tokens."""
+    """Describes a model's vocabulary.
+
+    `family`: `plain` for a model without FIM tokens.
+    """
 
     problem: str = ""
     family: str = ""

@@ -26,8 +26,11 @@ _MUCH_SWAP_BYTES = 64 << 20  # of the worker's memory; less are pages that were 
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """`lines`: how the model is or would be laid out, in sentences; `problem`: why it cannot be
-    loaded. The bytes are of a loaded model."""
+    """Describes the memory plan.
+
+    `lines`: how the model is or would be laid out, in sentences; `problem`: why it cannot be
+    loaded. The bytes are of a loaded model.
+    """
 
     lines: Sequence[str] = ()
     problem: str = ""

@@ -18,8 +18,11 @@ _CHOOSE_ANOTHER = "choose another model: `llmd models`, `llmd use NAME`"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """`problem`: why the model cannot be used, and what to do, in one sentence. `family`: empty if
-    llama.cpp does not run. `fault`: how llama.cpp ended when it read the model."""
+    """Describes the configured model.
+
+    `problem`: why the model cannot be used, and what to do, in one sentence. `family`: empty if
+    llama.cpp does not run. `fault`: how llama.cpp ended when it read the model.
+    """
 
     name: str
     source: str  # of the name: default, file, environment

@@ -65,7 +65,10 @@ return {
 
 
 class KeyFacts(msgspec.Struct, frozen=True):
-    """`name`: of the action. `is_mapped`: some key is mapped to it; `is_default`: `key` is."""
+    """Describes a key of the plugin.
+
+    `name`: of the action. `is_mapped`: some key is mapped to it; `is_default`: `key` is.
+    """
 
     name: str
     key: str
@@ -74,7 +77,10 @@ class KeyFacts(msgspec.Struct, frozen=True):
 
 
 class NeovimFacts(msgspec.Struct, frozen=True):
-    """`state`: of the plugin's connection to the daemon; empty: there is none."""
+    """Describes the running Neovim.
+
+    `state`: of the plugin's connection to the daemon; empty: there is none.
+    """
 
     version: str
     plugins: tuple[str, ...] = ()  # each `plugin/llmd.lua` on the runtimepath

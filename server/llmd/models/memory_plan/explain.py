@@ -16,7 +16,10 @@ def explain_plan(
     engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan,
     has_library_fit: bool = False,
 ) -> tuple[str, ...]:  # fmt: skip
-    """`has_library_fit`: whether the loaded llama.cpp has `llama_params_fit`."""
+    """Explains a plan in sentences.
+
+    `has_library_fit`: whether the loaded llama.cpp has `llama_params_fit`.
+    """
     fitter = (
         "and never changes what you set; the library's `llama_params_fit` is not used"
         if has_library_fit

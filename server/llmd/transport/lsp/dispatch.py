@@ -52,8 +52,11 @@ _ANSWERED = object()  # by pygls
 
 
 class JsonRpc:
-    """`handlers`: by method. Methods of LSP get typed params, methods of llmd plain params; a
-    handler returns the result or a `Deferred`."""
+    """Dispatches the messages of one connection, and replies to each request exactly once.
+
+    `handlers`: by method. Methods of LSP get typed params, methods of llmd plain params; a
+    handler returns the result or a `Deferred`.
+    """
 
     def __init__(self, send: Send) -> None:
         self.is_initialized = False

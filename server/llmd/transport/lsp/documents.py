@@ -37,8 +37,11 @@ class ChangeCount:
 
 
 class Documents:
-    """`open`: by URI. A stale document missed a change and gets no completions until its whole
-    text arrives."""
+    """Holds the documents of one client.
+
+    `open`: by URI. A stale document missed a change and gets no completions until its whole
+    text arrives.
+    """
 
     def __init__(self) -> None:
         self.open: dict[str, Document] = {}

@@ -33,7 +33,10 @@ async def serve_connection(
 
 
 class LspSession(JsonRpc):
-    """`send` writes bytes to the client."""
+    """Serves one LSP client.
+
+    `send` writes bytes to the client.
+    """
 
     def __init__(self, service: Service, send: Send) -> None:
         super().__init__(send)

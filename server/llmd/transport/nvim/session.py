@@ -31,7 +31,10 @@ async def serve_connection(
 
 
 class NvimSession:
-    """`send` writes bytes to the editor."""
+    """Serves one Neovim.
+
+    `send` writes bytes to the editor.
+    """
 
     def __init__(self, service: Service, send: Send) -> None:
         self.is_closed = False

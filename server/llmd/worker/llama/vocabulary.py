@@ -28,7 +28,10 @@ class Vocabulary:
     """
 
     def __init__(self, model: Any) -> None:
-        """`model`: a llama_model, which must outlive the vocabulary."""
+        """Reads the vocabulary of a model.
+
+        `model`: a llama_model, which must outlive the vocabulary.
+        """
         self._handle: Any = c.llama_model_get_vocab(model)
         self.n_tokens: int = c.llama_vocab_n_tokens(self._handle)
         self.bos: int = c.llama_vocab_bos(self._handle)
