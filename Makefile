@@ -1,6 +1,8 @@
 VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
+# A file's tests share a daemon and a model, so a file is not divided among the processes.
+PYTEST_ARGS ?= -n auto --dist loadfile
 
 .PHONY: help demo test lint unit engine contract editors faults soak dist train train-smoke clean
 
@@ -18,7 +20,7 @@ lint: $(INSTALLED)  ## ruff, and mypy in strict mode
 	$(VENV)/bin/mypy
 
 unit engine contract editors faults: $(INSTALLED)  ## run one part of the tests
-	$(VENV)/bin/python -m pytest tests/$@
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) tests/$@
 
 dist: $(INSTALLED)  ## build the sdist and the wheel into dist/
 	$(VENV)/bin/python -m hatchling build
