@@ -31,7 +31,7 @@ def test_a_change_of_sampling_or_limits_costs_no_reload(own_daemon: RunningDaemo
 
 
 def test_a_debounce_asks_the_model_for_the_last_of_the_keys(own_daemon: RunningDaemon) -> None:
-    own_daemon.edit_config(GREEDY + "[completion]\ndebounce_ms = 300\n")
+    own_daemon.edit_config(GREEDY + "[completion]\ndebounce_ms = 300\ndeadline_ms = 60000\n")
     wait_until(lambda: own_daemon.status()["debounce_ms"] == 300, "it is read")
     editor = Editor(own_daemon)
     editor.open("def area(radius):\n    return ")
