@@ -80,7 +80,7 @@ async def test_nonsense_of_every_kind_is_an_error_and_nothing_else(tmp_path: Pat
         assert said or seed % 4 == 2, f"seed {seed}"  # a flipped bit may still leave a frame
         engine._requests.fail_all("the worker was replaced")
         assert await asked.answer(), f"seed {seed}"
-        assert not engine._jobs
+        assert not engine._requests
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6))

@@ -51,7 +51,7 @@ async def test_the_daemon_steps_down_and_up(
     seen = []
     for step in (NO_BACKGROUND, NO_BACKGROUND, NO_PARKED, UNLOADED, NO_PARKED, ALL):
         daemon._apply_pressure(Pressure(step))
-        seen.append((daemon.pipeline.prefetcher.is_allowed, daemon.status()["pressure"]["step"]))
+        seen.append((daemon.pipeline.prefetcher.is_allowed, daemon.status().pressure.step))
     assert seen == [(False, 1), (False, 1), (False, 2), (False, 3), (False, 2), (True, 0)]
     assert done == ["park True", "park False", "park False", "hold", "park False", "release",
                     "park True"]  # fmt: skip
