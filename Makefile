@@ -3,6 +3,8 @@ PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 # A file's tests share a daemon and a model, so a file is not divided among the processes.
 PYTEST_ARGS ?= -n auto --dist loadfile
+# Few files, of very different length: the last ones are divided.
+engine: PYTEST_ARGS = -n auto --dist worksteal
 
 .PHONY: help demo test lint unit engine contract editors faults soak dist train train-smoke clean
 
