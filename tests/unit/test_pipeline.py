@@ -139,8 +139,8 @@ def test_a_text_below_the_floor_is_not_shown(floor: Any, text: str, path: str) -
     answer, _, pipeline = ask(Config(completion=CompletionConfig(min_logprob=floor)))
     assert (answer.text, answer.trace.path) == (text, path)
     assert answer.trace.logprob_line == -1.5
-    assert pipeline.output_processor.totals.suppressed() == ({} if text else {"confidence": 1})
-    told = pipeline.output_processor.history.last()
+    assert pipeline.totals.suppressed() == ({} if text else {"confidence": 1})
+    told = pipeline.history.last()
     assert told
     assert (told.stop, told.n_chars_generated) == ("eog", 7)
     assert told.n_chars_shown == len(text)
@@ -191,7 +191,7 @@ async def test_typing_what_is_shown_and_going_back_ask_no_model() -> None:
     editor.cursor = CURSOR
     answer = await editor.ask()
     assert (answer.text, answer.trace.path, len(editor.engine.requests)) == ("n a + b", "reused", 1)
-    assert editor.pipeline.output_processor.totals.counts().by_path == {"cold": 1, "reused": 2}
+    assert editor.pipeline.totals.counts().by_path == {"cold": 1, "reused": 2}
 
 
 async def test_a_closer_that_the_editor_added_is_not_shown_again() -> None:
@@ -208,7 +208,7 @@ async def test_recall_can_be_switched_off() -> None:
     await said(editor, "n a + b")
     editor.type("n")
     await said(editor, " a")
-    assert editor.pipeline.output_processor.totals.counts().by_path == {"cold": 2}
+    assert editor.pipeline.totals.counts().by_path == {"cold": 2}
 
 
 @pytest.mark.parametrize("change", ["config", "close"])
@@ -239,7 +239,7 @@ async def test_a_running_generation_that_says_what_is_typed_answers_it() -> None
     answer = await second.result()
     assert (answer.text, answer.trace.path, shown) == (" a + b", "reused", [" a", " a +"])
     assert (len(editor.engine.requests), running.cancelled) == (1, [])
-    counts = editor.pipeline.output_processor.totals.counts()
+    counts = editor.pipeline.totals.counts()
     assert counts.by_path == {"superseded": 1, "reused": 1}
     assert counts.n_prefill == 5
 
@@ -294,7 +294,7 @@ async def test_a_cancel_waits_for_the_request_that_follows_it() -> None:
     await running.finished
     assert running.cancelled == [False]
     await asyncio.sleep(0)
-    assert editor.pipeline.output_processor.totals.counts().by_path == {"superseded": 1}
+    assert editor.pipeline.totals.counts().by_path == {"superseded": 1}
 
 
 async def other(editor: Editor, text: str, **options: Any) -> Answer:
@@ -359,8 +359,8 @@ async def test_what_follows_an_acceptance_is_there_before_it() -> None:
     editor.type("n a")
     answer = await editor.ask()
     assert (answer.text, answer.trace.path) == (" + b", "prefetched")
-    assert editor.pipeline.prefetcher.totals.counts().n_prefill == 5
-    assert editor.pipeline.output_processor.totals.counts().n_prefill == 5
+    assert editor.pipeline.background_totals.counts().n_prefill == 5
+    assert editor.pipeline.totals.counts().n_prefill == 5
 
 
 async def test_a_resting_cursor_prefills_and_says_nothing() -> None:
@@ -384,14 +384,12 @@ async def test_a_request_outlives_its_late_answer_and_serves_the_next_key() -> N
     answer = await late.result()
     assert (answer.text, answer.trace.path, answer.trace.reason) == ("n a", "late", "deadline")
     assert running.cancelled == []
-    assert editor.pipeline.output_processor.totals.counts().requests == 0, (
-        "its cost is not known yet"
-    )
+    assert editor.pipeline.totals.counts().requests == 0, "its cost is not known yet"
     editor.type("n")
     second = editor.request()
     running.end("n a + b")
     assert (await second.result()).text == " a + b"
-    counts = editor.pipeline.output_processor.totals.counts()
+    counts = editor.pipeline.totals.counts()
     assert (counts.by_path, counts.n_prefill) == ({"late": 1, "reused": 1}, 5)
 
 
@@ -447,7 +445,7 @@ async def test_a_request_that_ends_in_its_debounce_never_reaches_the_engine(ends
         editor.request()
     assert (await first.result()).trace.path == "superseded"
     assert len(editor.engine.requests) == (ends == "another")
-    assert editor.pipeline.output_processor.totals.counts().by_path == {"superseded": 1}
+    assert editor.pipeline.totals.counts().by_path == {"superseded": 1}
 
 
 async def test_an_anchor_lines_away_is_set_anew_when_nobody_asks() -> None:

@@ -43,6 +43,8 @@ class CompletionPipeline:
         self.prefetcher = Prefetcher(
             config, self._submitter, self.output_processor, self._build_request
         )
+        self.totals, self.history = self.output_processor.totals, self.output_processor.history
+        self.background_totals = self.prefetcher.totals
         self._config = config
         self._engine = engine
         self._check_workspace = check_workspace
@@ -52,7 +54,12 @@ class CompletionPipeline:
         """Applies `config` from the next request on; earlier suggestions are forgotten."""
         self._config = config
         self.output_processor.configure(config)
-        self._submitter.config = self.prefetcher.config = config
+        self._submitter.configure(config)
+        self.prefetcher.configure(config)
+
+    def forget_suggestions(self) -> None:
+        """Drops all cached suggestions: another model would make others."""
+        self.output_processor.cache.forget()
 
     def set_policy(self, debounce_ms: int, may_prefetch: bool) -> None:
         """Applies what battery and memory allow: the pause before a request is sent to the

@@ -41,11 +41,14 @@ class Prefetcher:
     ) -> None:
         self.is_allowed = True
         self.totals = Totals()
-        self.config = config
+        self._config = config
         self._submitter = submitter
         self._output_processor = results
         self._build_request = build_request
         self._timer: asyncio.TimerHandle | None = None
+
+    def configure(self, config: Config) -> None:
+        self._config = config
 
     def on_cursor_idle(self, document: Document, cursor: Position) -> None:
         if self.is_allowed:
@@ -54,7 +57,7 @@ class Prefetcher:
     def on_completion(self, handle: CompletionHandle) -> None:
         """Schedules what may be asked next, once the handle has been answered."""
         text = handle.answered.text
-        if text and self.config.completion.recall:
+        if text and self._config.completion.recall:
             accepted = handle.request.after_accepting(text)
             self._schedule(lambda: self._prefetch(accepted, handle))
         else:

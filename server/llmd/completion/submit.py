@@ -25,16 +25,19 @@ class Submitter:
     def __init__(
         self, config: Config, engine: EngineClient, disabled_rules: frozenset[str]
     ) -> None:
-        self.config = config
+        self._config = config
         self._disabled_rules = disabled_rules
         self._engine = engine
+
+    def configure(self, config: Config) -> None:
+        self._config = config
 
     def submit(
         self, request: CompletionRequest, *, background: bool = False, is_prefill: bool = False
     ) -> EngineRequest:
         """Submits the request. `background`: no caller waits for the text, and any other request
         cancels the request. `is_prefill`: only evaluates the prompt."""
-        limits, fim = self.config.completion, self.config.fim
+        limits, fim = self._config.completion, self._config.fim
         time_limit_ms = max(request.deadline_ms, TIME_LIMIT_MS)
         n_most = limits.max_tokens, limits.max_lines
         rule = rule_for(request.excerpt, *n_most, time_limit_ms, self._disabled_rules)
@@ -49,7 +52,7 @@ class Submitter:
         return self._engine.add_request(
             pieces,
             rule,
-            self.config.sampling,
+            self._config.sampling,
             slot=request.slot,
             background=background,
             is_prefill=is_prefill,
@@ -63,6 +66,6 @@ class Submitter:
         if model is None:
             return None
         family = family_by_name(model.family)
-        if typed_placement(family, model.order, self.config.fim.typed) != "after_mid":
+        if typed_placement(family, model.order, self._config.fim.typed) != "after_mid":
             return None
         return bool(family.typed)

@@ -89,8 +89,8 @@ class Daemon:
     def status(self) -> Status:
         return build_status(
             self.engine,
-            self.pipeline.output_processor.totals,
-            self.pipeline.prefetcher.totals,
+            self.pipeline.totals,
+            self.pipeline.background_totals,
             self._clients,
             self._last_error,
             ConfigStatus(str(self._settings.path), self._config_problem),
@@ -100,7 +100,7 @@ class Daemon:
         )
 
     def why(self, uri: str) -> RequestStages | None:
-        return self.pipeline.output_processor.history.last(paths_for_uri(uri)[-1] if uri else "")
+        return self.pipeline.history.last(paths_for_uri(uri)[-1] if uri else "")
 
     def settings(self) -> SettingsReport:
         return report_settings(self._settings)
@@ -162,7 +162,7 @@ class Daemon:
         self._has_moved.set()
         if (info := self.engine.info) and info is not self._latest:
             self._latest = info
-            self.pipeline.output_processor.cache.forget()
+            self.pipeline.forget_suggestions()
         self._notify_clients()
 
     def _notify_clients(self) -> None:
