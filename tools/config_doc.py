@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from llmd.cli.config_from_flags import flags_for_key
+from llmd.cli.llama_cpp_flags import flags_for_key
 from llmd.config.parse import ConfigKey, keys
 
 INTRO = """\

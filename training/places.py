@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from llmd.cli.eval.sets import InfillingSample
+from llmd.cli.eval.case_files import InfillingSample
 from llmd.postprocess.bracket_count import CLOSER_OF, count_brackets
 from training.__main__ import corpus
 from training.holes import code_lines

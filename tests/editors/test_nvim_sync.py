@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llmd.document import Document, open_document
+from llmd.transport.nvim.buffer_mapping import apply, buffer_text
 from llmd.transport.nvim.protocol_types import parse_message
-from llmd.transport.nvim.text_sync import apply, buffer_text
 from tests.editors.neovim import BINARY, NeovimEditor
 from tests.editors.world import FixedDaemon, World
 

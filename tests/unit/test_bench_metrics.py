@@ -13,7 +13,7 @@ from llmd.cli.bench import metrics, model_speed_report, report
 from llmd.cli.bench.backend import OUTCOME_BY_PATH, TokenCounts, TokenUsage
 from llmd.cli.bench.model_speed_report import BatchSpeed, EngineVariant
 from llmd.cli.bench.replay import ReplayResult, ReplayRow, replay_result
-from llmd.cli.svg_report import draw_charts
+from llmd.cli.report_files import draw_charts
 from llmd.completion.trace import TracePath
 from llmd.models.memory_plan import Shape
 

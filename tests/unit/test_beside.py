@@ -11,7 +11,7 @@ from tests.support import gguf_bytes
 from tests.unit.test_planner_machines import GIB, shape
 
 from llmd.config import EngineConfig
-from llmd.engine import candidate
+from llmd.engine import candidate_worker
 from llmd.engine.messages import Loaded
 from llmd.models.memory_plan import DescribedMachine, Gpu, fits_in_full
 
@@ -61,12 +61,12 @@ def test_a_context_that_the_user_set_counts() -> None:
 
 
 def test_what_is_loaded_tells_what_the_user_set() -> None:
-    assert candidate.engine_options(INFO) == EngineConfig(n_gpu_layers=0)
+    assert candidate_worker.engine_options(INFO) == EngineConfig(n_gpu_layers=0)
     told = msgspec.structs.replace(
         INFO, n_ctx=8192, n_gpu_layers=9, cache_type_k="f16", cache_type_v="f16"
     )
     wished = EngineConfig(n_ctx=8192, cache_type_k="f16", cache_type_v="f16")
-    assert candidate.engine_options(told) == wished
+    assert candidate_worker.engine_options(told) == wished
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_a_gpu_is_asked_for_in_a_process_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = msgspec.json.encode(said).decode() if said else "Segmentation fault"
-    monkeypatch.setattr(candidate, "_DESCRIBE", (sys.executable, "-c", f"print({words!r})"))
+    monkeypatch.setattr(candidate_worker, "_DESCRIBE", (sys.executable, "-c", f"print({words!r})"))
     path = tmp_path / "a.gguf"
     path.write_bytes(gguf_bytes.tiny().encode())
     info = msgspec.structs.replace(INFO, backend="gpu", n_gpu_layers=n_gpu_layers)
-    assert candidate.has_room(path, info) is has_room
+    assert candidate_worker.has_room(path, info) is has_room
 
 
 @pytest.mark.parametrize(("planned_gib", "has_room"), [(4, True), (12, False)])
@@ -98,16 +98,16 @@ def test_what_is_in_use_has_its_share_of_the_wired_limit(
     planned_gib: int, has_room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Metal says in each process that all 12 GiB are free."""
-    monkeypatch.setattr(candidate, "_query_machine", lambda: here("metal", 18, 15, 12))
+    monkeypatch.setattr(candidate_worker, "_query_machine", lambda: here("metal", 18, 15, 12))
     path = tmp_path / "a.gguf"
     path.write_bytes(gguf_bytes.tiny().encode())
     info = msgspec.structs.replace(
         INFO, backend="metal", n_gpu_layers=9, planned_bytes=planned_gib * GIB
     )
-    assert candidate.has_room(path, info) is has_room
+    assert candidate_worker.has_room(path, info) is has_room
 
 
 def test_this_machine_is_described_as_the_worker_sees_it() -> None:
-    described = candidate._query_machine()
+    described = candidate_worker._query_machine()
     assert described
     assert described.ram_free_bytes > 0

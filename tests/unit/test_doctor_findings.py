@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from llmd.cli.doctor.config_and_model import ModelFacts, judge_config, judge_model
 from llmd.cli.doctor.daemon import DaemonFacts, PathFacts, judge_daemon, judge_paths
 from llmd.cli.doctor.finding import Finding, count_problems, findings_text
 from llmd.cli.doctor.memory import MemoryFacts, PlanFacts, judge_memory
-from llmd.cli.doctor.model import ModelFacts, judge_config, judge_model
 from llmd.cli.doctor.subprocess_json import run_module
 from llmd.machine import MemoryReading, gpu_makers
 from llmd.transport.status_types import ClientStatus, ConfigStatus, Status

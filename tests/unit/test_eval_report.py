@@ -14,7 +14,7 @@ from llmd.cli.eval.cases import EvalCase
 from llmd.cli.eval.report import EvalReport
 from llmd.cli.eval.results_file import EvalResult
 from llmd.cli.eval.summary import ScoredResult, compare, score_result, summarise, threshold_effects
-from llmd.cli.svg_report import draw_charts
+from llmd.cli.report_files import draw_charts
 
 PLACES = [
     EvalCase(f"T/{n}", f"x{n} = ", "\n", "abc", entry_point="f", test="check") for n in range(4)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmd.cli.eval import sets
+from llmd.cli.eval import case_files
 from llmd.cli.eval.sandbox import program, runs_to_end
 
 FORBIDDEN = {
@@ -107,7 +107,7 @@ def test_nothing_of_the_users_environment_is_there(monkeypatch: pytest.MonkeyPat
 
 def test_true_answers_pass_and_wrong_ones_do_not() -> None:
     for name in ("single-line", "random-span"):
-        for place in sets.read_set(name)[::300]:
+        for place in case_files.read_set(name)[::300]:
             assert place.test
             assert runs_to_end(program(place, place.truth)), place.id
             assert not runs_to_end(program(place, "    return None\n")), place.id

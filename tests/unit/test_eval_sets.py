@@ -8,12 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llmd.cli.eval import sets
+from llmd.cli.eval import case_files
 from llmd.cli.eval.cases import EvalCase, end_of
 from llmd.errors import BadInput
 
-SAMPLE = sets.InfillingSample("T/0/L0", "def f(a):\n", "    return b\n", "    b = a + total\n")
-PLACE = sets.case_from_sample(SAMPLE)
+SAMPLE = case_files.InfillingSample(
+    "T/0/L0", "def f(a):\n", "    return b\n", "    b = a + total\n"
+)
+PLACE = case_files.case_from_sample(SAMPLE)
 
 
 def lines_place(*lines: str) -> EvalCase:
@@ -30,33 +32,38 @@ def test_a_missing_line_is_an_empty_line_with_the_cursor_on_it() -> None:
 
 
 def test_a_span_inside_a_line_stays_as_it_is() -> None:
-    place = sets.case_from_sample(sets.InfillingSample("T/2", "a = f(", ")\nb\n", "1, 2"))
+    place = case_files.case_from_sample(
+        case_files.InfillingSample("T/2", "a = f(", ")\nb\n", "1, 2")
+    )
     assert (place.head, place.truth, place.tail, place.next_line) == ("a = f(", "1, 2", ")", "b")
 
 
 @pytest.mark.parametrize("how", ["word", "border"])
 @pytest.mark.parametrize("number", range(20))
-def test_a_cut_is_where_it_should_be_and_loses_nothing(how: sets.CutKind, number: int) -> None:
-    place = sets.case_from_sample(msgspec.structs.replace(SAMPLE, task_id=f"T/{number}"))
-    (cut,) = sets.cut_cases([place], how)
+def test_a_cut_is_where_it_should_be_and_loses_nothing(
+    how: case_files.CutKind, number: int
+) -> None:
+    place = case_files.case_from_sample(msgspec.structs.replace(SAMPLE, task_id=f"T/{number}"))
+    (cut,) = case_files.cut_cases([place], how)
     assert cut.before + cut.truth + cut.after == place.before + place.truth + place.after
     assert len(cut.head) > 4
     assert cut.n_given == len(cut.head)
     is_inside = cut.head[-1].isalnum() and cut.truth[0].isalnum()
     assert is_inside == (how == "word")
-    assert sets.cut_cases([PLACE, place], how)[-1] == cut  # whatever else is in the set
+    assert case_files.cut_cases([PLACE, place], how)[-1] == cut  # whatever else is in the set
 
 
 def test_cuts_differ_between_places() -> None:
     places = [
-        sets.case_from_sample(msgspec.structs.replace(SAMPLE, task_id=f"T/{n}")) for n in range(20)
+        case_files.case_from_sample(msgspec.structs.replace(SAMPLE, task_id=f"T/{n}"))
+        for n in range(20)
     ]
-    assert len({place.head for place in sets.cut_cases(places, "word")}) > 3
+    assert len({place.head for place in case_files.cut_cases(places, "word")}) > 3
 
 
 def test_a_line_without_a_word_has_no_cut_inside_one() -> None:
-    assert sets.cut_cases([lines_place("    ) + (")], "word") == []
-    assert len(sets.cut_cases([lines_place("    ) + (")], "border")) == 1
+    assert case_files.cut_cases([lines_place("    ) + (")], "word") == []
+    assert len(case_files.cut_cases([lines_place("    ) + (")], "border")) == 1
 
 
 @pytest.mark.parametrize(
@@ -64,33 +71,33 @@ def test_a_line_without_a_word_has_no_cut_inside_one() -> None:
     [(0, ""), (1, "    b"), (5, "    b = a"), (12, "    b = a + tota"), (13, None)],
 )
 def test_given_characters_count_from_the_indentation(n_chars: int, head: str | None) -> None:
-    assert [place.head for place in sets.with_given_chars([PLACE], n_chars)] == (
+    assert [place.head for place in case_files.with_given_chars([PLACE], n_chars)] == (
         [] if head is None else [head]
     )
 
 
 def test_given_lines_end_at_the_next_lines_start() -> None:
     place = lines_place("    a", "", "    b", "    c")
-    (begun,) = sets.with_given_lines([place], 2)
+    (begun,) = case_files.with_given_lines([place], 2)
     assert (begun.before, begun.truth, begun.n_given) == ("x\n    a\n\n", "    b\n    c", 7)
     assert end_of(begun.before[: -begun.n_given]) == end_of(place.before)
-    assert sets.with_given_lines([place], 4) == []
+    assert case_files.with_given_lines([place], 4) == []
 
 
 def test_a_hole_of_several_lines_is_cut_from_a_whole_body() -> None:
     body = "".join(f"    line{n}\n" for n in range(10))
     first, rest = body.split("\n", 1)
     one = EvalCase("T/3/L0", "def f():\n", "\n" + rest, first)
-    (hole,) = sets.multi_line_cases([one, EvalCase("T/3/L1", "", "", "")])
+    (hole,) = case_files.multi_line_cases([one, EvalCase("T/3/L1", "", "", "")])
     assert hole.before + hole.truth + hole.after == one.before + one.truth + one.after
-    assert sets.MULTI_LINES[0] <= hole.truth.count("\n") + 1 <= sets.MULTI_LINES[1]
+    assert case_files.MULTI_LINES[0] <= hole.truth.count("\n") + 1 <= case_files.MULTI_LINES[1]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_any_file_of_these_keys_is_a_set(tmp_path: Path, name: str) -> None:
     data = msgspec.json.encode(SAMPLE) + b"\n\n"
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
-    assert sets.read_set(str(tmp_path / name)) == [PLACE]
+    assert case_files.read_set(str(tmp_path / name)) == [PLACE]
 
 
 @pytest.mark.parametrize(
@@ -109,21 +116,25 @@ def test_a_set_that_is_none_is_told(
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(BadInput, match=said):
-        sets.read_set(str(tmp_path / name) if data is not None else name)
+        case_files.read_set(str(tmp_path / name) if data is not None else name)
 
 
 def test_a_named_set_is_found_in_the_users_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(sets.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(case_files.FOLDER_VARIABLE, str(tmp_path))
     line = msgspec.json.encode(SAMPLE)
-    (tmp_path / sets.NAMED["random-span"]).write_bytes(gzip.compress(line))
-    assert sets.read_set("random-span") == [PLACE]
+    (tmp_path / case_files.NAMED["random-span"]).write_bytes(gzip.compress(line))
+    assert case_files.read_set("random-span") == [PLACE]
 
 
 def test_a_digest_follows_what_the_model_and_the_score_see() -> None:
-    same = sets.case_from_sample(msgspec.structs.replace(SAMPLE, task_id="other", test="check"))
+    same = case_files.case_from_sample(
+        msgspec.structs.replace(SAMPLE, task_id="other", test="check")
+    )
     assert same.digest == PLACE.digest
-    (given,) = sets.with_given_chars([PLACE], 1)
-    other = sets.case_from_sample(msgspec.structs.replace(SAMPLE, canonical_solution="    c = a\n"))
+    (given,) = case_files.with_given_chars([PLACE], 1)
+    other = case_files.case_from_sample(
+        msgspec.structs.replace(SAMPLE, canonical_solution="    c = a\n")
+    )
     assert len({PLACE.digest, given.digest, other.digest}) == 3

@@ -43,7 +43,7 @@ ONLY_IN = {
     "platformdirs": "paths.py",
     "psutil": "machine.py",
     "httpx2": "engine/http_client.py",
-    "leather": "cli/svg_report.py",
+    "leather": "cli/report_files.py",
     "rich": "cli/progress.py",
     "huggingface_hub": "models/pull/hub_client.py",
     "msgpack": "transport/nvim/",

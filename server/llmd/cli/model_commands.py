@@ -86,7 +86,7 @@ def config_from_flags(line: Sequence[str], is_written: bool) -> None:
     Raises:
         BadInput: there is no line.
     """
-    from llmd.cli.config_from_flags import as_toml, from_flags
+    from llmd.cli.llama_cpp_flags import as_toml, from_flags
     from llmd.config.load import set_key
 
     if not line:

@@ -1,4 +1,4 @@
-"""Builds the object of `llmd/status`; transport.status defines its keys."""
+"""Builds the object of `llmd/status`; transport.status_types defines its keys."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llmd.config import Config, SamplingConfig
-from llmd.engine import candidate, messages
+from llmd.engine import candidate_worker, messages
 from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.messages import EngineState, Loaded
@@ -37,7 +37,7 @@ class EngineClient:
         config: Config,
         command: Sequence[str] = WORKER,
         on_change: Callable[[], None] = lambda: None,
-        has_room: Callable[[Path, Loaded], bool] = candidate.has_room,
+        has_room: Callable[[Path, Loaded], bool] = candidate_worker.has_room,
     ) -> None:
         """Starts without a worker; `run` loads the model.
 

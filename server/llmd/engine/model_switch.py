@@ -14,7 +14,7 @@ from pathlib import Path
 from llmd.config import Config
 from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.candidate import CandidateWorker
+from llmd.engine.candidate_worker import CandidateWorker
 from llmd.engine.messages import Loaded
 from llmd.engine.process import load_message
 from llmd.engine.report import SwitchView

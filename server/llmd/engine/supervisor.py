@@ -17,7 +17,7 @@ from typing import Literal
 from llmd.config import Config
 from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
-from llmd.engine.candidate import CandidateWorker
+from llmd.engine.candidate_worker import CandidateWorker
 from llmd.engine.messages import EngineState
 from llmd.engine.process import KILLED, WorkerProcess, load_message
 from llmd.errors import EngineError, ModelError, error_location

@@ -22,7 +22,7 @@ from llmd.cli.bench.options import MODEL
 from llmd.cli.bench.plan import read_scripts, replay_title, setting_flags
 from llmd.cli.bench.replay import Pace, ReplayResult, replay
 from llmd.cli.progress import steps
-from llmd.cli.svg_report import write_files, write_report
+from llmd.cli.report_files import write_files, write_report
 from llmd.cli.temporary_daemon import temporary_daemon
 from llmd.config.load import load_settings
 from llmd.models.resolve import model_path

@@ -21,7 +21,7 @@ import msgspec
 from llmd.cli.bench import model_speed_report
 from llmd.cli.bench.model_speed_report import FILL, BatchSpeed, EngineVariant
 from llmd.cli.progress import steps
-from llmd.cli.svg_report import write_report
+from llmd.cli.report_files import write_report
 from llmd.config import Config
 from llmd.engine.process import load_message
 from llmd.errors import BadInput, EngineError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from llmd.cli.eval.report import table
-from llmd.cli.svg_report import Chart, Dot
+from llmd.cli.report_files import Chart, Dot
 from llmd.config import CacheType
 from llmd.models import memory_plan
 

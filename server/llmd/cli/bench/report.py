@@ -9,7 +9,7 @@ import msgspec
 from llmd.cli.bench.edit_script import KINDS
 from llmd.cli.bench.metrics import ALL, BackendFigures, Distribution, KindFigures
 from llmd.cli.eval.report import table
-from llmd.cli.svg_report import Chart, Dot
+from llmd.cli.report_files import Chart, Dot
 
 _ROWS = {kind: "new line" if kind == "newline" else kind for kind in (*KINDS, ALL)}
 

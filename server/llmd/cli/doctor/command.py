@@ -10,12 +10,12 @@ from dataclasses import asdict
 
 from llmd import paths
 from llmd.cli.doctor.build import judge_build, read_build, read_hardware
+from llmd.cli.doctor.config_and_model import judge_config, judge_model, read_model, with_vocabulary
 from llmd.cli.doctor.daemon import judge_daemon, judge_paths, read_daemon, read_paths
 from llmd.cli.doctor.editors import judge_command, judge_editors, read_command, read_editors
 from llmd.cli.doctor.finding import Finding, count_problems, findings_text
 from llmd.cli.doctor.llama_probe import probe_llama
 from llmd.cli.doctor.memory import judge_memory, read_memory, read_plan
-from llmd.cli.doctor.model import judge_config, judge_model, read_model, with_vocabulary
 from llmd.cli.doctor.running_neovim import check_this_neovim
 from llmd.config import Config
 from llmd.config.load import load_settings

@@ -66,7 +66,7 @@ def _main() -> None:
 
 def _library() -> LibraryReport:
     from llmd.worker.llama import backend, gpus
-    from llmd.worker.llama.devices import backends, system_info
+    from llmd.worker.llama.system_info import backends, system_info
 
     devices, is_unified = gpus()
     return LibraryReport(tuple(backends()), backend(), system_info(), tuple(devices), is_unified)

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmd.cli.eval import report, run, sets, settings_grid, trace_pauses
+from llmd.cli.eval import case_files, report, run, settings_grid, trace_pauses
 from llmd.cli.eval.cases import EvalCase, evenly_spaced
 from llmd.cli.eval.options import ANCHORS, AXES, CLIENTS
 from llmd.cli.eval.settings_grid import EvalSetting, SettingAxis
 from llmd.cli.progress import steps
-from llmd.cli.svg_report import write_report
+from llmd.cli.report_files import write_report
 from llmd.errors import BadInput
 from llmd.postprocess.stop import RULES
 
@@ -64,8 +64,8 @@ def _select_cases(args: argparse.Namespace) -> tuple[str, list[EvalCase]]:
             raise BadInput("Option --trace does not go with --cut, --given or --pass; drop these")
         path = Path(args.trace)
         return f"pauses of {path.name}", trace_pauses.pause_cases(path, args.limit)
-    cases = sets.with_given_lines(sets.read_set(args.set), args.given_lines)
-    cases = sets.cut_cases(sets.with_given_chars(cases, args.given), args.cut)
+    cases = case_files.with_given_lines(case_files.read_set(args.set), args.given_lines)
+    cases = case_files.cut_cases(case_files.with_given_chars(cases, args.given), args.cut)
     parts = [Path(args.set).name]
     parts += [f"{args.given_lines} lines given"] if args.given_lines else []
     parts += [f"{args.given} characters given"] if args.given else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llmd.cli.eval.stats import Difference, Estimate
 from llmd.cli.eval.summary import Comparison, Summary, ThresholdEffect
-from llmd.cli.svg_report import Chart, Dot
+from llmd.cli.report_files import Chart, Dot
 
 # The column's title, and whether its values are percentages.
 COLUMNS = {

@@ -1,6 +1,6 @@
 """Sets up pygls for one connection: lifecycle, capabilities, typed messages, the server's requests.
 
-Only pygls's public interface is used. `jsonrpc` handles beside pygls the messages that pygls would
+Only pygls's public interface is used. `dispatch` handles beside pygls the messages that pygls would
 handle with a second copy of each document, or could not answer from a callback.
 """
 

@@ -14,8 +14,8 @@ from llmd.completion.types import Answer, Outcome
 from llmd.document import Document, Position, open_document
 from llmd.transport.connection import Send, serve
 from llmd.transport.nvim import protocol_types
+from llmd.transport.nvim.buffer_mapping import apply, buffer_text, to_position
 from llmd.transport.nvim.msgpack_rpc import MessageDecoder, RpcRequest, encode_call, encode_refusal
-from llmd.transport.nvim.text_sync import apply, buffer_text, to_position
 from llmd.transport.service import Client, EngineView, ReconnectPolicy, Service
 
 PROTOCOL = 1

@@ -5,8 +5,8 @@ calls it.
 """
 
 from llmd.worker.llama.context import Context, Logits, StateBytes
-from llmd.worker.llama.devices import backend, gpus, has_params_fit
 from llmd.worker.llama.model import Model
+from llmd.worker.llama.system_info import backend, gpus, has_params_fit
 from llmd.worker.llama.vocabulary import Vocabulary
 
 __all__ = [

@@ -13,7 +13,7 @@ from llama_cpp import llama_cpp as c
 from llmd.config import CacheType
 from llmd.errors import EngineError
 from llmd.models.memory_plan import LoadPlan
-from llmd.worker.llama import log
+from llmd.worker.llama import library
 from llmd.worker.llama.model import Model
 
 Logits = npt.NDArray[np.float32]  # (n_vocab,), or (n,) for a selection of tokens
@@ -35,10 +35,12 @@ class Context:
             EngineError: llama.cpp failed to create the context, most often for lack of memory.
         """
         self._model = model  # a context must not outlive its model
-        log.clear_errors()
+        library.clear_errors()
         self._handle: Any = c.llama_init_from_model(model.handle, _context_params(plan))
         if not self._handle:
-            raise EngineError(f"KV cache cannot be created: llama.cpp reports `{log.last_error()}`")
+            raise EngineError(
+                f"KV cache cannot be created: llama.cpp reports `{library.last_error()}`"
+            )
         self._apply_adapters(model.adapters)
         self._memory: Any = c.llama_get_memory(self._handle)
         self.n_ctx: int = c.llama_n_ctx(self._handle)
@@ -74,7 +76,7 @@ class Context:
 
         Invariant: the byte at `flag_address + 1` is zero. GPU backends ignore the flag.
         """
-        log.expect_abort(flag_address)
+        library.expect_abort(flag_address)
         c.llama_set_abort_callback(self._handle, self._strlen, ctypes.c_void_p(flag_address))
 
     def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:

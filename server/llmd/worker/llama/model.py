@@ -11,8 +11,8 @@ from llama_cpp import llama_cpp as c
 
 from llmd.errors import ModelError
 from llmd.models.memory_plan import Shape
-from llmd.worker.llama import log
-from llmd.worker.llama.devices import can_repack
+from llmd.worker.llama import library
+from llmd.worker.llama.system_info import can_repack
 from llmd.worker.llama.vocabulary import Vocabulary
 
 _LOAD_MODES = {  # by mmap and mlock
@@ -58,11 +58,11 @@ class Model:
         params.use_extra_bufts = can_repack()
         params.vocab_only = vocab_only
         params.progress_callback = report
-        log.clear_errors()
+        library.clear_errors()
         self.handle: Any = c.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
             raise ModelError(
-                f"Model file `{path}` cannot be loaded: llama.cpp reports `{log.last_error()}`"
+                f"Model file `{path}` cannot be loaded: llama.cpp reports `{library.last_error()}`"
             )
         self.vocabulary = Vocabulary(self.handle)
         self.adapters: list[tuple[Any, float]] = []
@@ -75,11 +75,11 @@ class Model:
         Raises:
             ModelError: llama.cpp rejects the adapter for this model.
         """
-        log.clear_errors()
+        library.clear_errors()
         handle: Any = c.llama_adapter_lora_init(self.handle, str(adapter).encode())
         if not handle:
             raise ModelError(
-                f"Adapter `{adapter}` cannot be used: llama.cpp reports `{log.last_error()}`"
+                f"Adapter `{adapter}` cannot be used: llama.cpp reports `{library.last_error()}`"
             )
         self.adapters.append((handle, scale))
 

@@ -11,7 +11,7 @@ from llama_cpp import llama_cpp as c
 
 from llmd.errors import EngineError
 from llmd.prompt.families import Role
-from llmd.worker.llama import log  # noqa: F401 - sets llama.cpp up
+from llmd.worker.llama import library  # noqa: F401 - sets llama.cpp up
 
 _N_CACHED_SEGMENTS = 64  # chosen: prefix, suffix and frame of a few documents
 # A sentencepiece vocabulary inserts a space before a text. A guard before the segment takes that

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmd.cli.config_from_flags import FLAGS, as_toml, flags_for_key, from_flags
+from llmd.cli.llama_cpp_flags import FLAGS, as_toml, flags_for_key, from_flags
 from llmd.config.parse import keys, parse
 
 R1 = """./llama.cpp/llama-cli --model DeepSeek-R1-UD-IQ1_S/DeepSeek-R1-UD-IQ1_S-00001-of-00003.gguf

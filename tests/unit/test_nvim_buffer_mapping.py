@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmd.document import Document, open_document
+from llmd.transport.nvim.buffer_mapping import apply, buffer_text
 from llmd.transport.nvim.msgpack_rpc import replace_invalid_bytes
 from llmd.transport.nvim.protocol_types import Change
-from llmd.transport.nvim.text_sync import apply, buffer_text
 
 BYTES = st.binary(max_size=6) | st.sampled_from(["ä".encode(), "😋".encode(), b"ab", b"\r", b"\n"])
 LINE = st.lists(BYTES, max_size=4).map(b"".join)

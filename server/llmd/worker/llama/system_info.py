@@ -10,7 +10,7 @@ from llama_cpp import llama_cpp as c
 from llama_cpp._ggml import libggml as ggml
 
 from llmd.models.memory_plan import Gpu
-from llmd.worker.llama import log  # noqa: F401 - sets llama.cpp up
+from llmd.worker.llama import library  # noqa: F401 - sets llama.cpp up
 
 _GPU, _INTEGRATED = 1, 2  # ggml-backend.h, enum ggml_backend_dev_type
 _ggml: Any = ggml
