@@ -23,7 +23,7 @@ def complete_all(loaded: RealEngine, prefix: str, suffix: str, alternatives: ran
 
 def test_texts_begin_with_different_tokens(loaded: RealEngine) -> None:
     """Checks alternatives also within words, where they begin with the same letters. Some cursors
-    have fewer than four."""
+    have fewer than four, and the sources are those of the Python in use."""
     n_texts = 0
     for place in positions(N_PLACES):
         first, *others = complete_all(loaded, *place, range(4))
@@ -32,7 +32,7 @@ def test_texts_begin_with_different_tokens(loaded: RealEngine) -> None:
         assert all(texts)
         assert len({first.text, *texts}) == 1 + len(texts)
         n_texts += len(texts)
-    assert n_texts >= 2 * N_PLACES
+    assert n_texts >= N_PLACES
 
 
 def test_an_alternative_costs_a_few_tokens(loaded: RealEngine) -> None:
