@@ -103,6 +103,7 @@ def test_a_text_is_quoted_as_toml() -> None:
         ("-t -1", "llmd chooses the value itself"),
         ("-s -1", "llmd has no random seed: "),
         ("-cram -1", "llmd always limits this memory"),
+        ("-cram 1.5", "`1.5` is not a whole number"),
     ],
 )  # fmt: skip
 def test_a_flag_that_sets_nothing_has_its_reason(line: str, reason: str) -> None:
@@ -110,3 +111,13 @@ def test_a_flag_that_sets_nothing_has_its_reason(line: str, reason: str) -> None
     assert flags.settings == {}
     (skipped,) = flags.skipped
     assert skipped.startswith(f"{line}: {reason}")
+
+
+@pytest.mark.parametrize(
+    "value", ["1.5", "nan", "inf", "-inf", "1e400", "9" * 40, "x", "", "\u0665", "1,nan"]
+)
+def test_any_value_of_a_flag_is_taken_or_named(value: str) -> None:
+    for name in (name for flag in FLAGS for name in flag.names):
+        flags = from_flags([name, value])
+        parse(as_toml(flags.settings), "c")
+        assert flags.settings or flags.skipped

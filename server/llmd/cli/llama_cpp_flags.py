@@ -78,10 +78,11 @@ def _seed(key: str, text: str) -> FlagSettings | str:
 
 
 def _mebibytes(key: str, text: str) -> FlagSettings | str:
-    settings = _number(key, text)
-    if isinstance(settings, str):
-        return settings
-    return {key: settings[key] << 20} if settings[key] >= 0 else "llmd always limits this memory"
+    try:
+        mebibytes = int(text)
+    except ValueError:
+        return f"`{text}` is not a whole number"
+    return {key: mebibytes << 20} if mebibytes >= 0 else "llmd always limits this memory"
 
 
 def _split(key: str, text: str) -> FlagSettings | str:
