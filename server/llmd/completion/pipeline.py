@@ -4,7 +4,6 @@ post-processing, trace. Runs on the event loop; knows no protocol and no tokens.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from llmd.completion.handle import CompletionHandle, OnPartial
 from llmd.completion.output_processor import OutputProcessor, since_ms
@@ -82,9 +81,8 @@ class CompletionPipeline:
         self.prefetcher.cancel_pending()
         request = build_request(
             document, cursor, self._config, self._check_workspace, invoked=invoked,
-            selected=selected,
+            selected=selected, alternative=alternative,
         )  # fmt: skip
-        request = replace(request, alternative=alternative)
         handle = CompletionHandle(request, document, cursor, on_partial, self._cancel)
         older = self._latest.pop(document.number, None)
         is_shared = older is not None and self._replace(older, handle)

@@ -36,14 +36,14 @@ class Prefetcher:
         self,
         config: Config,
         submitter: Submitter,
-        results: OutputProcessor,
+        output_processor: OutputProcessor,
         build_request: BuildRequest,
     ) -> None:
         self.is_allowed = True
         self.totals = Totals()
         self._config = config
         self._submitter = submitter
-        self._output_processor = results
+        self._output_processor = output_processor
         self._build_request = build_request
         self._timer: asyncio.TimerHandle | None = None
 

@@ -66,6 +66,7 @@ def build_request(
     *,
     invoked: bool = False,
     selected: Selected | None = None,
+    alternative: int = 0,
 ) -> CompletionRequest:
     """Builds the request for a cursor. Updates the document's window, and its anchor unless a menu
     item is `selected`."""
@@ -80,6 +81,7 @@ def build_request(
         file_name=PurePosixPath(document.names[0]).name.encode(errors="replace").decode(),
         deadline_ms=limits.deadline_ms * (INVOKED_DEADLINE_FACTOR if invoked else 1),
         arrived_s=time.monotonic(),
+        alternative=alternative,
     )
     reason = eligibility.check_document(document, config)
     reason = reason or check_workspace(document.names, document.language)
