@@ -164,6 +164,9 @@ def test_any_place_and_text_are_borne(before: str, after: str, text: str) -> Non
 
 @given(FILES, st.text("ab :{}()[]\"'\n", max_size=30))
 @example("}", " )")
+@example("", " \n }")
+@example("", "a\n \n }")
+@example("", "a \n }")
 def test_stable_text_stays_at_any_cursor(before: str, text: str) -> None:
     rule = rule_for(at(f"{before}‸\nb a\na"), 64, 3, 1500)
     kept = text[: stop_at(text, rule, is_final=True).n_chars]

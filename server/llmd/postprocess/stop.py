@@ -163,13 +163,15 @@ def stable_prefix(text: str, rule: StopRule) -> str:
     if last < 0:
         start = (rule.head + text).strip()
         is_echo = any(line and line.startswith(start) for line in (rule.next_line, rule.above))
-        if is_echo or not text.strip():  # removing a surplus closer also removes blanks before it
+        if is_echo:
             return ""
-        return text[: len(text) - repeats.n_echoed(text)] if rule.stops_repeats else text
+        end = len(text) - repeats.n_echoed(text) * rule.stops_repeats
+        return text[:end].rstrip()  # removing a surplus closer also removes blanks before it
     lines = [line for line in _lines(text, rule.head, False) if line.text]
     n_copied = repeats.n_copied([line.whole.rstrip() for line in lines[-repeats.N_LINES :]])
     n_unstable = max(n_copied * rule.stops_repeats, int(bool(lines) and _is_open(lines[-1], rule)))
-    return text[: lines[-n_unstable].previous_end] if n_unstable else text[:last]
+    end = lines[-n_unstable].previous_end if n_unstable else last
+    return text[:end].rstrip()
 
 
 def _lines(text: str, head: str, is_final: bool) -> Iterator[_Line]:
