@@ -14,11 +14,14 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
 BUILD_STEP = re.compile(r"\[ *(\d+)(?:%|/(\d+))\]")
+MIN_PYTHON = (3, 11)
+NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")  # a Mac's python3 is 3.9
 MIN_CMAKE = (3, 21)  # llama-cpp-python's CMakeLists.txt
 # What llmd never loads is not built: the multimodal library, and the library that it alone needs.
 LEAN = shlex.join((
@@ -28,12 +31,13 @@ LEAN = shlex.join((
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):  # noqa: UP036 - the file must be able to say so
-        print(f"Python {sys.version.split()[0]} is too old; llmd needs 3.11 or later", flush=True)
-        return 1
+    if sys.version_info < MIN_PYTHON:
+        use_newer_python()
     if not (VENV / "bin" / "python").exists():
         print("Making .venv", flush=True)
-        venv.create(VENV, with_pip=True)
+        # A copied interpreter does not find its library: Homebrew, uv, mise and asdf ship those
+        # (python-build-standalone, issue 381).
+        venv.create(VENV, with_pip=True, symlinks=True)
     LOG.write_text("")
     # The build tools come first, by hash. The rest is built with them, not with a build environment
     # that pip would fill with the newest versions.
@@ -50,6 +54,17 @@ def main() -> int:
     pip("llmd", "--no-deps", "--no-build-isolation", "-e", ".")
     (VENV / ".installed").touch()
     return 0
+
+
+def use_newer_python() -> NoReturn:
+    """Runs this program with a newer Python of PATH, or says how to get one."""
+    if newer := next(filter(None, map(shutil.which, NEWER_PYTHONS)), None):
+        os.execv(newer, [newer, *sys.argv])  # noqa: S606
+    how = "brew install python@3.13" if sys.platform == "darwin" else "your package manager"
+    sys.exit(
+        f"Python {sys.version.split()[0]} is too old; llmd needs 3.11 or later. Install one with"
+        f" {how}, or name one: `PYTHON=/path/to/python3.13 make demo`"
+    )
 
 
 def needs_cmake() -> bool:

@@ -10,6 +10,7 @@ folder, which does not, and contains the socket's path. So every shell finds the
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -21,25 +22,28 @@ from llmd.errors import BadInput, DaemonError
 SOCKET_PATH_MAX_BYTES = 103
 
 
-def _path_from_env(variable: str, kind: str, name: str = "") -> Path:
-    """Returns the variable's path, else that of `name` in the platform's folder of this kind."""
-    if override := os.environ.get(variable):
-        return Path(override)
+def _platform_dir(kind: Literal["config", "data", "state"]) -> Path:
     import platformdirs
 
-    return Path(getattr(platformdirs, f"user_{kind}_dir")("llmd", appauthor=False)) / name
+    return Path(getattr(platformdirs, f"user_{kind}_dir")("llmd", appauthor=False))
 
 
 def state_dir() -> Path:
-    return _path_from_env("LLMD_STATE_DIR", "state")
+    """Returns the folder of the state, which is private. Where the platform has one folder for
+    state, data and configuration (macOS), the state is in a folder below it."""
+    if override := os.environ.get("LLMD_STATE_DIR"):
+        return Path(override)
+    folder = _platform_dir("state")
+    is_shared = folder in (_platform_dir("data"), _platform_dir("config"))
+    return folder / "state" if is_shared else folder
 
 
 def models_dir() -> Path:
-    return _path_from_env("LLMD_MODELS_DIR", "data", "models")
+    return Path(os.environ.get("LLMD_MODELS_DIR") or _platform_dir("data") / "models")
 
 
 def config_path() -> Path:
-    return _path_from_env("LLMD_CONFIG", "config", "config.toml")
+    return Path(os.environ.get("LLMD_CONFIG") or _platform_dir("config") / "config.toml")
 
 
 def runtime_dir() -> Path:
@@ -94,11 +98,11 @@ def plugin_dir(editor: Literal["nvim", "vim"]) -> Path:
 
 
 def private_dir(path: Path) -> Path:
-    """Creates a folder with mode 0700, or checks that only this user can access it.
+    """Creates a folder with mode 0700, or makes sure that only this user can access it.
 
     Raises:
         DaemonError: the folder cannot be created, is a link or a file, belongs to another user, or
-            is accessible to others.
+            is accessible to others and its mode cannot be changed.
     """
     try:
         path.mkdir(mode=0o700, parents=True)
@@ -115,8 +119,20 @@ def private_dir(path: Path) -> Path:
     if status.st_uid != os.getuid():
         raise DaemonError(f"Folder `{path}` belongs to uid {status.st_uid}, not to you; remove it")
     if status.st_mode & 0o077:
-        raise DaemonError(
-            f"Folder `{path}` has mode {stat.S_IMODE(status.st_mode):04o}, expected 0700; "
-            f"run `chmod 700 {path}`"
-        )
+        _make_private(path, status)
     return path
+
+
+def _make_private(path: Path, status: os.stat_result) -> None:
+    """Sets the mode of the folder that `status` describes, not of a link put in its place since."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            os.fchmod(descriptor, 0o700)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        raise DaemonError(
+            f"Folder `{path}` has mode {stat.S_IMODE(status.st_mode):04o}, expected 0700;"
+            f" run `{shlex.join(('chmod', '700', str(path)))}`"
+        ) from None

@@ -80,13 +80,14 @@ def test_the_text_has_what_the_json_has(daemon: RunningDaemon) -> None:
     assert all(row["text"] in text for row in of(rows, "llama.cpp") + of(rows, "model"))
 
 
-def test_a_broken_config_and_an_open_folder_are_problems(alone: RunningDaemon) -> None:
+def test_a_broken_config_is_a_problem_and_an_open_folder_a_note(alone: RunningDaemon) -> None:
     (alone.folder / "config.toml").write_text("[sampling]\ntemprature = 1\n")
     (alone.folder / "state").mkdir(mode=0o755)
     _, rows = doctor(alone)
-    said = " ".join(problems(rows))
-    assert "temprature" in said
-    assert "has mode 0755, expected 0700" in said
+    assert "temprature" in " ".join(problems(rows))
+    (note,) = of(rows, "files")
+    assert note["level"] == "note"
+    assert "has mode 0755, expected 0700; the next daemon sets it" in note["text"]
 
 
 def test_a_model_without_fim_and_one_that_is_damaged(alone: RunningDaemon) -> None:

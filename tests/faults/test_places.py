@@ -18,14 +18,6 @@ from tests.support.daemon import RunningDaemon
 LLMD = str(Path(sys.executable).parent / "llmd")
 
 
-def _open_folder(daemon: RunningDaemon) -> str:
-    folder = daemon.folder / "open"
-    folder.mkdir()
-    folder.chmod(0o755)
-    daemon.env["LLMD_RUNTIME_DIR"] = str(folder)
-    return f"Folder `{folder}` has mode 0755, expected 0700; run `chmod 700 {folder}`"
-
-
 def _linked_folder(daemon: RunningDaemon) -> str:
     folder = daemon.folder / "link"
     folder.symlink_to("/tmp")  # noqa: S108 - where the link leads is the point
@@ -77,7 +69,7 @@ def _state_is_a_file(daemon: RunningDaemon) -> str:
 
 
 PLACES = (
-    _open_folder, _linked_folder, _others_folder, _long_path, _occupied_socket, _read_only_home,
+    _linked_folder, _others_folder, _long_path, _occupied_socket, _read_only_home,
     _state_is_a_file,
 )  # fmt: skip
 

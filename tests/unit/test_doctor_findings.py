@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 import sys
 from collections.abc import Iterable
@@ -12,8 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from llmd.cli.doctor.build import BuildFacts, HardwareFacts, judge_build
 from llmd.cli.doctor.config_and_model import ModelFacts, judge_config, judge_model
 from llmd.cli.doctor.daemon import DaemonFacts, PathFacts, judge_daemon, judge_paths
+from llmd.cli.doctor.editors import CommandFacts, judge_command
 from llmd.cli.doctor.finding import Finding, count_problems, findings_text
 from llmd.cli.doctor.memory import MemoryFacts, PlanFacts, judge_memory
 from llmd.cli.doctor.subprocess_json import run_module
@@ -183,23 +186,42 @@ FOLDER, FILE, LINK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
     [
         (PathFacts("f", "/f"), ""),
         (PathFacts("f", "/f", FOLDER | 0o700), ""),
-        (PathFacts("f", "/f", FOLDER | 0o755), "`chmod 700 '/f'`"),
+        (PathFacts("f", "/f", FOLDER | 0o755), "`chmod 700 /f`"),
         (PathFacts("f", "/f", LINK | 0o777), "remove the link"),
         (PathFacts("f", "/f", FILE | 0o600), "remove it"),
         (
             PathFacts("f", "/f", FOLDER | 0o700, is_ours=False),
-            "as its owner: `chown \"$USER\" '/f'`",
+            'as its owner: `chown "$USER" /f`',
         ),
         (PathFacts("f", "/f", FOLDER | 0o500, is_writable=False), "as its owner"),
-        (PathFacts("f", "/f", FILE | 0o644, is_folder=False), "`chmod 600 '/f'`"),
+        (PathFacts("f", "/f", FILE | 0o644, is_folder=False), "`chmod 600 /f`"),
         (PathFacts("f", "/f", FOLDER | 0o755, is_private=False), ""),
         (PathFacts("f", "/f", LINK | 0o777, is_private=False), ""),
     ],
 )
 def test_a_place_is_judged_by_what_is_wrong_with_it(place: PathFacts, fix: str) -> None:
     found = not_ok(judge_paths([place]))
-    assert [each.level for each in found] == (["problem"] if fix else [])
+    level = "note" if fix.startswith("`chmod 700") else "problem"  # the daemon sets it by itself
+    assert [each.level for each in found] == ([level] if fix else [])
     assert all(each.fix.startswith(fix) for each in found)
+
+
+BLANK = "/Users/Jörg M/Library/Application Support/llmd"
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        judge_paths([PathFacts("f", BLANK, FOLDER | 0o755)]),
+        judge_paths([PathFacts("f", BLANK, FILE | 0o644, is_folder=False)]),
+        judge_paths([PathFacts("f", BLANK, FOLDER | 0o700, is_ours=False)]),
+        [judge_command(CommandFacts("", is_ours=False, own=BLANK))],
+        judge_build(BuildFacts("1", "2", BLANK), HardwareFacts()),
+    ],
+)
+def test_a_path_with_a_blank_is_one_word_of_the_command(findings: Iterable[Finding]) -> None:
+    command = not_ok(findings)[0].fix.split("`")[1]
+    assert BLANK in shlex.split(command)
 
 
 def test_files_that_do_not_exist_yet_are_not_called_correct() -> None:

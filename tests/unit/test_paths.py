@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,45 @@ def test_a_private_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     assert paths.private_dir(made) == made
 
 
-@pytest.mark.parametrize("mode", [0o710, 0o755, 0o701])
-def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o710, 0o755, 0o701, 0o777])
+def test_a_folder_that_others_may_enter_becomes_private(tmp_path: Path, mode: int) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a").chmod(mode)
-    with pytest.raises(DaemonError, match=rf"mode {mode:04o}, expected 0700; run `chmod 700 "):
-        paths.private_dir(tmp_path / "a")
+    assert paths.private_dir(tmp_path / "a").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_mode_that_cannot_be_changed_is_told_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Application Support"
+    folder.mkdir(mode=0o755)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(paths.os, "fchmod", refuse)
+    with pytest.raises(DaemonError, match="has mode 0755, expected 0700") as error:
+        paths.private_dir(folder)
+    command = str(error.value).rpartition("run `")[2].removesuffix("`")
+    assert shlex.split(command) == ["chmod", "700", str(folder)]
+
+
+ALIKE = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME")
+
+
+@pytest.mark.parametrize(
+    ("shared", "expected"),
+    [(ALIKE, "/x/llmd/state"), (ALIKE[:2], "/x/llmd/state"), (ALIKE[1:], "/x/llmd/state"),
+     (ALIKE[1:2], "/x/llmd")],
+)  # fmt: skip
+def test_the_state_has_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, shared: tuple[str, ...], expected: str
+) -> None:
+    monkeypatch.delenv("LLMD_STATE_DIR")
+    for variable in ALIKE:
+        monkeypatch.setenv(variable, "/x" if variable in shared else f"/{variable}")
+    assert paths.state_dir() == Path(expected)
+    assert paths.state_dir() not in (paths.models_dir().parent, paths.config_path().parent)
 
 
 @pytest.mark.parametrize("target", ["folder", "missing"])

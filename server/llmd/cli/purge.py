@@ -60,7 +60,8 @@ def remove(owned: list[OwnedPath]) -> None:
             pass  # the daemon removes the socket at exit
         except OSError as error:
             failed.append(f"`{path}`: {error.strerror}")
-    folders = (paths.models_dir(), paths.runtime_dir(), paths.state_dir())
+    folders = [paths.models_dir(), paths.runtime_dir(), paths.state_dir()]
+    folders += [folder.parent for folder in folders if folder.parent.name == "llmd"]
     for folder in (*folders, paths.config_path().parent):
         with suppress(OSError):  # the folder has other files, or does not exist
             folder.rmdir()

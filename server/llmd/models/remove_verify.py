@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from llmd import paths
@@ -27,7 +28,8 @@ def remove(name: str, in_use: Path | None) -> tuple[int, list[Path]]:
     """
     model = find_installed(name)
     if model.owner == "Ollama":
-        advice = f"run `ollama rm {model.name.removeprefix(external_caches.OLLAMA_PREFIX)}`"
+        name = model.name.removeprefix(external_caches.OLLAMA_PREFIX)
+        advice = f"run `{shlex.join(('ollama', 'rm', name))}`"
         raise BadInput(f"Model `{model.name}` belongs to Ollama; {advice}")
     if model.owner in ("llama.cpp", "the hub's client"):
         raise BadInput(f"Model `{model.name}` belongs to {model.owner}; delete `{model.path}`")

@@ -5,6 +5,7 @@ Imports the standard library alone, since the status and the editor's bridge imp
 
 from __future__ import annotations
 
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def pull_source(name: str) -> HubFile | Path | None:
     if name.lower().endswith(".gguf") or "/" in name:
         hint = "name a GGUF file"
         if _is_ref(f"{HUB_PREFIX}{name}"):
-            hint = f"for a file on the hub, run `llmd pull {HUB_PREFIX}{name}`"
+            hint = f"for a file on the hub, run `llmd pull {shlex.quote(HUB_PREFIX + name)}`"
         raise BadInput(f"Model file `{path}` {problem}; {hint}")
     raise BadInput(_unknown_name_message(name))
 
@@ -136,14 +137,20 @@ def _source(name: str) -> HubFile | Path | None:
 
 def _require_file(name: str, path: Path) -> Path:
     if _file_problem(path):
-        raise ModelError(f"Model `{name}` is not on this machine; run `llmd pull {name}`")
+        raise ModelError(
+            f"Model `{name}` is not on this machine; run `llmd pull {shlex.quote(name)}`"
+        )
     return path
 
 
 def _adapter_path(name: str, source: HubFile | Path) -> Path:
     path = (local_path(source) or pulled_path(source)) if isinstance(source, HubFile) else source
     if problem := _file_problem(path):
-        advice = f"run `llmd pull {name}`" if isinstance(source, HubFile) else "correct the catalog"
+        advice = (
+            f"run `llmd pull {shlex.quote(name)}`"
+            if isinstance(source, HubFile)
+            else "correct the catalog"
+        )
         raise ModelError(f"Adapter `{path}` of model `{name}` {problem}; {advice}")
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -124,8 +125,8 @@ def _rebuild(build: BuildFacts, flags: str) -> str:
     """Returns the exact command. `uv tool` and pipx have no pip, so it runs llmd's own."""
     setting = f'CMAKE_ARGS="{flags}" ' if flags else ""
     return (
-        f"`{setting}{build.python} -m pip install --force-reinstall --no-deps --no-cache-dir"
-        f" --no-binary llama-cpp-python llama-cpp-python=={build.wanted}`,"
+        f"`{setting}{shlex.quote(build.python)} -m pip install --force-reinstall --no-deps"
+        f" --no-cache-dir --no-binary llama-cpp-python llama-cpp-python=={build.wanted}`,"
         " then `llmd restart --daemon`"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from llmd import __version__, paths
 from llmd.bridge import daemon_client
-from llmd.cli.doctor.finding import Finding
+from llmd.cli.doctor.finding import Finding, Level
 from llmd.errors import LlmdError
 from llmd.transport.status_types import Status, decode_answer
 
@@ -148,7 +149,7 @@ def _judge_path(place: PathFacts) -> Iterator[Finding]:
     if place.mode is None:
         return
     name = f"The {place.what}, `{place.path}`,"
-    own = f"as its owner: `chown \"$USER\" '{place.path}'`"
+    own = f'as its owner: `chown "$USER" {shlex.quote(place.path)}`'
     own += "; or set another folder: docs/PROTOCOL.md" if place.is_folder else ", or remove it"
     if stat.S_ISLNK(place.mode) and place.is_private:
         yield Finding("files", "problem", f"{name} is a link", "remove the link")
@@ -159,6 +160,8 @@ def _judge_path(place: PathFacts) -> Iterator[Finding]:
     elif place.is_private and place.mode & 0o077:
         expected = "700" if place.is_folder else "600"
         text = f"{name} has mode {stat.S_IMODE(place.mode):04o}, expected 0{expected}"
-        yield Finding("files", "problem", text, f"`chmod {expected} '{place.path}'`")
+        text += "; the next daemon sets it" if place.is_folder else ""
+        level: Level = "note" if place.is_folder else "problem"
+        yield Finding("files", level, text, f"`{shlex.join(('chmod', expected, place.path))}`")
     elif not place.is_writable:
         yield Finding("files", "problem", f"{name} cannot be written", own)

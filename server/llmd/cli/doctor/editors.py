@@ -9,6 +9,7 @@ from __future__ import annotations
 import filecmp
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -182,7 +183,7 @@ def _matches(patterns: Iterable[str]) -> Iterable[Path]:
 
 def judge_command(command: CommandFacts) -> Finding:
     if not command.path:
-        fix = f"`ln -s {command.own} ~/.local/bin/llmd`, with that folder on PATH"
+        fix = f"`ln -s {shlex.quote(command.own)} ~/.local/bin/llmd`, with that folder on PATH"
         return Finding("editors", "problem", "Editors cannot find `llmd`: it is not on PATH", fix)
     if not command.is_ours:
         text = f"Editors start `{command.path}`, which belongs to another installation of llmd"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def fetch_metadata(file: HubFile) -> RemoteFile:
     if file.sha256 not in ("", sha256):
         raise ModelError(
             f"File {file} has SHA-256 {sha256} on the hub, expected {file.sha256}; if you"
-            f" trust the file on the hub, run `llmd pull {file.ref}`"
+            f" trust the file on the hub, run `llmd pull {shlex.quote(file.ref)}`"
         )
     commit = metadata.commit_hash or file.revision
     return RemoteFile(hf_hub_url(file.repo, file.file, revision=commit), metadata.size, sha256)
@@ -183,7 +184,8 @@ def _describe_error(file: HubFile, error: Exception) -> str:
         (errors.RepositoryNotFoundError,
          f"Repository {repo} is not on the hub, or is private; check the name, or set HF_TOKEN"),
         (errors.RevisionNotFoundError,
-         f"Repository {repo} has no revision {file.revision} any more; run `llmd pull {file.ref}`"
+         f"Repository {repo} has no revision {file.revision} any more; run"
+         f" `llmd pull {shlex.quote(file.ref)}`"
          " for the newest file"),
         (errors.EntryNotFoundError,
          f"Repository {repo} has no file `{file.file}`; check the file name on the hub"),
@@ -199,4 +201,4 @@ def _describe_error(file: HubFile, error: Exception) -> str:
 
 
 def retry_hint(file: HubFile) -> str:
-    return f"run `llmd pull {file.name}` again"
+    return f"run `llmd pull {shlex.quote(file.name)}` again"
