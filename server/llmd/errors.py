@@ -4,6 +4,7 @@ LlmdError
 ├── BadInput      invalid user input: a path, a position, a config key (exit code 2)
 ├── ModelError    a missing, damaged or unsuitable model
 ├── EngineError   a failure of the worker or of llama.cpp
+│   └── DeviceError   a GPU that evaluates nothing any more until the worker is started again
 └── DaemonError   no daemon, or no answer from the daemon
 """
 
@@ -34,6 +35,11 @@ class ModelError(LlmdError):
 
 class EngineError(LlmdError):
     """Reports a failure of the worker or of llama.cpp."""
+
+
+class DeviceError(EngineError):
+    """Reports a failure after which a GPU evaluates nothing any more: ggml's backends keep their
+    error state until they are made again (ggml, issue 1545), so the worker has to end."""
 
 
 class DaemonError(LlmdError):

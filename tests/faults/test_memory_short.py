@@ -11,7 +11,7 @@ from llmd.daemon.daemon import Daemon
 from llmd.daemon.logs import LastError
 from llmd.engine.memory_pressure import ALL, NO_BACKGROUND, NO_PARKED, UNLOADED, Pressure
 from tests.support.fault_engine import Asked, ready, running, starts, until
-from tests.support.fault_worker import ENOUGH_LESS, NEEDS_LESS, STARTS, TEXT
+from tests.support.fault_worker import ENOUGH_LESS, NEEDS_LESS, OUT_OF_MEMORY, STARTS, TEXT
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +23,19 @@ async def test_a_load_that_is_killed_is_tried_again_with_less(tmp_path: Path) ->
     async with running(NEEDS_LESS, tmp_path) as engine:
         await ready(engine)
         assert len(starts()) == ENOUGH_LESS + 1
+
+
+@pytest.mark.parametrize("mode", OUT_OF_MEMORY)
+async def test_memory_that_runs_out_after_the_load_makes_the_plan_smaller(
+    tmp_path: Path, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(mode, tmp_path) as engine:
+        await ready(engine)
+        assert (await Asked(engine).answer()).reason == "failed"
+        await until(lambda: len(starts()) == 2, "the next worker has started")
+        assert (await Asked(engine).answer()).text == TEXT
+    (said,) = (line.getMessage() for line in caplog.records if "worker ended" in line.getMessage())
+    assert "memory" in said.lower()  # not the place in ggml's source
 
 
 async def test_a_suspended_engine_loads_only_after_resume(tmp_path: Path) -> None:

@@ -26,6 +26,13 @@ LAST_WORDS = "GGML_ASSERT: n_ctx is odd"
 LOAD_FAILED = "Model file is of clay"
 SLOW_LOAD_S = 0.5
 NEEDS_LESS, ENOUGH_LESS = "needs_less", 2  # killed in the load until asked for less so often
+# As ggml's CUDA backend ends where memory runs out; Metal's worker ends by itself.
+OUT_OF_MEMORY = {
+    "cuda_memory": "CUDA error: out of memory\n  current device: 0, in function alloc at x.cu:384\n"
+    "  cuMemCreate(&handle, reserve_size, &prop, 0)\n/x/ggml-cuda.cu:110: CUDA error",
+    "metal_memory": "ggml_metal_synchronize: error: command buffer 0 failed with status 5\n"
+    "error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+}
 BY_NAME = "by_name"  # as the mode: that of the model's file
 ABORT_EXIT_CODE = 3
 
@@ -97,6 +104,12 @@ def answer(mode: str, seed: int, id_: int, link: Link) -> None:
         _die()
     if mode == "garbage_frame":
         link.write(garbage(seed))
+    if mode in OUT_OF_MEMORY:
+        print(OUT_OF_MEMORY[mode], file=sys.stderr, flush=True)
+        if mode == "cuda_memory":
+            os.abort()
+        link.send(messages.empty_done(id_, "failed", "code -3"))
+        os._exit(messages.LOST_DEVICE)
     if mode in ("ok", "slow_load"):
         link.send(Done(id_, TEXT, "eog", Cost()))
 
@@ -122,7 +135,8 @@ def main() -> None:
         match frame:
             case Load(n_shrunk=n_shrunk) if mode == NEEDS_LESS and n_shrunk < ENOUGH_LESS:
                 _die()
-            case Load(path=path):
+            case Load(path=path, n_shrunk=n_shrunk):
+                mode = "ok" if mode in OUT_OF_MEMORY and n_shrunk else mode
                 mode = Path(path).stem if mode == BY_NAME else mode
                 load(mode, link)
             case Generate(id=id_, background=True):

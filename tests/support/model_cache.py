@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmd.errors import EngineError
 from llmd.worker.llama import StateBytes
 
 PRE, SUF, MID = 1, 2, 3  # not the code of a character in the texts
@@ -26,6 +27,7 @@ class Memory:
     some of the cells. `can_restore` is False if restoring a state fails."""
 
     n_ctx, n_batch = 64, 4
+    is_on_gpu = False
 
     def __init__(self, codes: Sequence[int] = (), can_cut: bool = True) -> None:
         self.held: list[Cell] = []
@@ -47,6 +49,9 @@ class Memory:
         for token in tokens if code == 0 else tokens[:1]:
             self.held.append(Cell(len(self.held), token, tuple(self.tokens)))
         return code
+
+    def failure(self, what: str) -> EngineError:
+        return EngineError(f"llama.cpp failed to {what}")
 
     def seq_rm(self, start: int) -> bool:
         """Removes the cells from `start`. A whole sequence can always be removed."""

@@ -16,8 +16,9 @@ from llmd.config import EngineConfig, SamplingConfig
 from llmd.errors import EngineError
 from llmd.models.memory_plan import DescribedMachine, Shape, plan_load
 from llmd.worker.kv_cache import plan_cells
-from llmd.worker.loader import model_notice, warm_cache
+from llmd.worker.loader import model_notice
 from llmd.worker.sampling import sample, uniform
+from llmd.worker.warm_up import warm_up
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12)
 SHAPE = Shape(n_layers=30, n_head_kv=3, head_dim=64, n_ctx_train=8192)
@@ -95,7 +96,7 @@ def test_what_a_memory_can_do_is_tried(
     vocabulary = SimpleNamespace(bos=-1, eos=5)
     model = SimpleNamespace(vocabulary=vocabulary, is_recurrent=is_recurrent, n_window=n_window)
     memory = Memory(can_cut=memory_cuts)
-    cache = warm_cache(cast(Any, model), cast(Any, memory))
+    cache = warm_up(cast(Any, model), cast(Any, memory)).cache
     assert (cache.can_cut, cache.can_save) == (can_cut, can_save)
     assert cache.cells == memory.tokens == []
     assert memory.n_evaluated == 2

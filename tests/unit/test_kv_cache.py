@@ -31,6 +31,9 @@ class Memory:
         self.cells += tokens
         return self.codes.pop(0) if self.codes else 0
 
+    def failure(self, what: str) -> EngineError:
+        return EngineError(f"llama.cpp failed to {what}")
+
     def seq_rm(self, start: int) -> bool:
         if self.can_cut:
             del self.cells[start:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.recordings import llama_cpp_errors
 
 from llmd.config import EngineConfig
 from llmd.errors import EngineError, ModelError
@@ -32,15 +33,16 @@ def load(
     """Returns all plans tried, and the plan that loaded, if at most `most` bytes are available."""
     tried: list[LoadPlan] = []
 
-    def attempt(plan: LoadPlan) -> None:
+    def attempt(plan: LoadPlan) -> LoadPlan:
         tried.append(plan)
         assert plan.memory
         memory = plan.memory
         if memory.ram_bytes + sum(memory.gpu_bytes) - memory.mapped_bytes > most:
             raise EngineError(message)
+        return plan
 
     first = plan_load(engine, machine, SHAPE)
-    return tried, retry_smaller(attempt, engine, machine, SHAPE, first)[1]
+    return tried, retry_smaller(attempt, engine, machine, SHAPE, first)
 
 
 def test_layers_are_removed_until_the_model_loads() -> None:
@@ -102,3 +104,11 @@ def test_user_settings_that_do_not_fit_are_reported_before_the_load() -> None:
 )  # fmt: skip
 def test_failed_allocations_are_recognised(message: str, is_so: bool) -> None:
     assert is_out_of_memory(message) is is_so
+
+
+@pytest.mark.parametrize("kind", ["out_of_memory", "device_lost"])
+def test_recorded_messages_tell_memory_from_a_lost_device(kind: str) -> None:
+    recorded = [text for each, text in llama_cpp_errors() if each == kind]
+    assert len(recorded) >= 3
+    for text in recorded:
+        assert any(map(is_out_of_memory, text.splitlines())) == (kind == "out_of_memory"), text

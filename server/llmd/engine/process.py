@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.errors import EngineError
 from llmd.files import fingerprint
+from llmd.models.memory_plan import is_out_of_memory
 from llmd.models.resolve import ResolvedModel
 
 # How long a worker that closed its socket may take to exit.
@@ -30,6 +32,7 @@ OnMessage = Callable[[messages.FromWorker], None]
 class WorkerProcess:
     def __init__(self, command: Sequence[str], flags: CancelFlags, path: Path) -> None:
         self.pid: int | None = None
+        self.ran_out_of_memory = False  # of a process that has ended
         self.path = path
         self._command = command
         self._flags = flags
@@ -101,12 +104,18 @@ class WorkerProcess:
 
     def _exit_description(self, code: int) -> str:
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        lines = self._stderr_tail.lines
+        last = lines[-1] if lines else ""
+        # Where memory runs out, ggml's CUDA backend aborts; its last line is a place in its source.
+        if code in (messages.LOST_DEVICE, -signal.SIGABRT):
+            of_memory = list(filter(is_out_of_memory, lines))
+            self.ran_out_of_memory = bool(of_memory)
+            last = of_memory[-1] if of_memory else last
         if code == -signal.SIGKILL:
             how += f", {KILLED}"
         if code == -signal.SIGBUS and self.file_has_changed():
             how += ", since its model file has changed"
-        tail = f": {self._stderr_tail.last}" if self._stderr_tail.last else ""
-        return f"The engine worker ended ({how}){tail}"
+        return f"The engine worker ended ({how})" + (f": {last}" if last else "")
 
 
 class WorkerProtocol(asyncio.Protocol):
@@ -148,15 +157,16 @@ def load_message(config: Config, model: ResolvedModel, n_shrunk: int = 0) -> mes
 
 
 MAX_LINE_BYTES = 500
+N_LAST_LINES = 10
 
 _log = logging.getLogger("llmd.worker")
 
 
 class StderrTail:
-    """Logs what a worker writes to its standard error, and keeps the last line."""
+    """Logs what a worker writes to its standard error, and keeps the last lines."""
 
     def __init__(self) -> None:
-        self.last = ""
+        self.lines: deque[str] = deque(maxlen=N_LAST_LINES)
 
     async def read(self, stream: asyncio.StreamReader | None) -> None:
         """Reads until the worker's end. Lines over MAX_LINE_BYTES are cut."""
@@ -170,5 +180,5 @@ class StderrTail:
 
     def _add(self, line: bytes) -> None:
         if text := line[:MAX_LINE_BYTES].decode(errors="replace").strip():
-            self.last = text
+            self.lines.append(text)
             _log.info("%s", text)

@@ -62,7 +62,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._deaths_s: deque[float] = deque(maxlen=MAX_DEATHS)
         self._is_missing = False
-        self._n_shrunk = 0  # loads that were killed, as the kernel does when memory runs out
+        self._n_shrunk = 0  # how often memory ran out, in a load or later
         self._candidate: CandidateWorker | None = None  # loaded, to be the next worker
         self._rollback: Rollback | None = None
 
@@ -169,8 +169,9 @@ class Supervisor:
             else:
                 load = load_message(self.config, model, self._n_shrunk)
                 how = await worker.run(load, active.on_message)
-                if active.state == "loading" and KILLED in how and not active.stop_intent:
-                    self._n_shrunk += 1
+            is_killed = active.state == "loading" and KILLED in how
+            if (is_killed or worker.ran_out_of_memory) and not active.stop_intent:
+                self._n_shrunk += 1
         finally:
             active.detach()
         if active.stop_intent == "stuck":

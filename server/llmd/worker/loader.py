@@ -18,6 +18,7 @@ from llmd.worker import llama
 from llmd.worker.kv_cache import KvCache
 from llmd.worker.prompt_tokens import LoadedModel
 from llmd.worker.token_healing import HealingTable
+from llmd.worker.warm_up import batch_size, warm_up
 
 
 def load_engine(
@@ -31,18 +32,40 @@ def load_engine(
         LlmdError: the file is invalid, or the machine has too little memory for it.
     """
     priority_problem = machine.set_priority(load.engine.prio)
-    model, context, setup = open_model(load, on_progress)
-    context.set_abort_flag(unset_flag_address)
-    vocabulary = model.vocabulary
-    match = recognise(model.name, vocabulary.declared, vocabulary.find, load.order)
-    cache = warm_cache(model, context)
-    engine = LoadedModel(context, vocabulary, match, cache, HealingTable(vocabulary.text_pieces()))
-    return engine, _loaded_message(model, Path(load.path), match, setup, cache, priority_problem)
+    opened = open_model(load, on_progress)
+    opened.context.set_abort_flag(unset_flag_address)
+    vocabulary = opened.model.vocabulary
+    match = recognise(opened.model.name, vocabulary.declared, vocabulary.find, load.order)
+    table = HealingTable(vocabulary.text_pieces())
+    engine = LoadedModel(opened.context, vocabulary, match, opened.cache, table)
+    return engine, _loaded_message(opened, Path(load.path), match, priority_problem)
 
 
-def open_model(
-    load: messages.Load, on_progress: Callable[[float], None]
-) -> tuple[llama.Model, llama.Context, LoadSetup]:
+@dataclass(frozen=True, slots=True)
+class LoadSetup:
+    """Holds a load plan and what the plan was made from."""
+
+    engine: EngineConfig
+    machine: memory_plan.DescribedMachine
+    shape: memory_plan.Shape
+    plan: memory_plan.LoadPlan
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """Holds a loaded model that has evaluated its first tokens."""
+
+    model: llama.Model
+    context: llama.Context
+    cache: KvCache
+    setup: LoadSetup
+
+    def close(self) -> None:
+        self.context.close()
+        self.model.close()
+
+
+def open_model(load: messages.Load, on_progress: Callable[[float], None]) -> OpenModel:
     """Opens a model and its context, with a smaller plan when an attempt runs out of memory.
 
     Raises:
@@ -56,23 +79,12 @@ def open_model(
     shape = replace(whole_shape(path, header), adapter_bytes=adapter_bytes)
     setup = plan_setup(load, path, shape)
 
-    def attempt(plan: memory_plan.LoadPlan) -> tuple[llama.Model, llama.Context]:
-        return _open_with_plan(load, path, plan, on_progress)
+    def attempt(plan: memory_plan.LoadPlan) -> OpenModel:
+        return _open_with_plan(load, path, replace(setup, plan=plan), on_progress)
 
-    (model, context), plan = memory_plan.retry_smaller(
+    return memory_plan.retry_smaller(
         attempt, load.engine, setup.machine, setup.shape, setup.plan, path.name
     )
-    return model, context, replace(setup, plan=plan)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadSetup:
-    """Holds a load plan and what the plan was made from."""
-
-    engine: EngineConfig
-    machine: memory_plan.DescribedMachine
-    shape: memory_plan.Shape
-    plan: memory_plan.LoadPlan
 
 
 def plan_setup(load: messages.Load, path: Path, shape: memory_plan.Shape) -> LoadSetup:
@@ -106,9 +118,10 @@ def describe_machine() -> memory_plan.DescribedMachine:
 def _open_with_plan(
     load: messages.Load,
     path: Path,
-    plan: memory_plan.LoadPlan,
+    setup: LoadSetup,
     on_progress: Callable[[float], None],
-) -> tuple[llama.Model, llama.Context]:
+) -> OpenModel:
+    plan = setup.plan
     model = llama.Model(
         path,
         n_gpu_layers=plan.n_gpu_layers,
@@ -120,39 +133,27 @@ def _open_with_plan(
     try:
         for adapter, scale in load.adapters:
             model.apply_adapter(Path(adapter), scale)
-        return model, llama.Context(model, plan)
+        context = llama.Context(model, plan)
+        try:
+            warmed = warm_up(model, context)
+        except BaseException:
+            context.close()
+            raise
+        if warmed.prefill_per_s and load.engine.n_batch == "auto":
+            context.n_batch = batch_size(warmed.prefill_per_s, plan.n_batch)
+            n_ubatch = min(plan.n_ubatch, context.n_batch)
+            plan = replace(plan, n_batch=context.n_batch, n_ubatch=n_ubatch,
+                           prefill_per_s=warmed.prefill_per_s)  # fmt: skip
+        return OpenModel(model, context, warmed.cache, replace(setup, plan=plan))
     except BaseException:
         model.close()
         raise
 
 
-def warm_cache(model: llama.Model, context: llama.Context) -> KvCache:
-    """Warms up the model and returns an empty cache that knows what the model's memory can do.
-
-    Evaluating one token reads all weights, so that the first request does not wait for the disk.
-    Removing a second token tests whether the memory can be cut.
-    """
-    vocabulary = model.vocabulary
-    token = max(vocabulary.bos, vocabulary.eos, 0)
-    trial = KvCache(context)
-    for _ in range(2):
-        trial.decode([token])
-    # Some recurrent memories can remove one token, but no more.
-    can_cut = trial.keep(1) == 1 and not model.is_recurrent
-    trial.clear()
-    # A sliding-window state holds only the window's cells, so it cannot be cut once restored.
-    can_save = can_cut and not 0 < model.n_window < context.n_ctx
-    return KvCache(context, can_cut, can_save)
-
-
 def _loaded_message(
-    model: llama.Model,
-    path: Path,
-    match: Match,
-    setup: LoadSetup,
-    cache: KvCache,
-    priority_problem: str,
+    opened: OpenModel, path: Path, match: Match, priority_problem: str
 ) -> messages.Loaded:
+    model, cache, setup = opened.model, opened.cache, opened.setup
     name, plan, shape = model.name or path.stem, setup.plan, setup.shape
     n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
     backend = setup.machine.backend

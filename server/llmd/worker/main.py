@@ -21,7 +21,7 @@ import msgspec
 
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlagReader
-from llmd.errors import LlmdError, error_location
+from llmd.errors import DeviceError, LlmdError, error_location
 from llmd.worker.generate import generate
 from llmd.worker.loader import load_engine
 from llmd.worker.parked_slots import Slots
@@ -63,9 +63,11 @@ class DaemonLink:
         _exit()
 
 
-def _exit() -> NoReturn:
+def _exit(code: int = 0) -> NoReturn:
+    """Ends the process without the destructors of C++: Metal's would abort, as they find the loaded
+    model's buffers (llama.cpp, pull request 24368)."""
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 class Worker:
@@ -73,6 +75,7 @@ class Worker:
         self._link = link
         self._flags = flags
         self._reported_share = 0.0
+        self._has_lost_device = False
 
     def run(self) -> None:
         _, frame = self._link.arrivals.get()
@@ -99,6 +102,8 @@ class Worker:
                 case messages.Generate():
                     done = self._generate(engine, slots, frame, arrived_s)
                     self._link.send(msgspec.structs.replace(done, slots=slots.views()))
+                    if self._has_lost_device:  # the next worker's will work
+                        return
                 case messages.Forget(slot=slot):
                     slots.forget(slot)
                 case messages.DropParked(keep=keep):
@@ -126,6 +131,7 @@ class Worker:
             return generate(engine, request, arrived_s, is_cancelled, emit=self._link.send)
         except Exception as error:  # one failed request must not end the worker
             engine.cache.clear()
+            self._has_lost_device = isinstance(error, DeviceError)
             message = str(error) if isinstance(error, LlmdError) else _describe(error, "completing")
             # No traceback: the message of a foreign error may hold the user's text.
             print(f"{message} at {error_location(error)}", file=sys.stderr, flush=True)
@@ -148,6 +154,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     socket_fd, flags_fd = map(int, sys.argv[1:3])
     Worker(DaemonLink(socket_fd), CancelFlagReader(flags_fd)).run()
+    _exit(messages.LOST_DEVICE)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,10 @@ def run(args: argparse.Namespace, config: Config, about: Mapping[str, str]) -> N
         raise BadInput("Options --batch, --threads and --repeat take 1 or more")
     load = load_message(config, resolve_model(config.model))
     path = Path(load.path)
-    model, context, loaded = open_model(load, lambda _: None)
-    context.close()
-    speeds = _measure_all(args, model, loaded)
+    with closing(open_model(load, lambda _: None)) as opened:
+        loaded = opened.setup
+        opened.context.close()
+        speeds = _measure_all(args, opened.model, loaded)
     if not speeds:
         raise EngineError(f"Model `{path.name}` runs with none of the cache types; see the log")
     measured_speed.record(path, model_speed_report.decode_speed(speeds))

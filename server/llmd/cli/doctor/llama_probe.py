@@ -9,6 +9,7 @@ header.
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -80,8 +81,9 @@ def _vocabulary(path: Path) -> VocabularyReport:
         model = Model(path, vocab_only=True)
     except LlmdError as error:
         return VocabularyReport(problem=str(error))
-    vocabulary = model.vocabulary
-    match = recognise(model.name, vocabulary.declared, vocabulary.find)
+    with closing(model):
+        vocabulary = model.vocabulary
+        match = recognise(model.name, vocabulary.declared, vocabulary.find)
     return VocabularyReport(family=match.family.name)
 
 

@@ -47,7 +47,10 @@ def _lines(
     yield (f"Context: {plan.n_ctx} tokens{n_ctx}; the KV cache takes"
            f" {format_bytes(plan.kv_bytes)}.")  # fmt: skip
     yield _cache_types_line(engine, machine, shape, plan)
-    yield (f"Batches: {plan.n_batch} tokens{_set_by_user(engine, 'n_batch')}, computed"
+    n_batch = _set_by_user(engine, "n_batch")
+    if plan.prefill_per_s:
+        n_batch = f", about 100 ms of work at {plan.prefill_per_s:.0f} tokens per second"
+    yield (f"Batches: {plan.n_batch} tokens{n_batch}, computed"
            f" {plan.n_ubatch or plan.n_batch} at a time{_set_by_user(engine, 'n_ubatch')}"
            + (f" in {format_bytes(memory.compute_bytes)}" if memory else "") + ".")  # fmt: skip
     yield _threads_line(engine, machine, plan)

@@ -56,6 +56,7 @@ class LoadPlan:
     mmap: bool = True
     mlock: bool = False
     prio: int = 0
+    prefill_per_s: float = 0.0  # tokens per second of a GPU, measured after the load
     memory: MemoryUse | None = None  # None if the machine's memory is not known
 
 

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 _OUT_OF_MEMORY = re.compile(
     r"out ?of ?(device ?)?memory|failed to allocate|unable to allocate|cannot allocate|bad_alloc"
-    r"|alloc_buffer.* failed|failed to create .*buffer|insufficient memory",
+    r"|alloc_buffer.* failed|allocation of size \d+ failed|failed to create .*buffer"
+    r"|insufficient memory",
     re.IGNORECASE,
 )
 _SHRINK_FACTOR = 0.85  # chosen: share of the memory that the previous plan was given
@@ -68,9 +69,9 @@ def _shrinkable(plan: LoadPlan) -> tuple[int, int, int]:
 def retry_smaller(
     attempt: Callable[[LoadPlan], T], engine: EngineConfig, machine: DescribedMachine,
     shape: Shape, plan: LoadPlan, name: str = "",
-) -> tuple[T, LoadPlan]:  # fmt: skip
-    """Tries the plan, then smaller plans while an attempt runs out of memory. Returns the attempt's
-    result and the plan that succeeded.
+) -> T:  # fmt: skip
+    """Tries the plan, then smaller plans while an attempt runs out of memory. Returns what the
+    attempt that succeeded returns.
 
     Raises:
         LlmdError: the attempt's own error; if it ran out of memory, with the settings to change.
@@ -78,7 +79,7 @@ def retry_smaller(
     n_tries = 0
     while True:
         try:
-            return attempt(plan), plan
+            return attempt(plan)
         except (ModelError, EngineError) as error:
             if not is_out_of_memory(str(error)):
                 raise

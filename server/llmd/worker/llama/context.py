@@ -11,10 +11,11 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 
 from llmd.config import CacheType
-from llmd.errors import EngineError
+from llmd.errors import DeviceError, EngineError
 from llmd.models.memory_plan import LoadPlan
 from llmd.worker.llama import library
 from llmd.worker.llama.model import Model
+from llmd.worker.llama.system_info import backend
 
 Logits = npt.NDArray[np.float32]  # (n_vocab,), or (n,) for a selection of tokens
 StateBytes = npt.NDArray[np.uint8]  # (n_bytes,)
@@ -44,7 +45,8 @@ class Context:
         self._apply_adapters(model.adapters)
         self._memory: Any = c.llama_get_memory(self._handle)
         self.n_ctx: int = c.llama_n_ctx(self._handle)
-        self.n_batch = plan.n_batch
+        self.n_batch = plan.n_batch  # may be lowered
+        self.is_on_gpu = backend() != "cpu"
         self._n_vocab = model.vocabulary.n_tokens
         self._batch = c.llama_batch_init(plan.n_batch, 0, 1)
         shape = (plan.n_batch,)
@@ -82,7 +84,8 @@ class Context:
     def decode(self, tokens: Sequence[int], start: int, n_logits: int) -> int:
         """Evaluates up to `n_batch` tokens from position `start`, and computes logits for the last
         `n_logits` of them. Returns llama_decode's code: 0, 1 (no room), 2 (aborted), negative
-        (error)."""
+        (error). A GPU may still be evaluating, and fail later."""
+        library.clear_errors()
         n_tokens = len(tokens)
         self._tokens[:n_tokens] = tokens
         self._positions[:n_tokens] = range(start, start + n_tokens)
@@ -91,15 +94,23 @@ class Context:
         self._batch.n_tokens = n_tokens
         return int(c.llama_decode(self._handle, self._batch))
 
+    def failure(self, what: str) -> EngineError:
+        """Returns the error to raise where llama.cpp failed at `what`, with llama.cpp's reason."""
+        kind = DeviceError if self.is_on_gpu else EngineError
+        return kind(f"llama.cpp failed to {what}: {library.last_error()}")
+
     def logits(self, n_before: int = 0) -> Logits:
         """Returns a copy of the logits, float32 of shape `(n_vocab,)`, of one decoded token.
 
         `n_before`: how many tokens before the last decoded token.
 
         Raises:
-            EngineError: the last decode computed no logits for that token.
+            EngineError: the last decode computed no logits for that token, or failed on a GPU
+                after `decode` had returned: the logits are then those of an earlier decode.
         """
-        pointer = c.llama_get_logits_ith(self._handle, -1 - n_before)
+        pointer = c.llama_get_logits_ith(self._handle, -1 - n_before)  # waits for a GPU
+        if library.has_errors():
+            raise self.failure("evaluate tokens")
         if not pointer:
             raise EngineError(f"llama.cpp has no logits for token {n_before} before the last")
         return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()

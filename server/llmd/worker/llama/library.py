@@ -11,6 +11,8 @@ from collections import deque
 
 from llama_cpp import llama_cpp as c
 
+from llmd.models.memory_plan import is_out_of_memory
+
 _LEVEL_ERROR = 4  # ggml.h, enum ggml_log_level
 _errors: deque[str] = deque(maxlen=8)
 _cancel_flag = ctypes.c_char()  # rebound by expect_abort
@@ -41,6 +43,12 @@ def clear_errors() -> None:
     _errors.clear()
 
 
+def has_errors() -> bool:
+    """Returns whether llama.cpp logged an error since `clear_errors`."""
+    return bool(_errors)
+
+
 def last_error() -> str:
-    """Returns the last error that llama.cpp logged since `clear_errors`."""
-    return _errors[-1] if _errors else "no reason given"
+    """Returns the error since `clear_errors` that tells most: of memory, or else the last one."""
+    of_memory = [line for line in _errors if is_out_of_memory(line)]
+    return [*_errors, *of_memory][-1] if _errors else "no reason given"
