@@ -13,16 +13,18 @@ local function ran(args)
 end
 
 local function check_command()
+  local path = cli.argv({})[1]
   local found = ran({ '--version' })
   if not found then
-    local name = table.concat(cli.argv({}), ' ')
-    vim.health.error(('Command `%s` is not found'):format(name), {
+    vim.health.error(cli.not_found(path), {
       'Install llmd, for instance with `pipx install llmd`',
       "Or set the command's path: require('llmd').setup{ command = '/path/to/llmd' }",
     })
     return false
   end
-  vim.health.ok(vim.trim(found.stdout))
+  local is_from_path = vim.fn.exepath(vim.fs.basename(path)) == path
+  local from = is_from_path and '' or ', which is not from PATH'
+  vim.health.ok(('%s is %s%s'):format(vim.trim(found.stdout), path, from))
   return true
 end
 
@@ -74,6 +76,9 @@ local function check_keys()
     })
   else
     vim.health.ok('Keys are mapped')
+  end
+  if vim.fn.has('mac') == 1 then
+    vim.health.info('Keys with `M-` need a terminal that sends Option as Meta: `:help llmd-mac`')
   end
 end
 

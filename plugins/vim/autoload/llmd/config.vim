@@ -43,16 +43,6 @@ def IsValid(name: string, value: any): bool
     || name == 'command' && type(value) == v:t_list
 enddef
 
-# Returns the command that runs llmd, as job_start() takes it.
-export def Command(): list<string>
-  const command = Get('command')
-  return type(command) == v:t_list ? command : split(command)
-enddef
-
-export def NotFound(command: string): string
-  return $'Command `{command}` is not found; install llmd, or set g:llmd_command to its path'
-enddef
-
 # Returns in a few words why the buffer gets no suggestions; empty when the buffer gets them.
 export def WhyOff(buf: number): string
   if !Get('enabled')

@@ -2,6 +2,7 @@ vim9script
 # Reports for `:Llmd health` what works in this Vim and this buffer, and how to fix what does not.
 
 import autoload './channel.vim'
+import autoload './cli.vim'
 import autoload './config.vim'
 import autoload './connect.vim'
 import autoload './engine.vim'
@@ -11,7 +12,7 @@ export def Open()
   window.Show('llmd-health', Report())
 enddef
 
-# Returns lines that begin with `OK`, or with `FIX` and say how to fix a problem.
+# Returns lines that begin with `OK`, with `FIX` and say how to fix a problem, or with `INFO`.
 export def Report(): list<string>
   return Editor() + Daemon() + Model() + ThisBuffer() + Keys()
 enddef
@@ -30,10 +31,11 @@ def Editor(): list<string>
 enddef
 
 def Daemon(): list<string>
-  const command = config.Command()[0]
+  const path = cli.Argv()[0]
+  const name = fnamemodify(path, ':t')
+  const from = exepath(name) ==# path ? '' : ', which is not from PATH'
   return [
-    Check(executable(command) > 0, $'command {command} is {exepath(command)}',
-      $'command {command} is not on $PATH: install llmd or set g:llmd_command'),
+    Check(executable(path) > 0, $'command {name} is {path}{from}', cli.NotFound(path)),
     Check(channel.IsOpen(), $'connected to {connect.Socket()}',
       $'not connected to the daemon ({connect.WhyClosed()}): try `:Llmd start`, then `:Llmd log`'),
     Check(!channel.IsStalled(), 'the daemon answers',
@@ -64,7 +66,9 @@ def Keys(): list<string>
     lines->add(Check(!empty(keys), $'{action} is {join(keys, " ")}',
       $'no key for {action}: map one with `imap KEY {plug}`'))
   endfor
-  return lines
+  return has('mac') ? lines + [
+    'INFO keys with <M- need a terminal that sends Option as Meta: `:help llmd-mac`'
+  ] : lines
 enddef
 
 defcompile

@@ -4,7 +4,9 @@ vim9script
 const MAX_LINES = 20
 
 export def Show(name: string, lines: list<string>)
-  execute $'botright :{min([len(lines), MAX_LINES])}new'
+  const n_rows = lines->mapnew((_, line) => 1 + strdisplaywidth(line) / &columns)
+    ->reduce((sum, n) => sum + n)
+  execute $'botright :{min([n_rows, MAX_LINES])}new'
   setlocal buftype=nofile bufhidden=wipe noswapfile nobuflisted
   execute 'silent! file' name
   setline(1, lines)
