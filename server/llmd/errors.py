@@ -10,6 +10,8 @@ LlmdError
 
 from __future__ import annotations
 
+import errno
+import sys
 import traceback
 from pathlib import PurePath
 
@@ -54,6 +56,18 @@ def printable(text: str) -> str:
 def format_bytes(n_bytes: float) -> str:
     """Returns a size for people, in decimal units: `1.2 GB`, or `140 MB` below 1 GB."""
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+
+
+def os_reason(error: Exception) -> str:
+    """Returns why the system refused, or an invalid value's own message. macOS guards ~/Documents,
+    ~/Desktop and ~/Downloads by the program that started the daemon, and refuses with EPERM."""
+    reason: str = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.errno == errno.EPERM and sys.platform == "darwin":
+        reason += (
+            " (macOS guards this folder: move the file, or allow the program that started llmd in"
+            " System Settings, Privacy & Security, Files and Folders)"
+        )
+    return reason
 
 
 def error_location(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from llmd.engine import messages
 from llmd.errors import DeviceError, EngineError
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
-from llmd.worker import main
+from llmd.worker import serve_requests
 from llmd.worker.warm_up import batch_size, warm_up
 
 N_EVALUATIONS = 6  # of the three requests of `serve`
@@ -56,13 +56,13 @@ def request(id_: int, text: str) -> messages.Generate:
 def serve(monkeypatch: pytest.MonkeyPatch, context: ToyContext) -> tuple[list[messages.Done], bool]:
     """Serves three requests: a prefill, one that evaluates a typed word, one a letter. Returns the
     answers, and whether the worker ended by itself."""
-    monkeypatch.setattr(main, "load_engine", lambda *_: (engine_of(context), LOADED))
+    monkeypatch.setattr(serve_requests, "load_engine", lambda *_: (engine_of(context), LOADED))
     requests = (request(id_, text) for id_, text in enumerate(("abc", "abc xy", "abc xyz"), 1))
     link = Link(messages.Load("", "auto", EngineConfig()), *requests)
     flags = SimpleNamespace(never=0, address=lambda _: 0, is_set=lambda _: False)
     has_ended = True
     try:
-        main.Worker(cast(Any, link), cast(Any, flags)).run()
+        serve_requests.Worker(cast(Any, link), cast(Any, flags)).run()
     except SystemExit:
         has_ended = False
     return [frame for frame in link.sent if isinstance(frame, messages.Done)], has_ended

@@ -21,7 +21,7 @@ from typing import IO, Any
 from llmd import paths
 from llmd.errors import BadInput, DaemonError
 from llmd.files import is_locked
-from llmd.transport.framing import FrameSplitter, build_message, frame
+from llmd.transport.framing import SEND_BUFFER_BYTES, FrameSplitter, build_message, frame
 
 START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 5.0
@@ -54,15 +54,24 @@ def connect_to(path: str) -> socket.socket | None:
 
 def _connect(peer: socket.socket, path: str) -> None:
     """Waits while the daemon's backlog is full. A backlog that stays full means a hung daemon."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     peer.setblocking(False)
     end_s = time.monotonic() + ANSWER_TIMEOUT_S
-    while (code := peer.connect_ex(path)) == errno.EAGAIN:
+    while _is_full(code := peer.connect_ex(path), path):
         if time.monotonic() > end_s:
             raise _unresponsive(ANSWER_TIMEOUT_S)
         time.sleep(_RETRY_S)
     if code:
         raise OSError(code, os.strerror(code))
     peer.setblocking(True)
+
+
+def _is_full(code: int, path: str) -> bool:
+    """Returns whether connecting failed for a full backlog. macOS then refuses (curl, pull request
+    18794), as a socket without a daemon does; but such a socket is of no daemon with a lock."""
+    if code != errno.ECONNREFUSED or sys.platform != "darwin":
+        return code == errno.EAGAIN
+    return is_running() and path in (str(paths.socket_path()), lock_contents().get("socket"))
 
 
 def _unresponsive(timeout_s: float) -> DaemonError:

@@ -23,6 +23,7 @@ from math import comb, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmd.errors import os_reason
 from llmd.files import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ class Workspaces:
         try:
             rules, problems = parse_rules(_read_text(path))
         except (OSError, ValueError, RecursionError) as error:
-            cause = getattr(error, "strerror", None) or error
-            self._warn(path, f"cannot be read and has no effect: {cause}")
+            self._warn(path, f"cannot be read and has no effect: {os_reason(error)}")
             return _NO_RULES
         if problems:
             self._warn(path, "; ".join(problems))

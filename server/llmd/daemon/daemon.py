@@ -52,6 +52,7 @@ class Daemon:
         self._flags = flags
         self._last_error = last_error
         self._config_problem = ""
+        self._priority_problem = ""
         self._clients: list[Client] = []
         self._stop = asyncio.Event()
         self._then: ReconnectPolicy = "on_demand"
@@ -120,6 +121,8 @@ class Daemon:
     # -- life
 
     async def run(self, socket_path: Path) -> None:
+        machine.raise_open_files()
+        self._priority_problem = machine.leave_background()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -153,7 +156,8 @@ class Daemon:
     def _engine_view(self) -> EngineView:
         engine = self.engine
         is_failed = engine.state == "failed"
-        problems = (engine.reason if is_failed else "", engine.notice, self._config_problem)
+        problems = (engine.reason if is_failed else "", engine.notice, self._config_problem,
+                    self._priority_problem)  # fmt: skip
         doing = "" if is_failed else engine.reason
         share = engine.loaded_share
         return EngineView(engine.state, share, doing, tuple(filter(None, problems)))

@@ -23,7 +23,7 @@ from llmd.models import memory_plan
 from llmd.models.gguf.validate import check_model, whole_shape
 
 SILENT_S = 600.0  # a model that is read from a slow disk sends nothing for minutes
-ASK_S = 30.0
+ASK_S = 60.0  # a Mac may compile Metal's kernels first
 _DESCRIBE = (sys.executable, "-m", "llmd.worker.loader")
 
 

@@ -26,9 +26,10 @@ _SHORT_SHARE, _SHORT_BYTES = 0.06, 1 << 30  # free; the smaller of both
 _SPENT_SHARE, _SPENT_BYTES = 0.02, 300 << 20
 _ROOMY = 1.5  # times what is short; between the two nothing changes
 _SHORT_STALL, _SPENT_STALL, _CALM_STALL = 0.05, 0.25, 0.01
-_MACOS_WARNING, _MACOS_CRITICAL = 2, 4
 
 Severity = Literal["calm", "between", "short", "spent"]
+# By kern.memorystatus_vm_pressure_level: 1 is normal, 2 a warning, 4 critical.
+_MACOS: tuple[tuple[int, Severity], ...] = ((4, "spent"), (2, "short"), (0, "calm"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,16 @@ class Pressure:
 
 
 def severity(reading: MemoryReading) -> Severity:
-    free, stall, level = reading.free_bytes, reading.stalled_share, reading.level
+    """Rates one reading. macOS rates itself: with little free it compresses other programs' memory,
+    and says so by its level."""
+    if reading.level is not None:
+        return next(rating for level, rating in _MACOS if reading.level >= level)
+    free, stall = reading.free_bytes, reading.stalled_share
     short = min(_SHORT_SHARE * reading.total_bytes, _SHORT_BYTES)
     spent = min(_SPENT_SHARE * reading.total_bytes, _SPENT_BYTES)
-    if free < spent or (stall or 0) >= _SPENT_STALL or (level or 1) >= _MACOS_CRITICAL:
+    if free < spent or (stall or 0) >= _SPENT_STALL:
         return "spent"
-    if free < short or (stall or 0) >= _SHORT_STALL or (level or 1) >= _MACOS_WARNING:
+    if free < short or (stall or 0) >= _SHORT_STALL:
         return "short"
     return "calm" if free >= _ROOMY * short and (stall or 0) <= _CALM_STALL else "between"
 

@@ -7,11 +7,13 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from llmd import machine
 from llmd.config import Config
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
@@ -22,9 +24,12 @@ from llmd.models.resolve import ResolvedModel
 
 # How long a worker that closed its socket may take to exit.
 OWN_END_S = 1.0
-# Without it, ggml runs a debugger when it aborts, which takes seconds.
-QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
-KILLED = "as the kernel does when memory runs out"
+# How long Metal keeps an idle model's memory wired, after which the next key waits for gigabytes
+# (ggml-metal-device.m; its default is that on battery).
+KEEP_WIRED = "GGML_METAL_RESIDENCY_KEEP_ALIVE_S"
+KEEP_WIRED_ON_BATTERY_S = 180
+KEEP_WIRED_MAX_S = 30 * 24 * 3600  # Metal counts 200 turns a second in an int
+KILLED = ", as the kernel does when memory runs out" if sys.platform == "linux" else ""
 
 OnMessage = Callable[[messages.FromWorker], None]
 
@@ -32,7 +37,8 @@ OnMessage = Callable[[messages.FromWorker], None]
 class WorkerProcess:
     def __init__(self, command: Sequence[str], flags: CancelFlags, path: Path) -> None:
         self.pid: int | None = None
-        self.ran_out_of_memory = False  # of a process that has ended
+        self.exit_code = 0  # of a process that has ended; negative: by that signal
+        self.ran_out_of_memory = False
         self.path = path
         self._command = command
         self._flags = flags
@@ -50,7 +56,9 @@ class WorkerProcess:
             EngineError: the worker sent an invalid message.
             OSError: no process could be made.
         """
-        worker, ours = await self._start()
+        worker, ours = await self._start(worker_variables(
+            os.environ, load.engine.idle_unload_s, bool(machine.is_on_battery())
+        ))  # fmt: skip
         self.pid = worker.pid
         if self._must_end:  # `end` was called while the process was starting
             self.end()
@@ -87,14 +95,16 @@ class WorkerProcess:
         """Returns whether the model file has changed since the worker was created."""
         return fingerprint(self.path) != self._file
 
-    async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    async def _start(
+        self, variables: Mapping[str, str]
+    ) -> tuple[asyncio.subprocess.Process, socket.socket]:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 fds = (theirs.fileno(), self._flags.fileno())
                 worker = await asyncio.create_subprocess_exec(
                     *self._command, *map(str, fds), pass_fds=fds,
-                    env={**os.environ, **QUIET_ABORT},
+                    env={**os.environ, **variables},
                     stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
                 )  # fmt: skip
         except OSError:
@@ -103,6 +113,7 @@ class WorkerProcess:
         return worker, ours
 
     def _exit_description(self, code: int) -> str:
+        self.exit_code = code
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         lines = self._stderr_tail.lines
         last = lines[-1] if lines else ""
@@ -112,7 +123,7 @@ class WorkerProcess:
             self.ran_out_of_memory = bool(of_memory)
             last = of_memory[-1] if of_memory else last
         if code == -signal.SIGKILL:
-            how += f", {KILLED}"
+            how += KILLED
         if code == -signal.SIGBUS and self.file_has_changed():
             how += ", since its model file has changed"
         return f"The engine worker ended ({how})" + (f": {last}" if last else "")
@@ -145,6 +156,17 @@ class WorkerProtocol(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+def worker_variables(
+    environ: Mapping[str, str], idle_unload_s: int, on_battery: bool
+) -> dict[str, str]:
+    """Returns the variables that a worker gets beside the daemon's own, which win."""
+    loaded_s = min(idle_unload_s or KEEP_WIRED_MAX_S, KEEP_WIRED_MAX_S)
+    wired_s = KEEP_WIRED_ON_BATTERY_S if on_battery else loaded_s
+    # Without the second one, ggml runs a debugger when it aborts, which takes seconds.
+    variables = {KEEP_WIRED: str(wired_s), "GGML_NO_BACKTRACE": "1"}
+    return {name: value for name, value in variables.items() if name not in environ}
 
 
 def load_message(config: Config, model: ResolvedModel, n_shrunk: int = 0) -> messages.Load:

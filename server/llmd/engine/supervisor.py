@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from llmd.engine.active_worker import ActiveWorker
 from llmd.engine.cancel_flags import CancelFlags
 from llmd.engine.candidate_worker import CandidateWorker
 from llmd.engine.messages import EngineState
-from llmd.engine.process import KILLED, WorkerProcess, load_message
+from llmd.engine.process import WorkerProcess, load_message
 from llmd.errors import EngineError, ModelError, error_location
 from llmd.models.pull.staging import is_being_pulled
 from llmd.models.resolve import ResolvedModel, model_path, resolve_model
@@ -169,7 +170,7 @@ class Supervisor:
             else:
                 load = load_message(self.config, model, self._n_shrunk)
                 how = await worker.run(load, active.on_message)
-            is_killed = active.state == "loading" and KILLED in how
+            is_killed = active.state == "loading" and worker.exit_code == -signal.SIGKILL
             if (is_killed or worker.ran_out_of_memory) and not active.stop_intent:
                 self._n_shrunk += 1
         finally:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmd import machine
+from llmd.machine import cpu_name
 from llmd.models import memory_plan
 from llmd.models.decode_speed import READ_SHARE, nominal_bandwidth
 from llmd.models.recommend import HostResources
@@ -21,7 +20,7 @@ _TRIAL_BYTES, _N_TRIALS = 32 << 20, 3
 
 
 def host_resources(machine: memory_plan.DescribedMachine) -> HostResources:
-    chips = [gpu.name for gpu in machine.gpus] or [chip_name()]
+    chips = [gpu.name for gpu in machine.gpus] or [cpu_name()]
     known = [found for chip in chips if (found := nominal_bandwidth(chip))]
     return HostResources(machine, min(known) if known else _unnamed_bytes_per_s(machine))
 
@@ -46,11 +45,3 @@ def _time_copy_s(pool: ThreadPoolExecutor, target: Bytes, source: Bytes) -> floa
     start_s = time.perf_counter()
     list(pool.map(np.copyto, target, source))
     return time.perf_counter() - start_s
-
-
-def chip_name() -> str:
-    if sys.platform != "darwin":
-        return machine.cpu_name()
-    command = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return done.stdout.strip()

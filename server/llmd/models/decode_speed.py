@@ -36,13 +36,19 @@ _BANDWIDTHS = tuple(
         (r"RTX 2080 Ti", 616), (r"RTX 20[78]0", 448), (r"RTX 2060", 336),
         (r"RX 9070", 640), (r"RX 7900 XTX", 960), (r"RX 7900 XT", 800), (r"RX 7800 XT", 624),
         (r"RX 6[89]00", 512), (r"A100.*80", 1935), (r"A100", 1555), (r"H100 PCIe", 2000),
-        (r"H100", 3350), (r"L40", 864), (r"A6000", 768),
+        (r"H100 NVL", 3900), (r"H100", 3350), (r"H200", 4800), (r"G?B200", 8000), (r"L40", 864),
+        (r"L4\b", 300), (r"T4\b", 320), (r"V100", 900), (r"A10G?\b", 600), (r"A6000", 768),
+        (r"RTX 6000 Ada", 960), (r"RTX PRO 6000.*Server", 1597), (r"RTX PRO 6000", 1792),
+        (r"^Orin|Jetson AGX Orin", 204.8), (r"Thor", 273),
     )
 )  # fmt: skip
 
 
 def nominal_bandwidth(chip: str) -> float | None:
-    """Returns a chip's nominal bandwidth in bytes per second, or None if its name is not known."""
+    """Returns a chip's nominal bandwidth in bytes per second, or None if its name is not known, or
+    names a part of a GPU (MIG), which has a part of the bandwidth."""
+    if re.search(r"\bMIG\b", chip):
+        return None
     matches = (gb_per_s for pattern, gb_per_s in _BANDWIDTHS if pattern.search(chip))
     gb_per_s = next(matches, None)
     return None if gb_per_s is None else gb_per_s * 1e9

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmd import paths
-from llmd.errors import BadInput, ModelError
+from llmd.errors import BadInput, ModelError, os_reason
 from llmd.models import catalog, external_caches
 from llmd.models.hub_reference import EXPECTED, HUB_PREFIX, HubFile, parse_ref
 
@@ -162,7 +162,7 @@ def _file_problem(path: Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return "does not exist"
     except (OSError, ValueError) as error:  # no permission, or a name that is too long
-        return f"cannot be reached: {getattr(error, 'strerror', error)}"
+        return f"cannot be reached: {os_reason(error)}"
 
 
 def _is_ref(text: str) -> bool:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmd.errors import DaemonError
+from llmd.transport.framing import SEND_BUFFER_BYTES
 
 OnConnection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Protocols = Mapping[bytes, OnConnection]  # by the first byte of a connection
@@ -84,6 +85,7 @@ class Listener:
             if (uid := peer_uid(peer)) != os.getuid():
                 _log.warning("connection of uid %d refused", uid)
                 return
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             first = await asyncio.wait_for(_peek_first_byte(peer), FIRST_BYTE_TIMEOUT_S)
             if on_connection := self._protocols.get(first):
                 await on_connection(*await _open_streams(peer))

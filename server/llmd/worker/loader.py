@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +113,10 @@ def describe_machine() -> memory_plan.DescribedMachine:
         machine.available_bytes(),
         gpus,
         is_unified,
+        is_calm=machine.read_memory().level == machine.NORMAL_PRESSURE,
+        built_for=llama.gpu_backends(),
+        gpu_problem="" if gpus else llama.gpu_problem(),
+        variables=machine.gpu_variables(os.environ),
     )
 
 
@@ -129,6 +134,7 @@ def _open_with_plan(
         on_progress=on_progress,
         use_mlock=plan.mlock,
         tensor_split=plan.tensor_split,
+        use_gpu=setup.machine.backend != "cpu",
     )
     try:
         for adapter, scale in load.adapters:
@@ -158,6 +164,8 @@ def _loaded_message(
     n_gpu_layers = shape.n_layers if plan.n_gpu_layers < 0 else plan.n_gpu_layers
     backend = setup.machine.backend
     notice = model_notice(name, match.family is PLAIN, cache.can_cut, cache.can_save)
+    problems = (memory_plan.gpu_problem(setup.machine),
+                memory_plan.plan_problem(setup.machine, shape, plan))  # fmt: skip
     return messages.Loaded(
         name=name,
         family=match.family.name,
@@ -173,7 +181,7 @@ def _loaded_message(
         n_batch=plan.n_batch,
         threads=plan.threads,
         kv_bytes=memory_plan.kv_bytes(shape, cache.n_ctx, plan.cache_type_k, plan.cache_type_v),
-        notice=". ".join(filter(None, (notice, priority_problem))),
+        notice=". ".join(filter(None, (notice, *problems, priority_problem))),
         plan=memory_plan.explain_plan(
             setup.engine, setup.machine, shape, plan, llama.has_params_fit()
         ),

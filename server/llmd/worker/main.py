@@ -1,148 +1,22 @@
 """Is the entry point of the worker process: `python -m llmd.worker.main SOCKET_FD FLAGS_FD`.
 
-A reader thread queues each message with its arrival time, and exits the process when the daemon
-closes the socket. The main thread loads the model and runs one request at a time.
+Loads llama.cpp only when the daemon can be told why that fails: a build for a GPU cannot be loaded
+without the GPU's driver, and no second try would change that.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import queue
 import signal
-import socket
 import sys
-import threading
-import time
-import traceback
-from typing import NoReturn
 
-import msgspec
-
-from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlagReader
-from llmd.errors import DeviceError, LlmdError, error_location
-from llmd.worker.generate import generate
-from llmd.worker.loader import load_engine
-from llmd.worker.parked_slots import Slots
-from llmd.worker.prompt_tokens import LoadedModel
+from llmd.engine.messages import LOST_DEVICE, LoadFailed
+from llmd.worker.daemon_link import DaemonLink, exit_now
+from llmd.worker.library_problems import explain_failed_import
 
-_PROGRESS_STEP = 0.05  # share of the model loaded between two progress messages
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-Arrival = tuple[float, messages.ToWorker]
-
-
-class DaemonLink:
-    """Wraps the socket to the daemon. Exits the process when the daemon is gone."""
-
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
-        self._socket.setblocking(True)
-        self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        threading.Thread(target=self._read, name="frames", daemon=True).start()
-
-    def send(self, frame: messages.FromWorker) -> None:
-        try:
-            self._socket.sendall(messages.encode(frame))
-        except OSError:
-            _exit()
-
-    def _read(self) -> NoReturn:
-        splitter = messages.FrameDecoder()
-        try:
-            while data := self._socket.recv(1 << 16):
-                for body in splitter.feed(data):
-                    frame = messages.decode_to_worker(body)
-                    self.arrivals.put((time.monotonic(), frame))
-        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-            print(
-                f"Worker exits: {type(error).__name__} while reading the daemon's socket",
-                file=sys.stderr,
-            )
-        _exit()
-
-
-def _exit(code: int = 0) -> NoReturn:
-    """Ends the process without the destructors of C++: Metal's would abort, as they find the loaded
-    model's buffers (llama.cpp, pull request 24368)."""
-    sys.stderr.flush()
-    os._exit(code)
-
-
-class Worker:
-    def __init__(self, link: DaemonLink, flags: CancelFlagReader) -> None:
-        self._link = link
-        self._flags = flags
-        self._reported_share = 0.0
-        self._has_lost_device = False
-
-    def run(self) -> None:
-        _, frame = self._link.arrivals.get()
-        if not isinstance(frame, messages.Load):
-            raise SystemExit(
-                f"Worker exits: the first message is {type(frame).__name__}, expected Load"
-            )
-        try:
-            engine, loaded = load_engine(frame, self._flags.never, self._report_progress)
-        except LlmdError as error:
-            self._link.send(messages.LoadFailed(str(error)))
-            return
-        except Exception as error:  # the daemon must get an answer whatever happened
-            traceback.print_exc()
-            self._link.send(messages.LoadFailed(_describe(error, "loading")))
-            return
-        self._link.send(loaded)
-        self._serve(engine, Slots(engine.cache, frame.kv.ram_bytes))
-
-    def _serve(self, engine: LoadedModel, slots: Slots) -> None:
-        while True:
-            arrived_s, frame = self._link.arrivals.get()
-            match frame:
-                case messages.Generate():
-                    done = self._generate(engine, slots, frame, arrived_s)
-                    self._link.send(msgspec.structs.replace(done, slots=slots.views()))
-                    if self._has_lost_device:  # the next worker's will work
-                        return
-                case messages.Forget(slot=slot):
-                    slots.forget(slot)
-                case messages.DropParked(keep=keep):
-                    slots.drop_parked(keep)
-
-    def _report_progress(self, share: float) -> None:
-        if share - self._reported_share >= _PROGRESS_STEP:
-            self._reported_share = share
-            self._link.send(messages.Loading(round(share, 3)))
-
-    def _generate(
-        self, engine: LoadedModel, slots: Slots, request: messages.Generate, arrived_s: float
-    ) -> messages.Done:
-        id_ = request.id
-
-        def is_cancelled() -> bool:
-            is_preempted = request.background and not self._link.arrivals.empty()
-            return is_preempted or self._flags.is_set(id_)
-
-        if is_cancelled():
-            return messages.empty_done(id_, "cancelled")
-        try:
-            slots.switch(request.slot)
-            engine.context.set_abort_flag(self._flags.address(id_))
-            return generate(engine, request, arrived_s, is_cancelled, emit=self._link.send)
-        except Exception as error:  # one failed request must not end the worker
-            engine.cache.clear()
-            self._has_lost_device = isinstance(error, DeviceError)
-            message = str(error) if isinstance(error, LlmdError) else _describe(error, "completing")
-            # No traceback: the message of a foreign error may hold the user's text.
-            print(f"{message} at {error_location(error)}", file=sys.stderr, flush=True)
-            return messages.empty_done(id_, "failed", message)
-        finally:
-            engine.context.set_abort_flag(self._flags.never)
-
-
-def _describe(error: Exception, doing: str) -> str:
-    """Describes an error by its type alone: the error's message may hold the user's text."""
-    return f"The engine failed while {doing}: {type(error).__name__}"
 
 
 def main() -> None:
@@ -153,8 +27,14 @@ def main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     socket_fd, flags_fd = map(int, sys.argv[1:3])
-    Worker(DaemonLink(socket_fd), CancelFlagReader(flags_fd)).run()
-    _exit(messages.LOST_DEVICE)
+    link = DaemonLink(socket_fd)
+    try:
+        from llmd.worker.serve_requests import Worker
+    except (ImportError, OSError, RuntimeError) as error:  # as llama_cpp raises them
+        link.send(LoadFailed(explain_failed_import(str(error))))
+        exit_now()
+    Worker(link, CancelFlagReader(flags_fd)).run()
+    exit_now(LOST_DEVICE)
 
 
 if __name__ == "__main__":

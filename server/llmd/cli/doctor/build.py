@@ -16,6 +16,7 @@ from llmd import machine
 from llmd.cli.doctor.finding import Finding
 from llmd.cli.doctor.llama_probe import LlamaReport
 from llmd.models.memory_plan import Gpu
+from llmd.worker.library_problems import explain_missing_library
 
 _LIBRARY = "llama-cpp-python"
 # By ggml's name of a backend: the name for people, and the flag that builds it.
@@ -56,6 +57,7 @@ class HardwareFacts:
     makers: frozenset[str] = frozenset()
     compilers: frozenset[str] = frozenset()
     is_translated: bool = False  # Python for Intel on an Apple chip
+    nvidia_driver: str = ""  # its version; empty: none, or not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,16 @@ class BuildFacts:
     info: str = ""
     gpus: tuple[Gpu, ...] = ()
     fault: str = ""
+    gpu_problem: str = ""  # why the GPU backends found no GPU
 
 
 def read_hardware() -> HardwareFacts:
     compilers = {name for name, path in _COMPILER_PATHS.items()
                  if shutil.which(name) or (path and Path(path).exists())}  # fmt: skip
     flags, makers = machine.cpu_flags(), machine.gpu_makers()
-    return HardwareFacts(flags, makers, frozenset(compilers), machine.is_translated())
+    return HardwareFacts(
+        flags, makers, frozenset(compilers), machine.is_translated(), machine.nvidia_driver()
+    )
 
 
 def read_build(report: LlamaReport) -> BuildFacts:
@@ -88,7 +93,8 @@ def read_build(report: LlamaReport) -> BuildFacts:
         version = metadata.version(_LIBRARY)
     build = BuildFacts(version, _wanted_version(version), sys.executable)
     if library := report.library:
-        return replace(build, backends=library.backends, info=library.info, gpus=library.gpus)
+        return replace(build, backends=library.backends, info=library.info, gpus=library.gpus,
+                       gpu_problem=library.gpu_problem)  # fmt: skip
     return replace(build, fault=report.fault)
 
 
@@ -112,6 +118,10 @@ def judge_build(build: BuildFacts, hardware: HardwareFacts) -> Iterator[Finding]
         got = f"is version {build.version}" if build.version else "is not installed"
         text = f"llama-cpp-python {got}, expected version {build.wanted}"
         yield Finding("llama.cpp", "problem", text, fix)
+    if library := explain_missing_library(build.fault):
+        text, _, fix = library.partition("; ")  # to build it again would change nothing
+        yield Finding("llama.cpp", "problem", text, fix)
+        return
     if build.fault:
         yield Finding("llama.cpp", "problem", f"llama.cpp cannot be used: {build.fault}", fix)
         return
@@ -146,8 +156,11 @@ def _judge_gpus(
         yield Finding("llama.cpp", "note", text, "install llmd with a Python for arm64")
     if names and not build.gpus:
         text = f"{' and '.join(names)} found no GPU that it can use"
-        fix = "install the GPU's driver, and let your user open its device (Linux: group `render`)"
-        yield Finding("llama.cpp", "note", text, fix)
+        reason, _, fix = build.gpu_problem.partition("; ")
+        text += f": {reason}" if reason else ""
+        if hardware.nvidia_driver and "CUDA" in names:
+            text += f" (NVIDIA driver {hardware.nvidia_driver})"
+        yield Finding("llama.cpp", "note", text, fix or _open_device(names))
     for gpu in build.gpus:
         text = f"{gpu.name}: {gpu.free_bytes / 1e9:.1f} of {gpu.total_bytes / 1e9:.1f} GB are free"
         yield Finding("llama.cpp", "ok", text)
@@ -159,6 +172,12 @@ def _judge_gpus(
             if compiler and compiler not in hardware.compilers:
                 fix = f"install `{compiler}` ({_PACKAGES[backend]}), then {fix}"
             yield Finding("llama.cpp", "note", text, fix)
+
+
+def _open_device(names: tuple[str, ...]) -> str:
+    if "Metal" in names:
+        return "use the CPU, or a Mac with Apple silicon"
+    return "install the GPU's driver, and let your user open its device (on Linux: group `render`)"
 
 
 def _best_backend(maker: str, hardware: HardwareFacts) -> str:

@@ -18,8 +18,9 @@ from llmd.cli.doctor.subprocess_json import run_module
 from llmd.errors import LlmdError
 from llmd.models.memory_plan import Gpu
 
-# The probe takes a second. On a busy machine a slow probe is not a fault of llama.cpp.
-PROBE_TIMEOUT_S = 15.0
+# The probe takes a second. On a busy machine a slow probe is not a fault of llama.cpp. A Mac may
+# have to compile Metal's kernels first.
+PROBE_TIMEOUT_S = 60.0 if sys.platform == "darwin" else 15.0
 
 
 class LibraryReport(msgspec.Struct, frozen=True):
@@ -28,6 +29,7 @@ class LibraryReport(msgspec.Struct, frozen=True):
     info: str
     gpus: tuple[Gpu, ...]
     is_unified: bool
+    gpu_problem: str = ""  # why the GPU backends found no GPU
 
 
 class VocabularyReport(msgspec.Struct, frozen=True):
@@ -66,11 +68,14 @@ def _main() -> None:
 
 
 def _library() -> LibraryReport:
-    from llmd.worker.llama import backend, gpus
+    from llmd.worker.llama import backend, gpu_problem, gpus
     from llmd.worker.llama.system_info import backends, system_info
 
     devices, is_unified = gpus()
-    return LibraryReport(tuple(backends()), backend(), system_info(), tuple(devices), is_unified)
+    return LibraryReport(
+        tuple(backends()), backend(), system_info(), tuple(devices), is_unified,
+        "" if devices else gpu_problem(),
+    )  # fmt: skip
 
 
 def _vocabulary(path: Path) -> VocabularyReport:

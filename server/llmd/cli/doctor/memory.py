@@ -63,6 +63,7 @@ def read_plan(
     host = memory_plan.DescribedMachine(
         library.backend, machine.n_cores(), machine.n_fast_cores(), machine.memory_bytes(),
         machine.available_bytes(), library.gpus, library.is_unified,
+        is_calm=machine.read_memory().level == machine.NORMAL_PRESSURE,
     )  # fmt: skip
     file = Path(path)
     try:
@@ -92,7 +93,9 @@ def judge_memory(memory: MemoryFacts, plan: PlanFacts) -> Iterator[Finding]:
     if memory.wants_lock and memory.lock_bytes < memory.model_bytes:
         locked, total = format_bytes(memory.lock_bytes), format_bytes(memory.model_bytes)
         text = f"`engine.mlock` is on, but a process may lock only {locked} of the model's {total}"
-        fix = "raise `memlock` in /etc/security/limits.conf, or set `engine.mlock` to false"
+        raised = "run `ulimit -l unlimited`" if sys.platform == "darwin" else (
+            "raise `memlock` in /etc/security/limits.conf")  # fmt: skip
+        fix = f"{raised}, or set `engine.mlock` to false"
         yield Finding("memory", "problem", text, fix)
 
 
@@ -111,6 +114,9 @@ def _judge_plan(plan: PlanFacts) -> Iterator[Finding]:
         if line.startswith("Disk: "):
             fix = "choose a smaller model or quantisation: `llmd models`"
             yield Finding("memory", "note", line.removeprefix("Disk: "), fix)
+        elif line.startswith("Attention: "):
+            text, _, fix = line.removeprefix("Attention: ").rpartition("; ")
+            yield Finding("memory", "note", text, fix)
         elif line.startswith("Layers: "):
             yield Finding("memory", "ok", line)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from struct import Struct, calcsize, unpack
 from typing import Any, NoReturn
 
-from llmd.errors import ModelError
+from llmd.errors import ModelError, os_reason
 
 # Real headers have at most 600,000 merges and 30 MB. This bound allows at most 8 million strings.
 MAX_HEADER_BYTES = 64 << 20
@@ -145,4 +145,4 @@ def open_reader(path: Path) -> Iterator[Reader]:
     except IsADirectoryError:
         reject(path, "is a folder, expected a file", CHOOSE_ANOTHER)
     except OSError as error:
-        reject(path, f"cannot be read: {error.strerror}", "set `model` to a file you can read")
+        reject(path, f"cannot be read: {os_reason(error)}", "set `model` to a file you can read")

@@ -6,6 +6,7 @@ llama.cpp ends its process on some invalid headers, so every file passes through
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def whole_shape(path: Path, header: Header) -> Shape:
     for part in _part_paths(path, header)[1:]:
         sizes |= read_header(part).bytes_by_tensor
     read_counts = partial(_read_numbers, fields, header.architecture)
-    return shape_from_fields(read_counts, header.n_vocab, sizes)
+    # Each part is mapped on its own, so a span over all parts would be too long.
+    return replace(shape_from_fields(read_counts, header.n_vocab, sizes), unit_spans=())
 
 
 def _read_numbers(fields: Fields, architecture: str, suffix: str) -> tuple[int, ...]:

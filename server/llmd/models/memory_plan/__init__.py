@@ -5,7 +5,7 @@ Invariant: a value that the user set is used or refused, never changed. Values f
 by the measurements in docs/ARCHITECTURE.md.
 """
 
-from llmd.models.memory_plan.explain import explain_plan
+from llmd.models.memory_plan.explain import explain_plan, gpu_problem, plan_problem
 from llmd.models.memory_plan.hardware import DescribedMachine, Gpu
 from llmd.models.memory_plan.model_shape import Shape, shape_from_fields
 from llmd.models.memory_plan.placement import LoadPlan
@@ -27,9 +27,11 @@ __all__ = [
     "Shape",
     "explain_plan",
     "fits_in_full",
+    "gpu_problem",
     "is_out_of_memory",
     "kv_bytes",
     "plan_load",
+    "plan_problem",
     "retry_smaller",
     "shape_from_fields",
     "smaller_plan",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from llmd.config import EngineConfig
 from llmd.errors import ModelError, format_bytes
+from llmd.models.memory_plan.attention import api_title, attention_problem
 from llmd.models.memory_plan.hardware import DescribedMachine
 from llmd.models.memory_plan.model_shape import Shape
 from llmd.models.memory_plan.placement import LoadPlan, MemoryUse
@@ -35,7 +36,11 @@ def _lines(
     memory = plan.memory
     if memory:
         yield f"Memory: {_memory_use(memory, machine)}."
-        if n_paged := memory.paged_bytes(machine):
+        n_paged = memory.paged_bytes(machine)
+        if n_paged and plan.n_gpu_layers < 0 and machine.with_memory_made_free():
+            yield (f"macOS: {format_bytes(n_paged)} are made free by compressing the memory of"
+                   " other programs, since the memory pressure is normal.")  # fmt: skip
+        elif n_paged:
             yield (f"Disk: {format_bytes(n_paged)} do not fit in memory and are read from disk"
                    " whenever they are needed, which is slow.")  # fmt: skip
     yield _layers_line(engine, machine, shape, plan)
@@ -47,6 +52,8 @@ def _lines(
     yield (f"Context: {plan.n_ctx} tokens{n_ctx}; the KV cache takes"
            f" {format_bytes(plan.kv_bytes)}.")  # fmt: skip
     yield _cache_types_line(engine, machine, shape, plan)
+    if problem := plan_problem(machine, shape, plan):
+        yield f"Attention: {problem}."
     n_batch = _set_by_user(engine, "n_batch")
     if plan.prefill_per_s:
         n_batch = f", about 100 ms of work at {plan.prefill_per_s:.0f} tokens per second"
@@ -57,6 +64,27 @@ def _lines(
     yield _file_line(plan)
     if plan.prio:
         yield f"Priority: {plan.prio}{_set_by_user(engine, 'prio')}."
+    if machine.variables:
+        yield f"Environment that llmd was started in: {', '.join(machine.variables)}."
+
+
+def plan_problem(machine: DescribedMachine, shape: Shape, plan: LoadPlan) -> str:
+    """Returns what makes a plan slow and should be told, in one sentence; empty: nothing."""
+    if plan.n_gpu_layers == 0:
+        return ""
+    return attention_problem(
+        machine.api, shape, plan.cache_type_k, plan.cache_type_v, plan.flash_attn
+    )
+
+
+def gpu_problem(machine: DescribedMachine) -> str:
+    """Returns that a build for GPUs found none, and why; empty: it found one, or is for the CPU."""
+    if machine.backend != "cpu" or not machine.built_for:
+        return ""
+    titles = " and ".join(map(api_title, machine.built_for))
+    return f"llama.cpp was built for {titles}, which found no GPU" + (
+        f": {machine.gpu_problem}" if machine.gpu_problem else "; `llmd doctor` says more"
+    )
 
 
 def _memory_use(memory: MemoryUse, machine: DescribedMachine) -> str:
@@ -74,6 +102,8 @@ def _memory_use(memory: MemoryUse, machine: DescribedMachine) -> str:
 def _layers_line(
     engine: EngineConfig, machine: DescribedMachine, shape: Shape, plan: LoadPlan
 ) -> str:
+    if problem := gpu_problem(machine):
+        return f"Layers: all on the CPU; {problem}."
     if machine.backend == "cpu":
         return "Layers: all on the CPU, the only backend in this build of llama.cpp."
     n_units = shape.n_offload_units if plan.n_gpu_layers < 0 else plan.n_gpu_layers

@@ -22,6 +22,7 @@ class Gpu:
     name: str
     free_bytes: int
     total_bytes: int = 0  # on Metal: the recommended working set
+    api: str = ""  # ggml's name of the backend: MTL, CUDA, ROCm, Vulkan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class DescribedMachine:
     ram_free_bytes: int = 0
     gpus: tuple[Gpu, ...] = ()
     is_unified: bool = False  # CPU and GPU share their memory
+    is_calm: bool = False  # macOS reports that its memory pressure is normal
+    built_for: tuple[str, ...] = ()  # GPU backends in this build of llama.cpp, by ggml's names
+    gpu_problem: str = ""  # why these backends found no GPU
+    variables: tuple[str, ...] = ()  # NAME=VALUE of the environment that choose or limit GPUs
+
+    @property
+    def api(self) -> str:
+        """Returns ggml's name of the backend of the GPUs in use; empty: none, or not known."""
+        return self.gpus[0].api if self.gpus else ""
 
     @property
     def is_known(self) -> bool:
@@ -69,6 +79,13 @@ class DescribedMachine:
             return self
         gpus = tuple(replace(gpu, free_bytes=_UNLIMITED_BYTES) for gpu in self.gpus)
         return replace(self, ram_free_bytes=_UNLIMITED_BYTES, gpus=gpus)
+
+    def with_memory_made_free(self) -> DescribedMachine | None:
+        """Returns a Mac with the memory that macOS makes free for a model by compressing that of
+        other programs; None: it does not do so now without a delay for these programs."""
+        if self.backend != "metal" or not self.is_calm:
+            return None
+        return replace(self, ram_free_bytes=max_wired_limit_bytes(self.ram_bytes))
 
     def with_raised_wired_limit(self) -> DescribedMachine | None:
         """Returns a Mac with the highest safe wired limit, or None if the limit is that high."""

@@ -33,6 +33,7 @@ class Shape:
     output_bytes: int = 0  # 0: the embeddings are the output, and are copied to a GPU
     largest_bytes: int = 0  # the largest tensor in a layer
     n_experts: int = 0  # few of them work on one token
+    unit_spans: tuple[tuple[int, int], ...] = ()  # of each layer and the output in the file, bytes
     state_bytes: int = 0  # per layer, of a recurrent model; independent of the context
     adapter_bytes: int = 0  # LoRAs, which are read into memory
 
@@ -76,6 +77,7 @@ def shape_from_fields(
         heads_kv_by_layer=heads_kv if len(heads_kv) == n_layers else (),
         is_mla=read_number("attention.key_length_mla") > 0,
         layer_bytes=layer_bytes,
+        unit_spans=_unit_spans(len(layer_bytes), bytes_by_tensor),
         input_bytes=input_bytes,
         output_bytes=output_bytes,
         largest_bytes=largest_bytes,
@@ -111,6 +113,26 @@ def _sum_weights(
         else:
             outputs += size
     # Without an output tensor the embeddings are the output, although the output norm is separate.
-    if not any(name.startswith("output.") for name in bytes_by_tensor):
+    if _ties_output(bytes_by_tensor):
         inputs, outputs = inputs + outputs, 0
     return tuple(layers) if any(layers) else (), inputs, outputs, largest
+
+
+def _ties_output(bytes_by_tensor: Mapping[str, int]) -> bool:
+    return not any(name.startswith("output.") for name in bytes_by_tensor)
+
+
+def _unit_spans(n_layers: int, bytes_by_tensor: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
+    """Returns where each layer and, last, the output begins and ends among the tensors, which are
+    in the file's order. The padding between tensors is not counted."""
+    starts, ends, position = [1 << 62] * (n_layers + 1), [0] * (n_layers + 1), 0
+    is_tied = _ties_output(bytes_by_tensor)
+    for name, size in bytes_by_tensor.items():
+        match = _LAYER_TENSOR.match(name)
+        is_output = is_tied or not _INPUT_TENSOR.match(name)
+        unit = int(match[1]) if match else n_layers
+        if unit < n_layers or (match is None and is_output):
+            starts[unit] = min(starts[unit], position)
+            ends[unit] = max(ends[unit], position + size)
+        position += size
+    return tuple(zip(starts, ends, strict=True)) if n_layers and all(ends) else ()

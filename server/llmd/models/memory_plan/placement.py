@@ -85,6 +85,13 @@ def _place(
     units = sizes.unit_bytes(shape, _extra_bytes_by_layer(plan, shape))
     fixed_bytes = _gpu_fixed_bytes(plan, machine, shape, is_whole)
     usable_bytes = [n_bytes - fixed_bytes for n_bytes in machine.usable_gpu_bytes(with_reserve)]
+    if machine.backend == "metal" and plan.mmap and len(usable_bytes) == 1:
+        (usable,) = usable_bytes
+        for n_units in range(max_units, 0, -1):
+            unneeded_bytes = _unneeded_bytes(machine, plan, shape, n_units)
+            if sum(units[-n_units:]) + unneeded_bytes <= usable:
+                return (n_units,)
+        return (0,)
     if engine.tensor_split == "auto":
         place = sizes.place_evenly if is_whole else sizes.place_last_units
         return place(units, usable_bytes, max_units)
@@ -94,6 +101,14 @@ def _place(
         if all(n <= max(usable, 0) for n, usable in zip(used_bytes, usable_bytes, strict=True)):
             return counts
     return (0,) * len(usable_bytes)
+
+
+def _unneeded_bytes(machine: DescribedMachine, plan: LoadPlan, shape: Shape, n_units: int) -> int:
+    """Returns the bytes of the file between the tensors of the last units: Metal wires them too."""
+    if machine.backend != "metal" or not plan.mmap or not n_units:
+        return 0
+    n_needed = sum(sizes.unit_bytes(shape, [0] * shape.n_layers)[-n_units:])
+    return max(0, sizes.mapped_bytes(shape, n_units) - n_needed)
 
 
 def _gpu_fixed_bytes(
@@ -123,6 +138,8 @@ def estimate_memory(
     fixed_bytes = _gpu_fixed_bytes(plan, machine, shape, is_whole)
     extra_bytes = _extra_bytes_by_layer(plan, shape)
     layers_bytes = sizes.bytes_per_gpu(sizes.unit_bytes(shape, extra_bytes), units_per_gpu)
+    unneeded_bytes = _unneeded_bytes(machine, plan, shape, n_on_gpu)
+    fixed_bytes += unneeded_bytes
     gpu_bytes = [n_bytes and n_bytes + fixed_bytes for n_bytes in layers_bytes]
     n_cpu_layers = max(0, shape.n_layers - n_on_gpu + 1) if n_on_gpu else shape.n_layers
     cpu_weights = sum(shape.layer_bytes[:n_cpu_layers]) + shape.input_bytes
@@ -133,7 +150,7 @@ def estimate_memory(
     ram_bytes = cpu_weights + batch_bytes + sizes.worker_bytes(shape)
     ram_bytes += sum(extra_bytes[:n_cpu_layers])
     if machine.is_unified:
-        ram_bytes += sum(gpu_bytes)
+        ram_bytes += sum(gpu_bytes) - unneeded_bytes  # counted among the CPU's weights
         if n_on_gpu and not shape.output_bytes:
             ram_bytes -= shape.input_bytes  # input and output are the same pages of the file
     is_mapped = plan.mmap and not plan.mlock
@@ -141,7 +158,7 @@ def estimate_memory(
         units_per_gpu=units_per_gpu,
         gpu_bytes=tuple(gpu_bytes),
         ram_bytes=ram_bytes,
-        mapped_bytes=cpu_weights if is_mapped else 0,
+        mapped_bytes=max(0, cpu_weights - unneeded_bytes) if is_mapped else 0,
         extra_bytes=sum(extra_bytes),
         weight_bytes=shape.weight_bytes,
         compute_bytes=computing_bytes,

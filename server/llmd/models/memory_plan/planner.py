@@ -36,11 +36,22 @@ def plan_load(
         )
     if not machine.is_known:
         return next(trial_plans(engine, machine, shape))
-    if plan := find_plan(engine, machine, shape):
+    if plan := _whole_plan(engine, machine, shape) or find_plan(engine, machine, shape):
         return plan
     if conflict := _find_conflict(engine, machine, shape):
         raise ModelError(f"Model file `{name}` does not fit in memory with this config: {conflict}")
     raise ModelError(f"Model file `{name}` {_explain_too_large(engine, machine, shape)}")
+
+
+def _whole_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> LoadPlan | None:
+    """Returns the plan with all layers on the GPU and the whole context if macOS can make room for
+    it: half of the layers on the CPU would be half as fast in the same memory."""
+    roomy = machine.with_memory_made_free()
+    if roomy is None or not (plan := find_plan(engine, roomy, shape)):
+        return None
+    first = next(trial_plans(engine, machine, shape))
+    is_whole = (plan.n_gpu_layers, plan.n_ctx) == (first.n_gpu_layers, first.n_ctx)
+    return plan if is_whole else None
 
 
 def _explain_too_large(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> str:

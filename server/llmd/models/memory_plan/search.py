@@ -51,7 +51,7 @@ def trial_plans(
 ) -> Iterator[LoadPlan]:
     """Yields the plans to try, the best first, before layers are placed on GPUs."""
     is_cpu = machine.backend == "cpu"
-    type_k, type_v, flash_attn = choose_cache_types(engine, is_cpu, shape)
+    type_k, type_v, flash_attn = choose_cache_types(engine, machine, shape)
     n_cores = machine.n_fast_cores or machine.n_cores
     for n_ctx in _context_sizes(engine, shape):
         n_batch = _choose_batch(engine, is_cpu, n_ctx)

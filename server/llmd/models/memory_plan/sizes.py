@@ -123,3 +123,10 @@ def bytes_per_gpu(units: list[int], counts: UnitCounts) -> list[int]:
         sums.append(sum(units[start : start + n]))
         start += n
     return sums
+
+
+def mapped_bytes(shape: Shape, n_units: int) -> int:
+    """Returns the length of the file from the first to the last tensor of the last `n_units` units,
+    which is what llama.cpp maps for Metal (llama-model.cpp); 0: not known."""
+    spans = shape.unit_spans[len(shape.unit_spans) - n_units :] if n_units else ()
+    return max(end for _, end in spans) - min(start for start, _ in spans) if spans else 0

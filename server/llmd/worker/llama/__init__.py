@@ -6,7 +6,13 @@ calls it.
 
 from llmd.worker.llama.context import Context, Logits, StateBytes
 from llmd.worker.llama.model import Model
-from llmd.worker.llama.system_info import backend, gpus, has_params_fit
+from llmd.worker.llama.system_info import (
+    backend,
+    gpu_backends,
+    gpu_problem,
+    gpus,
+    has_params_fit,
+)
 from llmd.worker.llama.vocabulary import Vocabulary
 
 __all__ = [
@@ -16,6 +22,8 @@ __all__ = [
     "StateBytes",
     "Vocabulary",
     "backend",
+    "gpu_backends",
+    "gpu_problem",
     "gpus",
     "has_params_fit",
 ]

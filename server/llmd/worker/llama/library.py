@@ -30,6 +30,8 @@ def _log(level: int, text: bytes, _: int) -> None:
 
 c.llama_log_set(_log, ctypes.c_void_p(0))
 c.llama_backend_init()
+c.llama_supports_gpu_offload()  # has the backends look for their devices
+STARTUP_ERRORS = tuple(_errors)  # such as that a driver is too old
 
 
 def expect_abort(flag_address: int) -> None:

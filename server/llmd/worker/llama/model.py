@@ -35,6 +35,7 @@ class Model:
         on_progress: Callable[[float], None] | None = None,
         use_mlock: bool = False,
         tensor_split: Sequence[float] = (),
+        use_gpu: bool = True,
     ) -> None:
         """Invariant: the caller checked the header (models/gguf/header); llama.cpp trusts the file.
 
@@ -55,6 +56,8 @@ class Model:
             size = int(c.llama_max_devices())
             self._split = (ctypes.c_float * size)(*tensor_split[:size])
             params.tensor_split = self._split
+        if not use_gpu:  # no device, or llama.cpp would compute large batches on it
+            params.split_mode, params.main_gpu = c.LLAMA_SPLIT_MODE_NONE, -1
         params.use_extra_bufts = can_repack()
         params.vocab_only = vocab_only
         params.progress_callback = report

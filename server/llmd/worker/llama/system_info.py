@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from llama_cpp import llama_cpp as c
 from llama_cpp._ggml import libggml as ggml
 
 from llmd.models.memory_plan import Gpu
-from llmd.worker.llama import library  # noqa: F401 - sets llama.cpp up
+from llmd.models.memory_plan.devices import Backend, Device, choose_backend, devices_in_use
+from llmd.worker.library_problems import INTEL_MAC, explain_no_gpu
+from llmd.worker.llama import library
 
-_GPU, _INTEGRATED = 1, 2  # ggml-backend.h, enum ggml_backend_dev_type
+# ggml-backend.h, enum ggml_backend_dev_type
+_KINDS: dict[int, Literal["separate", "integrated"]] = {1: "separate", 2: "integrated"}
+
+
+class _DeviceProps(ctypes.Structure):
+    """Mirrors struct ggml_backend_dev_props of ggml-backend.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("description", ctypes.c_char_p),
+        ("memory_free", ctypes.c_size_t),
+        ("memory_total", ctypes.c_size_t),
+        ("type", ctypes.c_int),
+        ("device_id", ctypes.c_char_p),
+        ("caps", ctypes.c_bool * 8),  # five, and room for more
+    )
+
+
 _ggml: Any = ggml
 _ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
 _ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
 _ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
 _ggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-_ggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
-_ggml.ggml_backend_dev_description.restype = ctypes.c_char_p
-_ggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p] * 3
-_ggml.ggml_backend_dev_memory.restype = None
+_ggml.ggml_backend_dev_get_props.argtypes = [ctypes.c_void_p] * 2
+_ggml.ggml_backend_dev_get_props.restype = None
+_ggml.ggml_backend_dev_backend_reg.argtypes = [ctypes.c_void_p]
+_ggml.ggml_backend_dev_backend_reg.restype = ctypes.c_void_p
 _ggml.ggml_backend_reg_count.restype = ctypes.c_size_t
 _ggml.ggml_backend_reg_get.argtypes = [ctypes.c_size_t]
 _ggml.ggml_backend_reg_get.restype = ctypes.c_void_p
@@ -29,10 +49,21 @@ _ggml.ggml_backend_reg_name.argtypes = [ctypes.c_void_p]
 _ggml.ggml_backend_reg_name.restype = ctypes.c_char_p
 
 
-def backend() -> str:
-    if not c.llama_supports_gpu_offload():
-        return "cpu"
-    return "metal" if sys.platform == "darwin" else "gpu"
+def backend() -> Backend:
+    can_offload = bool(c.llama_supports_gpu_offload())
+    return choose_backend(can_offload, sys.platform, platform.machine())
+
+
+def gpu_problem() -> str:
+    """Returns why the GPU backends of this build found no GPU, as far as llama.cpp told."""
+    if sys.platform == "darwin" and c.llama_supports_gpu_offload():
+        return INTEL_MAC
+    return explain_no_gpu(library.STARTUP_ERRORS)
+
+
+def gpu_backends() -> tuple[str, ...]:
+    """Returns ggml's names of the compiled backends that are for GPUs."""
+    return tuple(name for name in backends() if name not in ("CPU", "BLAS", "RPC", "AMX"))
 
 
 def backends() -> tuple[str, ...]:
@@ -61,14 +92,23 @@ def has_params_fit() -> bool:
 
 
 def gpus() -> tuple[tuple[Gpu, ...], bool]:
-    """Returns the GPUs that llama.cpp finds, and whether they share the machine's memory."""
-    devices, kinds = [], set()
-    for idx in range(_ggml.ggml_backend_dev_count()):
-        device = _ggml.ggml_backend_dev_get(idx)
-        if (kind := _ggml.ggml_backend_dev_type(device)) in (_GPU, _INTEGRATED):
-            kinds.add(kind)
-            free, total = ctypes.c_size_t(), ctypes.c_size_t()
-            _ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-            name = (_ggml.ggml_backend_dev_description(device) or b"GPU").decode(errors="replace")
-            devices.append(Gpu(name, free.value, total.value))
-    return tuple(devices), bool(kinds) and (sys.platform == "darwin" or kinds == {_INTEGRATED})
+    """Returns the GPUs that a model is loaded on, and whether they share the machine's memory."""
+    if backend() == "cpu":
+        return (), False
+    used = devices_in_use([_device(number) for number in range(_ggml.ggml_backend_dev_count())
+                           if _kind(number) in _KINDS])  # fmt: skip
+    is_unified = bool(used) and all(each.kind == "integrated" for each in used)
+    return tuple(each.gpu for each in used), is_unified or (bool(used) and sys.platform == "darwin")
+
+
+def _kind(number: int) -> int:
+    return int(_ggml.ggml_backend_dev_type(_ggml.ggml_backend_dev_get(number)))
+
+
+def _device(number: int) -> Device:
+    handle, props = _ggml.ggml_backend_dev_get(number), _DeviceProps()
+    _ggml.ggml_backend_dev_get_props(handle, ctypes.byref(props))
+    api = _ggml.ggml_backend_reg_name(_ggml.ggml_backend_dev_backend_reg(handle))
+    name = (props.description or b"GPU").decode(errors="replace")
+    gpu = Gpu(name, props.memory_free, props.memory_total, api.decode(errors="replace"))
+    return Device(gpu, _KINDS.get(props.type, "separate"), (props.device_id or b"").decode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import resource
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,9 +12,20 @@ from pathlib import Path
 
 import psutil
 
+from llmd.machine import macos
+
+_PRIO_DARWIN_PROCESS = 4  # sys/resource.h of macOS; Python names it from 3.12 on
+_OPEN_MAX = 10240  # sys/syslimits.h of macOS, above which setrlimit fails
+IN_BACKGROUND = (
+    "macOS runs llmd in the background, on the efficiency cores alone; start the daemon from a"
+    " terminal or an editor, or set ProcessType to Interactive in its launchd page"
+)
+
 
 def cpu_name() -> str:
-    """Returns the vendor's name of the CPU."""
+    """Returns the vendor's name of the CPU, such as `Apple M2`."""
+    if sys.platform == "darwin":
+        return macos.sysctl_text("machdep.cpu.brand_string") or platform.machine()
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
@@ -39,20 +49,10 @@ def n_cores() -> int:
 def n_fast_cores() -> int:
     """Returns the performance cores that this process may use; 0: all cores are of one kind."""
     try:
-        is_macos = sys.platform == "darwin"
-        n_fast = _sysctl("hw.perflevel0.physicalcpu") or 0 if is_macos else _n_fast_on_linux()
+        n_fast = macos.n_fast_cores() if sys.platform == "darwin" else _n_fast_on_linux()
     except (OSError, ValueError):
         return 0
     return n_fast if n_fast < n_cores() else 0
-
-
-def _sysctl(name: str) -> int | None:
-    """Returns the value of a sysctl of macOS; None: the system has no such number."""
-    with suppress(OSError, ValueError):
-        command = ["/usr/sbin/sysctl", "-n", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        return int(done.stdout)
-    return None
 
 
 def _n_fast_on_linux(root: Path = Path("/sys/devices")) -> int:
@@ -98,6 +98,32 @@ def set_priority(prio: int) -> str:
     return ""
 
 
+def is_in_background(pid: int = 0) -> bool:
+    """Returns whether macOS keeps a process on its efficiency cores, as launchd does with
+    `ProcessType` Background and all that such a process starts. 0: this process."""
+    with suppress(OSError):
+        return sys.platform == "darwin" and os.getpriority(_PRIO_DARWIN_PROCESS, pid) != 0
+    return False
+
+
+def leave_background() -> str:
+    """Lifts this process, and what it starts later, from macOS's background. Returns a message for
+    the user if the system refuses, else an empty string."""
+    if is_in_background():
+        with suppress(OSError):
+            os.setpriority(_PRIO_DARWIN_PROCESS, 0, 0)
+    return IN_BACKGROUND if is_in_background() else ""
+
+
+def raise_open_files() -> None:
+    """Allows this process as many open files as the system lets it: launchd gives 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def is_on_battery() -> bool | None:
     """Returns whether the machine runs on battery; None: no battery, or unknown."""
     try:
@@ -120,7 +146,9 @@ def memory_bytes() -> int:
 
 def available_bytes() -> int:
     """Returns the memory that is available now without swapping."""
-    free = min(int(psutil.virtual_memory().available), memory_bytes())
+    free = macos.available_bytes() if sys.platform == "darwin" else None
+    free = int(psutil.virtual_memory().available) if free is None else free
+    free = min(free, memory_bytes())
     return min(free, _available_in_cgroup()) if sys.platform == "linux" else free
 
 
@@ -155,7 +183,7 @@ class MemoryReading:
 def read_memory() -> MemoryReading:
     free, total = available_bytes(), memory_bytes()
     if sys.platform == "darwin":
-        level = _sysctl("kern.memorystatus_vm_pressure_level")
+        level = macos.sysctl_number("kern.memorystatus_vm_pressure_level")
         return MemoryReading(free, total, level=level)
     return MemoryReading(free, total, stalled_share=_stalled_share())
 
@@ -190,7 +218,7 @@ def wired_limit_bytes() -> int | None:
     """Returns the GPU memory limit that the user set on macOS; 0: not set; None: not macOS."""
     if sys.platform != "darwin":
         return None
-    return (_sysctl("iogpu.wired_limit_mb") or 0) << 20
+    return (macos.sysctl_number("iogpu.wired_limit_mb") or 0) << 20
 
 
 def lock_bytes() -> int:
@@ -204,25 +232,6 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(_cpuinfo("flags", "Features").split())
 
 
-def gpu_makers(devices: Path = Path("/sys/bus/pci/devices")) -> frozenset[str]:
-    """Returns the GPU vendors, among those with a llama.cpp backend, found on the PCI bus or as an
-    Apple chip."""
-    if sys.platform == "darwin":
-        return frozenset({"Apple"} if platform.machine() == "arm64" or is_translated() else ())
-    makers = {"0x10de": "NVIDIA", "0x1002": "AMD"}
-    present = set()
-    for kind in devices.glob("*/class"):
-        with suppress(OSError):
-            if kind.read_text().startswith("0x03"):  # display controllers
-                present.add(makers.get(kind.with_name("vendor").read_text().strip(), ""))
-    return frozenset(present - {""})
-
-
-def is_translated() -> bool:
-    """Returns whether Rosetta translates this Intel program on an Apple chip."""
-    return sys.platform == "darwin" and _sysctl("sysctl.proc_translated") == 1
-
-
 def n_open_files() -> int:
     """Returns the number of open files; 0: unknown, since counting needs one more file."""
     try:
@@ -232,9 +241,12 @@ def n_open_files() -> int:
 
 
 def rss_bytes(pid: int | None) -> int:
-    """Returns the resident memory of a process; 0: no such process."""
+    """Returns the resident memory of a process, on macOS with what Metal has for the process; 0: no
+    such process."""
     if pid is None:
         return 0
+    if sys.platform == "darwin" and (n_bytes := macos.footprint_bytes(pid)):
+        return n_bytes
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except (psutil.Error, OSError):

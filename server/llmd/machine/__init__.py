@@ -1,0 +1,52 @@
+"""Reports CPU, memory, power and GPUs as the operating system describes them."""
+
+from llmd.machine.gpus import gpu_makers, gpu_variables, is_translated, nvidia_driver
+from llmd.machine.macos import NORMAL_PRESSURE
+from llmd.machine.system import (
+    MemoryReading,
+    available_bytes,
+    cpu_flags,
+    cpu_name,
+    is_in_background,
+    is_on_battery,
+    leave_background,
+    lock_bytes,
+    memory_bytes,
+    n_cores,
+    n_fast_cores,
+    n_open_files,
+    raise_open_files,
+    read_memory,
+    rss_bytes,
+    set_priority,
+    swap_bytes,
+    swapped_bytes,
+    wired_limit_bytes,
+)
+
+__all__ = [
+    "NORMAL_PRESSURE",
+    "MemoryReading",
+    "available_bytes",
+    "cpu_flags",
+    "cpu_name",
+    "gpu_makers",
+    "gpu_variables",
+    "is_in_background",
+    "is_on_battery",
+    "is_translated",
+    "leave_background",
+    "lock_bytes",
+    "memory_bytes",
+    "n_cores",
+    "n_fast_cores",
+    "n_open_files",
+    "nvidia_driver",
+    "raise_open_files",
+    "read_memory",
+    "rss_bytes",
+    "set_priority",
+    "swap_bytes",
+    "swapped_bytes",
+    "wired_limit_bytes",
+]
