@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.daemon import RunningDaemon
+from tests.support.editor import Editor
 
 LLMD = str(Path(sys.executable).parent / "llmd")
 LAUNCHD_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
@@ -102,3 +104,28 @@ def test_demo(user: User, models_dir: Path) -> None:
     assert "llmd status" in user.llmd("demo")
     (user.home / "code.py").write_text(CODE)
     assert user.llmd("complete", f"{user.home / 'code.py'}:5:26")  # a daemon beside that folder
+
+
+SMALL_BUFFERS = (
+    sys.executable, "-c",
+    "from llmd.transport import framing; framing.SEND_BUFFER_BYTES = 4096;"
+    " from llmd.cli.main import main; raise SystemExit(main())",
+)  # fmt: skip
+
+
+class SmallDaemon(RunningDaemon):
+    command = SMALL_BUFFERS
+
+
+def test_large_documents_pass_sockets_with_small_buffers(models_dir: Path, tmp_path: Path) -> None:
+    """A unix socket of macOS holds 8 KiB: neither side may wait for the other while it sends."""
+    with SmallDaemon(models_dir, tmp_path) as daemon:
+        editor = Editor(daemon, command=SMALL_BUFFERS)
+        text = "def add(a, b):\n    return a + \n" + "# a comment as long as others\n" * 10_000
+        for number in range(3):
+            uri = f"file:///t/{number}.py"
+            editor.open(text, uri=uri)
+            ids = [editor.ask("llmd/status") for _ in range(50)]
+            editor.insert(2, 0, text, uri=uri)
+            assert all(editor.answer(id_)["result"] for id_ in ids)
+        editor.close()

@@ -25,9 +25,10 @@ class Editor:
         encodings: tuple[str, ...] = ("utf-16",),
         capabilities: dict[str, Any] = INLINE,
         options: dict[str, Any] | None = None,
+        command: tuple[str, ...] = (str(Path(sys.executable).parent / "llmd"),),
     ) -> None:
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "llmd"), "lsp"],
+            [*command, "lsp"],
             env=daemon.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
