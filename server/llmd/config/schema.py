@@ -180,12 +180,15 @@ class EngineConfig(_Section, frozen=True):
     flash_attn: Annotated[
         bool | Auto, _about("flash attention; `auto` is off on a CPU, where it is slow, else on")
     ] = "auto"
-    cache_type_k: Annotated[CacheType | Auto, _about("KV cache type of keys; `auto` is q4_0")] = (
-        "auto"
-    )
+    cache_type_k: Annotated[
+        CacheType | Auto,
+        _about("KV cache type of keys; `auto` is q4_0, on a GPU the set type of V"),
+    ] = "auto"
     cache_type_v: Annotated[
         CacheType | Auto,
-        _about("KV cache type of values; `auto` is q4_0 with flash attention, else f16"),
+        _about(
+            "KV cache type of values; `auto` is f16 on a CPU, on a GPU the set type of K or q4_0"
+        ),
     ] = "auto"
     mmap: Annotated[bool, _about("map the model file into memory instead of reading it")] = True
     mlock: Annotated[bool, _about("lock the model in memory, so that it is never swapped out")] = (

@@ -3,6 +3,7 @@
 from llmd.machine.gpus import gpu_makers, gpu_variables, is_translated, nvidia_driver
 from llmd.machine.macos import NORMAL_PRESSURE
 from llmd.machine.system import (
+    IN_BACKGROUND,
     MemoryReading,
     available_bytes,
     cpu_flags,
@@ -25,6 +26,7 @@ from llmd.machine.system import (
 )
 
 __all__ = [
+    "IN_BACKGROUND",
     "NORMAL_PRESSURE",
     "MemoryReading",
     "available_bytes",

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmd import __version__, paths
+from llmd import __version__, machine, paths
 from llmd.bridge import daemon_client
 from llmd.cli.doctor.finding import Finding, Level
 from llmd.errors import LlmdError
@@ -33,6 +33,7 @@ class DaemonFacts:
     found_at: str = ""
     problem: str = ""
     status: Status | None = None
+    is_in_background: bool = False  # on a Mac's efficiency cores alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,9 @@ def read_daemon() -> DaemonFacts:
         with peer:
             client = daemon_client.DaemonClient(peer)
             answer = client.request("llmd/status", {}, timeout_s=_ANSWER_TIMEOUT_S)
-            return replace(facts, status=decode_answer(answer, Status))
+            status = decode_answer(answer, Status)
+            in_background = machine.is_in_background(status.pid)
+            return replace(facts, status=status, is_in_background=in_background)
     except LlmdError as error:
         return replace(facts, problem=str(error))
 
@@ -119,6 +122,9 @@ def _judge_status(daemon: DaemonFacts, status: Status) -> Iterator[Finding]:
         text = f"The daemon's socket is `{daemon.found_at}`, this shell expects another path"
         fix = "if completions fail, set XDG_RUNTIME_DIR as for the daemon, or link"
         yield Finding("daemon", "note", text, f"{fix} `{daemon.socket}`")
+    if daemon.is_in_background:
+        text, _, fix = machine.IN_BACKGROUND.partition("; ")
+        yield Finding("daemon", "note", text, fix)
     yield _judge_state(status)
     if problem := status.config.problem:
         fix = "correct the file; the old settings stay in effect"

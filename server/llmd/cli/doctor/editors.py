@@ -52,6 +52,13 @@ _CONFIGS: dict[EditorName, tuple[str, ...]] = {
 _PLUGIN_FILE: dict[EditorName, str] = {"nvim": "plugin/llmd.lua", "vim": "plugin/llmd.vim"}
 
 
+# Where the plugins look for `llmd` when PATH does not have it: plugins/*/…/cli.
+_PLUGINS_LOOK_IN = (
+    "~/.local/bin", "/opt/homebrew/bin", "/usr/local/bin", "~/.local/share/uv/tools/llmd/bin",
+    "~/.local/pipx/venvs/llmd/bin", "~/.local/share/pipx/venvs/llmd/bin",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class EditorFacts:
     """Describes an editor and the plugin in it.
@@ -184,6 +191,9 @@ def _matches(patterns: Iterable[str]) -> Iterable[Path]:
 def judge_command(command: CommandFacts) -> Finding:
     if not command.path:
         fix = f"`ln -s {shlex.quote(command.own)} ~/.local/bin/llmd`, with that folder on PATH"
+        if Path(command.own).parent in map(Path.expanduser, map(Path, _PLUGINS_LOOK_IN)):
+            text = "Only the plugins of Vim and Neovim find `llmd`: its folder is not on PATH"
+            return Finding("editors", "note", text, f"add `{Path(command.own).parent}` to PATH")
         return Finding("editors", "problem", "Editors cannot find `llmd`: it is not on PATH", fix)
     if not command.is_ours:
         text = f"Editors start `{command.path}`, which belongs to another installation of llmd"
