@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support.recordings import recorded
@@ -168,6 +169,47 @@ def test_without_macos_nothing_is_read() -> None:
     assert macos.read_sysctl("hw.memsize") == b""
     assert macos.available_bytes() is None
     assert macos.footprint_bytes(os.getpid()) is None
+
+
+class Libc:
+    """Answers as macOS's C library does, into the buffers that it is given."""
+
+    def __init__(self, statistics: bytes, footprint_bytes: int) -> None:
+        self._statistics, self._footprint_bytes = statistics, footprint_bytes
+
+    def mach_host_self(self) -> int:
+        return 0x1203
+
+    def host_statistics64(self, host: int, flavor: int, buffer: Any, count: Any) -> int:
+        assert (host, flavor) == (0x1203, 4)
+        assert count._obj.value * 4 == len(buffer)
+        buffer[: len(self._statistics)] = self._statistics
+        count._obj.value = 38  # HOST_VM_INFO64_COUNT
+        return 0
+
+    def proc_pid_rusage(self, pid: int, flavor: int, buffer: Any) -> int:
+        if pid != 7:
+            return -1
+        buffer[72:80] = self._footprint_bytes.to_bytes(8, "little")
+        return 0
+
+
+@pytest.fixture
+def libc(mac: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Mac of 32 GB with few free pages, and a process 7."""
+    fake = Libc(as_kernel(dict(VM_STAT)["mac_mini_32gb_few_free_no_pressure"]), 3 * GIB)
+    mac.setattr(macos, "_libc", lambda: fake)
+    values(mac, {"hw.pagesize": (16384).to_bytes(8, "little")})
+    yield
+    macos._mach_host.cache_clear()
+
+
+@pytest.mark.usefixtures("libc")
+def test_available_memory_and_footprint_come_from_the_kernel(mac: pytest.MonkeyPatch) -> None:
+    mac.setattr(system, "memory_bytes", lambda: 32 * GIB)
+    assert machine.available_bytes() / GIB == pytest.approx(7.8, abs=0.05)  # psutil says 14
+    assert machine.rss_bytes(7) == 3 * GIB
+    assert macos.footprint_bytes(8) is None
 
 
 @pytest.mark.parametrize("can_leave", [True, False])
