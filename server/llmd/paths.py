@@ -124,8 +124,11 @@ def private_dir(path: Path) -> Path:
 
 
 def _make_private(path: Path, status: os.stat_result) -> None:
-    """Sets the mode of the folder that `status` describes, not of a link put in its place since."""
+    """Sets the mode of the folder, not of a link put in its place since. The home folder, and what
+    it is in, have other uses."""
     try:
+        if Path.home().is_relative_to(path):
+            raise PermissionError
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             os.fchmod(descriptor, 0o700)

@@ -45,11 +45,6 @@ class User:
         rows: list[dict[str, str]] = report["findings"]
         return rows
 
-    @property
-    def models_dir(self) -> Path:
-        data = self.env.get("XDG_DATA_HOME") or self.home / ".local" / "share"
-        return Path(data) / "llmd" / "models"
-
 
 SETUPS = ("one folder", "J\u00f6rg M", "bare PATH", "no XDG")
 
@@ -97,7 +92,11 @@ def test_pull_start_complete_restart_doctor_purge(user: User, models_dir: Path) 
 
 def test_demo(user: User, models_dir: Path) -> None:
     """`llmd pull builtin` is in the cache of the tests; its folders have the default mode."""
-    models = user.models_dir
+    code = "from llmd import paths; print(paths.models_dir())"
+    asked = subprocess.run(
+        [sys.executable, "-c", code], env=user.env, capture_output=True, text=True, check=True
+    )
+    models = Path(asked.stdout.strip())
     models.mkdir(parents=True)
     builtin = next(models_dir.glob("smollm2*.gguf"))
     shutil.copy(builtin, models / builtin.name)

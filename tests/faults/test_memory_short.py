@@ -11,12 +11,13 @@ from llmd.daemon.daemon import Daemon
 from llmd.daemon.logs import LastError
 from llmd.engine.memory_pressure import ALL, NO_BACKGROUND, NO_PARKED, UNLOADED, Pressure
 from tests.support.fault_engine import Asked, ready, running, starts, until
-from tests.support.fault_worker import ENOUGH_LESS, NEEDS_LESS, OUT_OF_MEMORY, STARTS, TEXT
+from tests.support.fault_worker import ENOUGH_LESS, LOADS, NEEDS_LESS, OUT_OF_MEMORY, STARTS, TEXT
 
 
 @pytest.fixture(autouse=True)
 def _starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(STARTS, str(tmp_path / "starts"))
+    monkeypatch.setenv(LOADS, str(tmp_path / "loads"))
 
 
 async def test_a_load_that_is_killed_is_tried_again_with_less(tmp_path: Path) -> None:
@@ -36,6 +37,17 @@ async def test_memory_that_runs_out_after_the_load_makes_the_plan_smaller(
         assert (await Asked(engine).answer()).text == TEXT
     (said,) = (line.getMessage() for line in caplog.records if "worker ended" in line.getMessage())
     assert "memory" in said.lower()  # not the place in ggml's source
+
+
+async def test_a_load_that_was_retried_explains_no_later_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its first attempt ran out of memory; what ends the worker later is something else."""
+    async with running("memory_before", tmp_path) as engine:
+        await until(lambda: len(starts()) == 2 and engine.state == "ready", "a new worker")
+    assert (tmp_path / "loads").read_text().split() == ["0", "0"]  # no smaller plan
+    (said,) = (line.getMessage() for line in caplog.records if "worker ended" in line.getMessage())
+    assert "Timeout" in said
 
 
 async def test_a_suspended_engine_loads_only_after_resume(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ OUT_OF_MEMORY = {
     "metal_memory": "ggml_metal_synchronize: error: command buffer 0 failed with status 5\n"
     "error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
 }
+LOADS = "FAULT_WORKER_LOADS"  # names the file that gets `n_shrunk` of each load
 BY_NAME = "by_name"  # as the mode: that of the model's file
 ABORT_EXIT_CODE = 3
 
@@ -88,7 +89,14 @@ def load(mode: str, link: Link) -> None:
         for step in range(5):
             link.send(Loading(step / 5))
             time.sleep(SLOW_LOAD_S / 5)
+    if mode == "memory_before":
+        print(OUT_OF_MEMORY["metal_memory"], file=sys.stderr, flush=True)
+        time.sleep(0.2)
     link.send(LOADED)
+    if mode == "memory_before" and Path(os.environ[LOADS]).read_text().count("\n") == 1:
+        time.sleep(0.2)
+        print("error: Caused GPU Timeout Error", file=sys.stderr, flush=True)
+        os._exit(messages.LOST_DEVICE)
 
 
 def wait_for_flag(flags: CancelFlagReader, id_: int, link: Link) -> None:
@@ -136,6 +144,9 @@ def main() -> None:
             case Load(n_shrunk=n_shrunk) if mode == NEEDS_LESS and n_shrunk < ENOUGH_LESS:
                 _die()
             case Load(path=path, n_shrunk=n_shrunk):
+                if LOADS in os.environ:
+                    with open(os.environ[LOADS], "a") as loads:
+                        loads.write(f"{n_shrunk}\n")
                 mode = "ok" if mode in OUT_OF_MEMORY and n_shrunk else mode
                 mode = Path(path).stem if mode == BY_NAME else mode
                 load(mode, link)

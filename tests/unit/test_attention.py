@@ -95,6 +95,8 @@ def test_on_a_gpu_an_unset_type_follows_the_set_one(
     [
         ("MTL", "q8_0", "q4_0", "Metal has no flash attention for .*q8_0.*q4_0.*one type"),
         ("CUDA", "q8_0", "q4_0", "CUDA converts .* for each batch; set both to one type"),
+        ("CUDA", "f16", "q8_0", "CUDA converts .* for each batch; set both to one type"),
+        ("CUDA", "q8_0", "f16", "CUDA converts .* for each batch; set both to one type"),
         ("Vulkan", "q8_0", "q4_0", "^$"),
     ],
 )
@@ -128,3 +130,8 @@ def test_heads_that_cuda_does_not_attend_get_f16_and_no_flash_attention() -> Non
     forced = plan_load(EngineConfig(flash_attn=True), machine("CUDA"), shape(192, 128, 16, 16))
     said = plan_problem(machine("CUDA"), shape(192, 128, 16, 16), forced)
     assert said.startswith("CUDA has no flash attention for this model's heads")
+    assert said.endswith("set `engine.flash_attn` and `engine.cache_type_v` to auto")
+    quantised = EngineConfig(cache_type_v="q8_0")
+    made = plan_load(quantised, machine("CUDA"), shape(192, 128, 16, 16))
+    said = plan_problem(machine("CUDA"), shape(192, 128, 16, 16), made)
+    assert said.endswith("`engine.cache_type_v` to auto")  # which brought flash attention

@@ -58,9 +58,9 @@ def test_metal_counts_on_apple_silicon_alone(
     ("built_for", "problem", "said"),
     [
         ((), "", "Layers: all on the CPU, the only backend in this build of llama.cpp."),
-        (("CUDA",), "", "llama.cpp was built for CUDA, which found no GPU; `llmd doctor`"),
-        (("CUDA",), "update the driver", "for CUDA, which found no GPU: update the driver."),
-        (("MTL",), "Apple silicon only", "for Metal, which found no GPU: Apple silicon only."),
+        (("CUDA",), "", "llama.cpp was built for CUDA, which has no GPU to use; `llmd doctor`"),
+        (("CUDA",), "update the driver", "for CUDA, which has no GPU to use: update the driver."),
+        (("MTL",), "Apple silicon only", "for Metal, which has no GPU to use: Apple silicon only."),
     ],
 )
 def test_a_build_for_a_gpu_that_found_none_is_told(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import queue
+import socket
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +17,7 @@ from tests.support.toy_context import ToyContext, engine_of
 
 from llmd.config import EngineConfig, SamplingConfig
 from llmd.engine import messages
+from llmd.engine.cancel_flags import CancelFlags
 from llmd.errors import DeviceError, EngineError
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
@@ -111,9 +115,11 @@ class GpuMemory(Memory):
     def __init__(self, codes: tuple[int, ...] = ()) -> None:
         super().__init__(codes)
         self.sizes: list[int] = []
+        self.seen: set[int] = set()
 
     def decode(self, tokens: Any, start: int, n_logits: int) -> int:
         self.sizes.append(len(tokens))
+        self.seen.update(tokens)
         return super().decode(tokens, start, n_logits)
 
     def failure(self, what: str) -> EngineError:
@@ -124,17 +130,28 @@ class GpuMemory(Memory):
 
 
 MODEL = cast(Any, SimpleNamespace(
-    vocabulary=SimpleNamespace(bos=-1, eos=5), is_recurrent=False, n_window=0
+    vocabulary=SimpleNamespace(bos=-1, eos=5, n_tokens=1000), is_recurrent=False, n_window=0
 ))  # fmt: skip
 
 
-def test_a_load_compiles_the_kernels_of_decode_draft_and_prefill() -> None:
+@pytest.mark.parametrize(
+    ("prefill_per_s", "min_batch", "n_batch"),
+    [(225, 0, 64), (1_000, 0, 128), (1e6, 0, 512), (225, 256, 256), (225, 512, 512)],
+)
+def test_a_load_compiles_the_kernels_and_sizes_the_batches(
+    monkeypatch: pytest.MonkeyPatch, prefill_per_s: float, min_batch: int, n_batch: int
+) -> None:
+    """A batch of 64 is evaluated twice; then the batch that will be used, if it is another."""
+    clock_s = iter((0.0, 64 / prefill_per_s))
+    monkeypatch.setattr("llmd.worker.warm_up.time.perf_counter", lambda: next(clock_s))
     memory = GpuMemory()
-    warmed = warm_up(MODEL, cast(Any, memory))
+    warmed = warm_up(MODEL, cast(Any, memory), min_batch)
     assert memory.sizes[:8] == [1, 1, 4, 0, 64, 0, 64, 0]
-    assert memory.sizes[8:] == [512, 0]  # a toy is fast, and has the largest batch
-    assert warmed.prefill_per_s > 0
+    assert memory.sizes[8:] == ([] if n_batch == 64 else [n_batch, 0])
+    assert memory.n_batch == n_batch
+    assert warmed.prefill_per_s == pytest.approx(prefill_per_s)
     assert warmed.cache.cells == memory.tokens == []
+    assert len(memory.seen) > 40  # a mixture of experts needs other weights for other tokens
 
 
 @pytest.mark.parametrize("at", range(6))
@@ -150,5 +167,38 @@ def test_what_fails_in_the_warm_up_fails_the_load(at: int, code: int) -> None:
     [(50, 64), (225, 64), (700, 64), (1_000, 128), (2_600, 256), (11_250, 512), (1e9, 512)],
 )
 def test_a_batch_of_a_gpu_takes_about_100_ms(prefill_per_s: float, n_batch: int) -> None:
-    assert batch_size(prefill_per_s, 512) == n_batch
-    assert batch_size(prefill_per_s, 32) == 32
+    assert batch_size(prefill_per_s, 0, 512) == n_batch
+    assert batch_size(prefill_per_s, 0, 32) == 32
+
+
+@pytest.mark.parametrize(
+    ("error", "has_lost_device", "n_sent"),
+    [(DeviceError("timeout"), True, 0), (EngineError("no"), False, 1), (KeyError("k"), False, 1)],
+)
+def test_a_gpu_that_fails_in_the_load_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, has_lost_device: bool, n_sent: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(serve_requests, "load_engine", fail)
+    link = Link(messages.Load("", "auto", EngineConfig()))
+    flags = SimpleNamespace(never=0)
+    assert serve_requests.Worker(cast(Any, link), cast(Any, flags)).run() is has_lost_device
+    assert len(link.sent) == n_sent  # a load that failed for good is told
+
+
+@pytest.mark.parametrize(("has_lost_device", "code"), [(True, messages.LOST_DEVICE), (False, 0)])
+def test_the_worker_s_exit_code_tells_a_lost_device(has_lost_device: bool, code: int) -> None:
+    """In a process of its own, since the worker leaves without Python's own end."""
+    start = (
+        "from llmd.worker import main, serve_requests;"
+        f" serve_requests.Worker.run = lambda self: {has_lost_device};"
+        " main.main()"
+    )
+    ours, theirs = socket.socketpair()
+    flags = CancelFlags()
+    with ours, theirs:
+        fds = theirs.fileno(), flags.fileno()
+        command = [sys.executable, "-c", start, *map(str, fds)]
+        assert subprocess.run(command, pass_fds=fds, check=False).returncode == code

@@ -98,6 +98,7 @@ def values(mac: pytest.MonkeyPatch, by_name: Mapping[str, bytes]) -> None:
     [
         (("m1_pro",), 10, 0),  # hw.nperflevels was not recorded: not known
         (("m5_max_perflevels",), 18, 0),  # all are fast
+        (("m5_max_perflevels",), 20, 18),  # if two more were slow
         ((), 8, 0),
     ],
 )
@@ -165,9 +166,11 @@ def test_a_number_has_four_or_eight_bytes(data: bytes, number: int | None) -> No
     assert macos.decode_number(data) == number
 
 
+@pytest.mark.skipif("sys.platform == 'darwin'")
 def test_without_macos_nothing_is_read() -> None:
     assert macos.read_sysctl("hw.memsize") == b""
-    assert macos.available_bytes() is None
+    assert macos.memory_bytes() is None
+    assert machine.wired_bytes() == 0
     assert macos.footprint_bytes(os.getpid()) is None
 
 
@@ -208,7 +211,8 @@ def libc(mac: pytest.MonkeyPatch) -> Iterator[None]:
 def test_available_memory_and_footprint_come_from_the_kernel(mac: pytest.MonkeyPatch) -> None:
     mac.setattr(system, "memory_bytes", lambda: 32 * GIB)
     assert machine.available_bytes() / GIB == pytest.approx(7.8, abs=0.05)  # psutil says 14
-    assert machine.rss_bytes(7) == 3 * GIB
+    assert machine.wired_bytes() / GIB == pytest.approx(1.9, abs=0.05)
+    assert macos.footprint_bytes(7) == 3 * GIB
     assert macos.footprint_bytes(8) is None
 
 
@@ -249,9 +253,12 @@ def test_the_limit_of_open_files_is_raised(
 def test_an_idle_model_stays_wired_while_it_is_loaded(
     idle_unload_s: int, on_battery: bool, wired_s: str
 ) -> None:
-    made = worker_variables({}, idle_unload_s, on_battery)
+    made = worker_variables({}, idle_unload_s, on_battery, "darwin")
     assert made == {KEEP_WIRED: wired_s, "GGML_NO_BACKTRACE": "1"}
-    assert KEEP_WIRED not in worker_variables({KEEP_WIRED: "7"}, idle_unload_s, on_battery)
+    assert machine.gpu_variables(made) == ()  # which lists the user's own
+    set_by_user = {KEEP_WIRED: "7"}
+    assert KEEP_WIRED not in worker_variables(set_by_user, idle_unload_s, on_battery, "darwin")
+    assert KEEP_WIRED not in worker_variables({}, idle_unload_s, on_battery, "linux")
 
 
 def test_a_guarded_folder_of_macos_is_explained(mac: pytest.MonkeyPatch) -> None:
@@ -260,7 +267,8 @@ def test_a_guarded_folder_of_macos_is_explained(mac: pytest.MonkeyPatch) -> None
     assert os_reason(ValueError("embedded null byte")) == "embedded null byte"
 
 
-def test_on_another_system_eperm_is_not_explained() -> None:
+def test_on_another_system_eperm_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
     assert os_reason(PermissionError(1, "Operation not permitted")) == "Operation not permitted"
 
 
@@ -286,6 +294,23 @@ def test_a_calm_mac_makes_room_for_a_whole_model() -> None:
     lines = explain_plan(EngineConfig(), calm, SHAPE, whole)
     assert any(line.startswith("macOS: ") and "compressing" in line for line in lines)
     assert not any(line.startswith("Disk: ") for line in lines)
+
+
+def test_wired_memory_cannot_be_made_free() -> None:
+    """32 GB of which another model has 21 wired, as in the recording."""
+    calm = replace(mac_of(32, 7, 22, is_calm=True), ram_wired_bytes=20 * GIB)
+    with pytest.raises(ModelError, match="are free"):
+        plan_load(EngineConfig(), calm, SHAPE)
+    assert plan_load(EngineConfig(), replace(calm, ram_wired_bytes=3 * GIB), SHAPE)
+    roomy = calm.with_memory_made_free()
+    assert roomy
+    assert roomy.ram_free_bytes == max(calm.ram_free_bytes, 32 * GIB - 4 * GIB - 20 * GIB)
+
+
+@pytest.mark.parametrize("n_gpu_layers", [0, 10])
+def test_a_calm_mac_makes_no_room_for_layers_on_the_cpu(n_gpu_layers: int) -> None:
+    with pytest.raises(ModelError):
+        plan_load(EngineConfig(n_gpu_layers=n_gpu_layers), mac_of(16, 5, 11, is_calm=True), SHAPE)
 
 
 @pytest.mark.parametrize("wired_gib", [8.0, 6.0])

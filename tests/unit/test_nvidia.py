@@ -26,7 +26,10 @@ def test_a_driver_that_is_not_there_has_no_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("driver", [WSL_DRIVER, NVIDIA_DRIVER])
-def test_a_gpu_on_no_pci_bus_is_seen_by_its_driver(tmp_path: Path, driver: str) -> None:
+def test_a_gpu_on_no_pci_bus_is_seen_by_its_driver(
+    tmp_path: Path, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
     assert gpu_makers(tmp_path / "devices", tmp_path) == frozenset()
     (tmp_path / driver).parent.mkdir(parents=True)
     (tmp_path / driver).touch()

@@ -118,6 +118,16 @@ def test_a_mode_that_cannot_be_changed_is_told_with_the_command(
     assert shlex.split(command) == ["chmod", "700", str(folder)]
 
 
+def test_the_home_folder_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o755)
+    monkeypatch.setenv("HOME", str(home))
+    with pytest.raises(DaemonError, match="expected 0700; run `chmod 700"):
+        paths.private_dir(home)
+    assert home.stat().st_mode & 0o777 == 0o755
+
+
 ALIKE = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME")
 
 

@@ -157,6 +157,8 @@ class ActiveWorker:
 
     def _on_loaded(self, info: Loaded) -> None:
         self.info = info
+        if self.worker:
+            self.worker.forget_output()  # of attempts that ran out of memory
         self.slots = (SlotView(0, 0, resident=True),)
         self.used_s = time.monotonic()
         self._set_state("ready")

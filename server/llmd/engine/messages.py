@@ -20,7 +20,7 @@ from llmd.prompt.build import Piece
 from llmd.prompt.families import Order
 
 MAX_FRAME_BYTES = 64 << 20
-LOST_DEVICE = 1  # exit code of a worker whose GPU evaluates nothing any more
+LOST_DEVICE = 70  # exit code of a worker whose GPU evaluates nothing any more
 _LENGTH = struct.Struct("<I")
 
 StopReason = Literal[

@@ -57,7 +57,7 @@ class WorkerProcess:
             OSError: no process could be made.
         """
         worker, ours = await self._start(worker_variables(
-            os.environ, load.engine.idle_unload_s, bool(machine.is_on_battery())
+            os.environ, load.engine.idle_unload_s, bool(machine.is_on_battery()), sys.platform
         ))  # fmt: skip
         self.pid = worker.pid
         if self._must_end:  # `end` was called while the process was starting
@@ -90,6 +90,10 @@ class WorkerProcess:
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+
+    def forget_output(self) -> None:
+        """Forgets what the process has written so far, which explains nothing that comes later."""
+        self._stderr_tail.lines.clear()
 
     def file_has_changed(self) -> bool:
         """Returns whether the model file has changed since the worker was created."""
@@ -159,13 +163,14 @@ class WorkerProtocol(asyncio.Protocol):
 
 
 def worker_variables(
-    environ: Mapping[str, str], idle_unload_s: int, on_battery: bool
+    environ: Mapping[str, str], idle_unload_s: int, on_battery: bool, platform: str
 ) -> dict[str, str]:
     """Returns the variables that a worker gets beside the daemon's own, which win."""
-    loaded_s = min(idle_unload_s or KEEP_WIRED_MAX_S, KEEP_WIRED_MAX_S)
-    wired_s = KEEP_WIRED_ON_BATTERY_S if on_battery else loaded_s
-    # Without the second one, ggml runs a debugger when it aborts, which takes seconds.
-    variables = {KEEP_WIRED: str(wired_s), "GGML_NO_BACKTRACE": "1"}
+    # Without it, ggml runs a debugger when it aborts, which takes seconds.
+    variables = {"GGML_NO_BACKTRACE": "1"}
+    if platform == "darwin":
+        loaded_s = min(idle_unload_s or KEEP_WIRED_MAX_S, KEEP_WIRED_MAX_S)
+        variables[KEEP_WIRED] = str(KEEP_WIRED_ON_BATTERY_S if on_battery else loaded_s)
     return {name: value for name, value in variables.items() if name not in environ}
 
 

@@ -192,6 +192,7 @@ class Supervisor:
     async def _handle_requested_stop(self) -> None:
         """Fails what the old worker had received; queued requests wait for the new one."""
         is_switch = self._active.stop_intent == "switch"
+        self._n_shrunk = 0  # the memory may be there again at the next load
         self._active.requests.fail_sent(SWITCHING if is_switch else RESTARTING)
         await self._wait_while("unloaded")
 

@@ -22,6 +22,7 @@ from llmd.machine.system import (
     set_priority,
     swap_bytes,
     swapped_bytes,
+    wired_bytes,
     wired_limit_bytes,
 )
 
@@ -50,5 +51,6 @@ __all__ = [
     "set_priority",
     "swap_bytes",
     "swapped_bytes",
+    "wired_bytes",
     "wired_limit_bytes",
 ]

@@ -17,7 +17,7 @@ _DRIVER_VERSION = re.compile(r"NVRM version: .*?  (\d+\.[\d.]+)  ")
 # Variables that choose or limit the GPUs of a process. The daemon has those of the editor or shell
 # that started it first.
 _VARIABLES = re.compile(r"(CUDA|HIP|ROCR|GPU|GGML_VK|ZE)_VISIBLE_DEVICES|CUDA_DEVICE_ORDER"
-                        r"|HSA_OVERRIDE_GFX_VERSION|GGML_(CUDA|METAL|VK)_\w+")  # fmt: skip
+                        r"|HSA_OVERRIDE_GFX_VERSION|GGML_(CUDA|VK)_\w+")  # fmt: skip
 
 
 def gpu_makers(

@@ -28,6 +28,7 @@ class VmPages:
     free: int
     file_backed: int
     purgeable: int
+    wired: int
 
     def available_bytes(self, page_bytes: int) -> int:
         """Returns the memory that is free, or holds what can be read from a file again.
@@ -40,8 +41,8 @@ class VmPages:
 def decode_vm_statistics(data: bytes) -> VmPages:
     """Decodes struct vm_statistics64, whose free pages include the speculative ones."""
     fields = _VM_STATISTICS.unpack_from(data)
-    free, purgeable, speculative, external = fields[0], fields[13], fields[14], fields[21]
-    return VmPages(free - speculative, external, purgeable)
+    free, wired, purgeable, speculative = fields[0], fields[3], fields[13], fields[14]
+    return VmPages(free - speculative, fields[21], purgeable, wired)
 
 
 def decode_number(data: bytes) -> int | None:
@@ -97,8 +98,9 @@ def count_fast_cores(levels: Sequence[tuple[str, int]]) -> int:
     return sum(named) or sum(n for _, n in levels[:1])
 
 
-def available_bytes() -> int | None:
-    """Returns the memory that is available without compressing any; None: not known."""
+def memory_bytes() -> tuple[int, int] | None:
+    """Returns the memory that is available without compressing any, and the wired memory, which
+    cannot be compressed; None: not known."""
     buffer, count = ctypes.create_string_buffer(_BUFFER_BYTES), ctypes.c_uint(_BUFFER_BYTES // 4)
     page_bytes = sysctl_number("hw.pagesize")
     try:
@@ -108,7 +110,8 @@ def available_bytes() -> int | None:
         return None
     if code or not page_bytes or count.value * 4 < _VM_STATISTICS.size:
         return None
-    return decode_vm_statistics(buffer.raw).available_bytes(page_bytes)
+    pages = decode_vm_statistics(buffer.raw)
+    return pages.available_bytes(page_bytes), pages.wired * page_bytes
 
 
 @cache

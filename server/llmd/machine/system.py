@@ -18,7 +18,7 @@ _PRIO_DARWIN_PROCESS = 4  # sys/resource.h of macOS; Python names it from 3.12 o
 _OPEN_MAX = 10240  # sys/syslimits.h of macOS, above which setrlimit fails
 IN_BACKGROUND = (
     "macOS runs llmd in the background, on the efficiency cores alone; start the daemon from a"
-    " terminal or an editor, or set ProcessType to Interactive in its launchd page"
+    " terminal or an editor, or set ProcessType to Interactive in its launchd property list"
 )
 
 
@@ -146,10 +146,15 @@ def memory_bytes() -> int:
 
 def available_bytes() -> int:
     """Returns the memory that is available now without swapping."""
-    free = macos.available_bytes() if sys.platform == "darwin" else None
-    free = int(psutil.virtual_memory().available) if free is None else free
-    free = min(free, memory_bytes())
+    found = macos.memory_bytes() if sys.platform == "darwin" else None
+    free = min(found[0] if found else int(psutil.virtual_memory().available), memory_bytes())
     return min(free, _available_in_cgroup()) if sys.platform == "linux" else free
+
+
+def wired_bytes() -> int:
+    """Returns the memory that macOS cannot compress; 0: another system, or not known."""
+    found = macos.memory_bytes() if sys.platform == "darwin" else None
+    return found[1] if found else 0
 
 
 def _available_in_cgroup(group: Path = Path("/sys/fs/cgroup")) -> int:
@@ -245,9 +250,9 @@ def rss_bytes(pid: int | None) -> int:
     such process."""
     if pid is None:
         return 0
-    if sys.platform == "darwin" and (n_bytes := macos.footprint_bytes(pid)):
-        return n_bytes
+    footprint = macos.footprint_bytes(pid) if sys.platform == "darwin" else None
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        # The footprint lacks pages of a mapped file, the resident memory lacks Metal's.
+        return max(footprint or 0, int(psutil.Process(pid).memory_info().rss))
     except (psutil.Error, OSError):
         return 0

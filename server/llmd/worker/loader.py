@@ -14,12 +14,13 @@ from llmd.config import EngineConfig
 from llmd.engine import messages
 from llmd.models import memory_plan
 from llmd.models.gguf.validate import check_adapter, check_model, whole_shape
+from llmd.models.memory_plan.devices import gpu_backends
 from llmd.prompt.families import PLAIN, Match, recognise
 from llmd.worker import llama
 from llmd.worker.kv_cache import KvCache
 from llmd.worker.prompt_tokens import LoadedModel
 from llmd.worker.token_healing import HealingTable
-from llmd.worker.warm_up import batch_size, warm_up
+from llmd.worker.warm_up import warm_up
 
 
 def load_engine(
@@ -114,7 +115,8 @@ def describe_machine() -> memory_plan.DescribedMachine:
         gpus,
         is_unified,
         is_calm=machine.read_memory().level == machine.NORMAL_PRESSURE,
-        built_for=llama.gpu_backends(),
+        ram_wired_bytes=machine.wired_bytes(),
+        built_for=gpu_backends(llama.backends()),
         gpu_problem="" if gpus else llama.gpu_problem(),
         variables=machine.gpu_variables(os.environ),
     )
@@ -141,19 +143,23 @@ def _open_with_plan(
             model.apply_adapter(Path(adapter), scale)
         context = llama.Context(model, plan)
         try:
-            warmed = warm_up(model, context)
+            warmed = warm_up(model, context, _least_batch(load.engine, plan))
         except BaseException:
             context.close()
             raise
-        if warmed.prefill_per_s and load.engine.n_batch == "auto":
-            context.n_batch = batch_size(warmed.prefill_per_s, plan.n_batch)
-            n_ubatch = min(plan.n_ubatch, context.n_batch)
-            plan = replace(plan, n_batch=context.n_batch, n_ubatch=n_ubatch,
-                           prefill_per_s=warmed.prefill_per_s)  # fmt: skip
+        plan = replace(plan, n_batch=context.n_batch, n_ubatch=min(plan.n_ubatch, context.n_batch),
+                       prefill_per_s=warmed.prefill_per_s)  # fmt: skip
         return OpenModel(model, context, warmed.cache, replace(setup, plan=plan))
     except BaseException:
         model.close()
         raise
+
+
+def _least_batch(engine: EngineConfig, plan: memory_plan.LoadPlan) -> int:
+    """Returns the smallest batch that the user's settings allow."""
+    if engine.n_batch != "auto":
+        return plan.n_batch
+    return 0 if engine.n_ubatch == "auto" else plan.n_ubatch
 
 
 def _loaded_message(

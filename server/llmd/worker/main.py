@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import traceback
 
 from llmd.engine.cancel_flags import CancelFlagReader
 from llmd.engine.messages import LOST_DEVICE, LoadFailed
@@ -33,8 +34,12 @@ def main() -> None:
     except (ImportError, OSError, RuntimeError) as error:  # as llama_cpp raises them
         link.send(LoadFailed(explain_failed_import(str(error))))
         exit_now()
-    Worker(link, CancelFlagReader(flags_fd)).run()
-    exit_now(LOST_DEVICE)
+    try:
+        has_lost_device = Worker(link, CancelFlagReader(flags_fd)).run()
+    except Exception:
+        traceback.print_exc()
+        exit_now(1)
+    exit_now(LOST_DEVICE if has_lost_device else 0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ class Worker:
         self._reported_share = 0.0
         self._has_lost_device = False
 
-    def run(self) -> None:
+    def run(self) -> bool:
+        """Returns whether a GPU evaluates nothing any more; else the model cannot be loaded."""
         _, frame = self._link.arrivals.get()
         if not isinstance(frame, messages.Load):
             raise SystemExit(
@@ -34,15 +35,19 @@ class Worker:
             )
         try:
             engine, loaded = load_engine(frame, self._flags.never, self._report_progress)
+        except DeviceError as error:  # it may have been busy for a moment
+            print(error, file=sys.stderr, flush=True)
+            return True
         except LlmdError as error:
             self._link.send(messages.LoadFailed(str(error)))
-            return
+            return False
         except Exception as error:  # the daemon must get an answer whatever happened
             traceback.print_exc()
             self._link.send(messages.LoadFailed(_describe(error, "loading")))
-            return
+            return False
         self._link.send(loaded)
         self._serve(engine, Slots(engine.cache, frame.kv.ram_bytes))
+        return True
 
     def _serve(self, engine: LoadedModel, slots: Slots) -> None:
         while True:

@@ -17,6 +17,7 @@ from llmd.machine import MemoryReading
 from llmd.models import memory_plan
 from llmd.models.gguf.parse import Header
 from llmd.models.gguf.validate import whole_shape
+from llmd.models.memory_plan.devices import gpu_backends
 from llmd.models.memory_plan.hardware import max_wired_limit_bytes
 from llmd.transport.status_types import Status
 
@@ -64,6 +65,8 @@ def read_plan(
         library.backend, machine.n_cores(), machine.n_fast_cores(), machine.memory_bytes(),
         machine.available_bytes(), library.gpus, library.is_unified,
         is_calm=machine.read_memory().level == machine.NORMAL_PRESSURE,
+        ram_wired_bytes=machine.wired_bytes(), built_for=gpu_backends(library.backends),
+        gpu_problem=library.gpu_problem,
     )  # fmt: skip
     file = Path(path)
     try:

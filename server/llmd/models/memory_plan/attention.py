@@ -55,8 +55,9 @@ def attention_problem(
     if not attends(api, shape, type_k, type_v):
         can_alike = type_k != type_v and attends(api, shape, type_k, type_k)
         cause = f"for {pair}" if can_alike else "for this model's heads"
-        fix = "set both to one type" if can_alike else "set `engine.flash_attn` to auto"
+        no_flash = "set `engine.flash_attn` and `engine.cache_type_v` to auto"
+        fix = "set both to one type" if can_alike else no_flash
         return f"{api_title(api)} has no flash attention {cause}, so the CPU computes it; {fix}"
-    if type_k != type_v and "f16" not in (type_k, type_v) and api in _CUDA_APIS:
+    if type_k != type_v and api in _CUDA_APIS:
         return f"{api_title(api)} converts {pair} to f16 for each batch; set both to one type"
     return ""

@@ -26,6 +26,11 @@ class Device:
 Backend = Literal["cpu", "metal", "gpu"]
 
 
+def gpu_backends(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns those of ggml's names of the compiled backends that are for GPUs."""
+    return tuple(name for name in names if name not in ("CPU", "BLAS", "RPC", "AMX"))
+
+
 def choose_backend(can_offload: bool, platform: str, arch: str) -> Backend:
     """Returns what computes a model. `platform`, `arch`: as Python's sys and platform name them.
 

@@ -55,8 +55,9 @@ def _lines(
     if problem := plan_problem(machine, shape, plan):
         yield f"Attention: {problem}."
     n_batch = _set_by_user(engine, "n_batch")
-    if plan.prefill_per_s:
-        n_batch = f", about 100 ms of work at {plan.prefill_per_s:.0f} tokens per second"
+    if plan.prefill_per_s and not n_batch:
+        batch_ms = 1e3 * plan.n_batch / plan.prefill_per_s
+        n_batch = f", {batch_ms:.0f} ms of work at {plan.prefill_per_s:.0f} tokens per second"
     yield (f"Batches: {plan.n_batch} tokens{n_batch}, computed"
            f" {plan.n_ubatch or plan.n_batch} at a time{_set_by_user(engine, 'n_ubatch')}"
            + (f" in {format_bytes(memory.compute_bytes)}" if memory else "") + ".")  # fmt: skip
@@ -82,7 +83,7 @@ def gpu_problem(machine: DescribedMachine) -> str:
     if machine.backend != "cpu" or not machine.built_for:
         return ""
     titles = " and ".join(map(api_title, machine.built_for))
-    return f"llama.cpp was built for {titles}, which found no GPU" + (
+    return f"llama.cpp was built for {titles}, which has no GPU to use" + (
         f": {machine.gpu_problem}" if machine.gpu_problem else "; `llmd doctor` says more"
     )
 

@@ -37,6 +37,7 @@ class DescribedMachine:
     gpus: tuple[Gpu, ...] = ()
     is_unified: bool = False  # CPU and GPU share their memory
     is_calm: bool = False  # macOS reports that its memory pressure is normal
+    ram_wired_bytes: int = 0  # of macOS, which cannot be compressed
     built_for: tuple[str, ...] = ()  # GPU backends in this build of llama.cpp, by ggml's names
     gpu_problem: str = ""  # why these backends found no GPU
     variables: tuple[str, ...] = ()  # NAME=VALUE of the environment that choose or limit GPUs
@@ -85,7 +86,8 @@ class DescribedMachine:
         other programs; None: it does not do so now without a delay for these programs."""
         if self.backend != "metal" or not self.is_calm:
             return None
-        return replace(self, ram_free_bytes=max_wired_limit_bytes(self.ram_bytes))
+        made_bytes = max_wired_limit_bytes(self.ram_bytes) - self.ram_wired_bytes
+        return replace(self, ram_free_bytes=max(self.ram_free_bytes, made_bytes))
 
     def with_raised_wired_limit(self) -> DescribedMachine | None:
         """Returns a Mac with the highest safe wired limit, or None if the limit is that high."""

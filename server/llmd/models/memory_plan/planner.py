@@ -49,9 +49,9 @@ def _whole_plan(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -
     roomy = machine.with_memory_made_free()
     if roomy is None or not (plan := find_plan(engine, roomy, shape)):
         return None
-    first = next(trial_plans(engine, machine, shape))
-    is_whole = (plan.n_gpu_layers, plan.n_ctx) == (first.n_gpu_layers, first.n_ctx)
-    return plan if is_whole else None
+    n_ctx = next(trial_plans(engine, machine, shape)).n_ctx
+    is_whole = plan.n_gpu_layers < 0 or plan.n_gpu_layers >= shape.n_offload_units
+    return plan if is_whole and plan.n_ctx == n_ctx else None
 
 
 def _explain_too_large(engine: EngineConfig, machine: DescribedMachine, shape: Shape) -> str:

@@ -8,7 +8,7 @@ from llmd.worker.llama.context import Context, Logits, StateBytes
 from llmd.worker.llama.model import Model
 from llmd.worker.llama.system_info import (
     backend,
-    gpu_backends,
+    backends,
     gpu_problem,
     gpus,
     has_params_fit,
@@ -22,7 +22,7 @@ __all__ = [
     "StateBytes",
     "Vocabulary",
     "backend",
-    "gpu_backends",
+    "backends",
     "gpu_problem",
     "gpus",
     "has_params_fit",

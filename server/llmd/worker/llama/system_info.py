@@ -61,11 +61,6 @@ def gpu_problem() -> str:
     return explain_no_gpu(library.STARTUP_ERRORS)
 
 
-def gpu_backends() -> tuple[str, ...]:
-    """Returns ggml's names of the compiled backends that are for GPUs."""
-    return tuple(name for name in backends() if name not in ("CPU", "BLAS", "RPC", "AMX"))
-
-
 def backends() -> tuple[str, ...]:
     """Returns ggml's names of the compiled backends: CPU, CUDA, ROCm, Vulkan, MTL."""
     regs = (_ggml.ggml_backend_reg_get(idx) for idx in range(_ggml.ggml_backend_reg_count()))
