@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 
 from llmd.cli import main
 from llmd.daemon import daemon
 from llmd.engine.client import EngineClient
 
-COMMAND = (sys.executable, "-m", "tests.editors.fixed_worker")
+COMMAND = (sys.executable, str(Path(__file__).with_name("fixed_worker.py")))
 
 if __name__ == "__main__":
     daemon.EngineClient = partial(EngineClient, command=COMMAND)  # type: ignore[assignment,misc]

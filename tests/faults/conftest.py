@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -42,10 +41,7 @@ def client(daemon: RunningDaemon) -> Iterator[RawLsp]:
 
 @pytest.fixture
 def fault_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Lets a worker of tests.support be started from wherever the tests run."""
     monkeypatch.setenv(STARTS, str(tmp_path / "starts"))
-    found = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), found])))
 
 
 @pytest.fixture(scope="module")

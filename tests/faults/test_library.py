@@ -6,14 +6,13 @@ A stub in the place of the binding raises what a build for CUDA, ROCm or Vulkan 
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from llmd.cli.doctor.build import BuildFacts, HardwareFacts, judge_build
 from llmd.config import Config
 from llmd.engine.client import EngineClient
 from tests.support.fault_engine import Asked, until
@@ -35,25 +34,25 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Makes the import of llama_cpp raise an error with a message."""
+def raises(tmp_path: Path) -> Callable[[str, str], tuple[str, ...]]:
+    """Returns the command of a worker in which the import of llama_cpp raises an error."""
     (tmp_path / "stub" / "llama_cpp").mkdir(parents=True)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stub"))
 
-    def write(error: str, message: str) -> None:
+    def command(error: str, message: str) -> tuple[str, ...]:
         code = RAISE[error].format(message)
         (tmp_path / "stub" / "llama_cpp" / "__init__.py").write_text(code)
+        start = f"import sys; sys.path.insert(0, {str(tmp_path / 'stub')!r})"
+        return (sys.executable, "-c", f"{start}; from llmd.worker.main import main; main()")
 
-    return write
+    return command
 
 
 @pytest.mark.parametrize("error", RAISE)
 @pytest.mark.parametrize("message", MESSAGES)
 async def test_a_library_that_is_missing_is_told_once(
-    raises: Callable[[str, str], None], model: Path, message: str, error: str
+    raises: Callable[[str, str], tuple[str, ...]], model: Path, message: str, error: str
 ) -> None:
-    raises(error, message)
-    engine = EngineClient(Config(model=str(model)))
+    engine = EngineClient(Config(model=str(model)), command=raises(error, message))
     living = asyncio.create_task(engine.run())
     try:
         await until(lambda: engine.state == "failed", "it is given up")
@@ -65,18 +64,11 @@ async def test_a_library_that_is_missing_is_told_once(
     assert "times within" not in engine.reason  # no other try would help
 
 
-def test_doctor_does_not_propose_to_build_it_again(
-    raises: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raises("RuntimeError", MESSAGES[0])
-    for variable in ("HOME", "LLMD_STATE_DIR", "LLMD_RUNTIME_DIR"):
-        monkeypatch.setenv(variable, str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-m", "llmd", "doctor", "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    found = [row for row in json.loads(done.stdout)["findings"] if row["topic"] == "llama.cpp"]
-    (problem,) = (row for row in found if row["level"] == "problem")
-    assert "`libcuda.so.1` of the NVIDIA driver" in problem["text"]
-    assert "install the driver" in problem["fix"]
-    assert "pip" not in problem["fix"]
+@pytest.mark.parametrize("message", MESSAGES)
+def test_doctor_does_not_propose_to_build_it_again(message: str) -> None:
+    build = BuildFacts("1", "1", "python", fault=f"ended with 1: RuntimeError: {message}")
+    (problem,) = judge_build(build, HardwareFacts())
+    assert problem.level == "problem"
+    assert "which is not found" in problem.text
+    assert problem.fix.startswith("install ")
+    assert "pip" not in problem.fix

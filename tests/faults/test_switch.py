@@ -13,6 +13,7 @@ import pytest
 
 from llmd.config import Config
 from llmd.engine.client import EngineClient
+from tests.support import fault_worker
 from tests.support.fault_engine import Asked, ready, starts, until
 from tests.support.fault_worker import BY_NAME, LAST_WORDS, LOAD_FAILED, TEXT
 
@@ -27,7 +28,7 @@ def model(folder: Path, mode: str) -> str:
 
 @asynccontextmanager
 async def engine_with(folder: Path, has_room: bool) -> AsyncIterator[EngineClient]:
-    command = (sys.executable, "-m", "tests.support.fault_worker", BY_NAME)
+    command = (sys.executable, fault_worker.__file__, BY_NAME)
     config = Config(model=model(folder, "ok"))
     engine = EngineClient(config, command=command, has_room=lambda *_: has_room)
     living = asyncio.create_task(engine.run())

@@ -16,6 +16,7 @@ from llmd.engine.messages import Done
 from llmd.engine.requests import EngineRequest
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
+from tests.support import fault_worker
 from tests.support.fault_worker import STARTS
 
 LONG_MS = 60_000  # a deadline that no test reaches
@@ -31,7 +32,7 @@ def starts() -> list[str]:
 async def running(mode: str, folder: Path) -> AsyncIterator[EngineClient]:
     model = folder / "model.gguf"
     model.touch()
-    command = (sys.executable, "-m", "tests.support.fault_worker", mode)
+    command = (sys.executable, fault_worker.__file__, mode)
     engine = EngineClient(Config(model=str(model)), command=command)
     living = asyncio.create_task(engine.run())
     try:

@@ -19,7 +19,7 @@ from llmd.engine.client import EngineClient
 from llmd.engine.messages import Cost, Done, Generate, Load, Loaded
 
 NO_ROOM = "LLMD_TEST_NO_ROOM"
-COMMAND = (sys.executable, "-m", "tests.support.named_engine")
+COMMAND = (sys.executable, __file__)
 LOOK_S = 0.005
 _VERSION = re.compile(r"v(\d+) = ")
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from llmd import paths
+from llmd.child_process import FOLDER, child_env, module_command
 from llmd.errors import BadInput, DaemonError
 from llmd.files import is_locked
 from llmd.transport.framing import SEND_BUFFER_BYTES, FrameSplitter, build_message, frame
@@ -144,9 +145,9 @@ def _start() -> socket.socket:
 
 def _spawn(output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Starts a daemon that writes to `output` until it serves, and then to its log only."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "llmd", "serve", "--detached"],
-        stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True,
+    return subprocess.Popen(  # noqa: S603 - our own command
+        module_command("llmd", "serve", "--detached"), env=child_env(), cwd=FOLDER,
+        stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
     )  # fmt: skip
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmd.bridge.daemon_client import DaemonClient, connect_to
+from llmd.child_process import FOLDER, absolute_model, child_env, module_command
 from llmd.errors import DaemonError
 from llmd.signals import sigterm_as_exit
 from llmd.transport.status_types import Status, decode_answer
@@ -40,23 +39,28 @@ def temporary_daemon(
     """
     with sigterm_as_exit(), tempfile.TemporaryDirectory(prefix="llmd-") as name:
         folder = Path(name)
-        env = os.environ | {
+        env = child_env() | {
             "LLMD_RUNTIME_DIR": str(folder / "run"),
             "LLMD_STATE_DIR": str(folder / "state"),
         }
         if not has_users_config:
             env["LLMD_CONFIG"] = str(folder / "config.toml")
-        sets = [word for flag in flags for word in ("--set", flag)]
+        sets = [word for flag in flags for word in ("--set", _absolute(flag))]
         with (folder / "log").open("w+") as log:
             server = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "llmd", "serve", *sets],
-                env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                module_command("llmd", "serve", *sets),
+                env=env, cwd=FOLDER, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
             try:
                 yield TemporaryDaemon(env, _wait_ready(server, folder))
             finally:
                 server.terminate()
                 server.wait()
+
+
+def _absolute(flag: str) -> str:
+    key, _, value = flag.partition("=")
+    return f"{key}={absolute_model(value)}" if key == "model" and value else flag
 
 
 def _wait_ready(server: subprocess.Popen[bytes], folder: Path) -> DaemonClient:

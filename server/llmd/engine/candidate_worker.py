@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from llmd import machine
+from llmd.child_process import FOLDER, child_env, module_command
 from llmd.config import EngineConfig
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
@@ -24,7 +24,7 @@ from llmd.models.gguf.validate import check_model, whole_shape
 
 SILENT_S = 600.0  # a model that is read from a slow disk sends nothing for minutes
 ASK_S = 60.0  # a Mac may compile Metal's kernels first
-_DESCRIBE = (sys.executable, "-m", "llmd.worker.loader")
+_DESCRIBE = module_command("llmd.worker.loader")
 
 
 class CandidateWorker:
@@ -130,7 +130,9 @@ def _cpu_machine() -> memory_plan.DescribedMachine:
 def _query_machine() -> memory_plan.DescribedMachine | None:
     """Asks a child process that loads llama.cpp about the GPUs; None if there is no answer."""
     try:
-        done = subprocess.run(_DESCRIBE, capture_output=True, timeout=ASK_S, check=True)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            _DESCRIBE, capture_output=True, timeout=ASK_S, check=True, env=child_env(), cwd=FOLDER
+        )
         return msgspec.json.decode(done.stdout, type=memory_plan.DescribedMachine)
     except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
         return None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from llmd.child_process import module_command
 from llmd.config import Config, SamplingConfig
 from llmd.engine import candidate_worker, messages
 from llmd.engine.active_worker import ActiveWorker
@@ -25,7 +25,7 @@ from llmd.engine.watchdog import watchdog
 from llmd.postprocess.stop import StopRule
 from llmd.prompt.build import Piece
 
-WORKER = (sys.executable, "-m", "llmd.worker.main")
+WORKER = module_command("llmd.worker.main")
 
 # How much longer than its time limit a request may take before it is cancelled from outside.
 GRACE_MS = 500

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmd import machine
+from llmd.child_process import FOLDER, child_env
 from llmd.config import Config
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
@@ -108,7 +109,7 @@ class WorkerProcess:
                 fds = (theirs.fileno(), self._flags.fileno())
                 worker = await asyncio.create_subprocess_exec(
                     *self._command, *map(str, fds), pass_fds=fds,
-                    env={**os.environ, **variables},
+                    env={**child_env(), **variables}, cwd=FOLDER,
                     stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
                 )  # fmt: skip
         except OSError:
@@ -179,8 +180,9 @@ def load_message(config: Config, model: ResolvedModel, n_shrunk: int = 0) -> mes
     order = config.fim.order
     if order == "auto" and model.order:
         order = model.order
-    adapters = tuple((str(path), scale) for path, scale in model.adapters)
-    return messages.Load(str(model.path), order, config.engine, config.kv, adapters, n_shrunk)
+    adapters = tuple((str(path.absolute()), scale) for path, scale in model.adapters)
+    path = str(model.path.absolute())
+    return messages.Load(path, order, config.engine, config.kv, adapters, n_shrunk)
 
 
 MAX_LINE_BYTES = 500

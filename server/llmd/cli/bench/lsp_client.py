@@ -7,7 +7,6 @@ The cost of a completion is read with `llmd/why` after the reply has been timed.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -15,6 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from llmd import __version__
+from llmd.child_process import FOLDER, module_command
 from llmd.cli.bench.backend import (
     CANCELLED,
     OUTCOME_BY_PATH,
@@ -72,8 +72,9 @@ class LspBackend:
             DaemonError: no daemon answers.
         """
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-m", "llmd", "lsp")
-        bridge = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=env)
+        bridge = await asyncio.create_subprocess_exec(
+            *module_command("llmd", "lsp"), stdin=pipe, stdout=pipe, env=env, cwd=FOLDER
+        )
         backend = cls(bridge)
         options = {"initializationOptions": {"llmd": {"partial": True}}}
         params = {"processId": None, "rootUri": None, "capabilities": _CAPABILITIES}

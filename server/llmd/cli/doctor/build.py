@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from llmd import machine
+from llmd.child_process import find_program
 from llmd.cli.doctor.finding import Finding
 from llmd.cli.doctor.llama_probe import LlamaReport
 from llmd.models.memory_plan import Gpu
@@ -79,7 +79,7 @@ class BuildFacts:
 
 def read_hardware() -> HardwareFacts:
     compilers = {name for name, path in _COMPILER_PATHS.items()
-                 if shutil.which(name) or (path and Path(path).exists())}  # fmt: skip
+                 if find_program(name) or (path and Path(path).exists())}  # fmt: skip
     flags, makers = machine.cpu_flags(), machine.gpu_makers()
     return HardwareFacts(
         flags, makers, frozenset(compilers), machine.is_translated(), machine.nvidia_driver()

@@ -10,7 +10,6 @@ import filecmp
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from llmd import paths
+from llmd.child_process import find_program
 from llmd.cli.doctor.finding import Finding
 from llmd.errors import DaemonError
 
@@ -92,20 +92,20 @@ class CommandFacts:
 def read_command() -> CommandFacts:
     script = Path(sys.argv[0])
     own = script if script.name == "llmd" else Path(sys.executable).parent / "llmd"
-    path = shutil.which("llmd") or ""
+    path = find_program("llmd") or ""
     return CommandFacts(path, bool(path) and Path(path).resolve() == own.resolve(),
                         str(own.absolute()))  # fmt: skip
 
 
 def read_editors() -> list[EditorFacts]:
-    names = [name for name in TITLES if shutil.which(_program(name))]
+    names = [name for name in TITLES if find_program(_program(name))]
     with ThreadPoolExecutor(len(TITLES)) as pool:
         return list(pool.map(_read_editor, names))
 
 
 def _program(name: EditorName) -> str:
     """Returns the name of the editor's command, which is `zeditor` for Zed on Debian."""
-    return "zeditor" if name == "zed" and not shutil.which("zed") else name
+    return "zeditor" if name == "zed" and not find_program("zed") else name
 
 
 def _read_editor(name: EditorName) -> EditorFacts:
@@ -123,10 +123,11 @@ def _read_editor(name: EditorName) -> EditorFacts:
 
 
 def _version_text(name: EditorName) -> str:
+    program = find_program(_program(name)) or name
     try:
         done = subprocess.run(  # noqa: S603
-            [_program(name), "--version"], capture_output=True, stdin=subprocess.DEVNULL,
-            text=True, errors="replace", timeout=_VERSION_TIMEOUT_S, check=False,
+            [program, "--version"], capture_output=True, stdin=subprocess.DEVNULL, text=True,
+            errors="replace", timeout=_VERSION_TIMEOUT_S, check=False,
             env={**os.environ, "NVIM_LOG_FILE": os.devnull},  # else Neovim makes folders
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

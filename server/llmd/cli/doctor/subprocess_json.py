@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+
+from llmd.child_process import FOLDER, child_env, module_command
 
 
 def run_module(
     module: str, args: Sequence[str], timeout_s: float
 ) -> tuple[list[dict[str, Any]], str]:
     """Returns the JSON objects that the module printed, and how it ended; empty for a good end."""
-    command = [sys.executable, "-m", module, *args]
+    command = module_command(module, *args)
     try:
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False,
-            env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # ggml would run a debugger for seconds
+            cwd=FOLDER,
+            env={**child_env(), "GGML_NO_BACKTRACE": "1"},  # ggml would run a debugger for seconds
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         return _parse_lines(late.stdout or b""), f"no answer within {timeout_s:g} s"

