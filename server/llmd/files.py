@@ -5,6 +5,7 @@ Standard library alone until a lock is taken, since every editor's bridge import
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -47,6 +48,23 @@ def replace_durably(new: Path, target: Path) -> None:
         os.close(folder)
 
 
+def _open_without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def read_regular(path: Path, max_bytes: int = -1) -> bytes:
+    """Reads a file of ours, at most `max_bytes` of it. A pipe or a device in its place would block,
+    or never end.
+
+    Raises:
+        OSError: there is no such file, or it is not a regular file.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is a pipe or a device, expected a file")
+        return file.read(max_bytes)
+
+
 @contextmanager
 def hold_lock(
     path: Path, timeout_s: float = -1, on_wait: Callable[[], object] = int
@@ -75,7 +93,7 @@ def hold_lock(
 def is_locked(path: Path) -> bool:
     """Returns whether a process holds the lock of a file."""
     try:
-        with path.open() as file:
+        with open(path, opener=_open_without_waiting) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

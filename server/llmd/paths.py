@@ -20,6 +20,7 @@ from llmd.errors import BadInput, DaemonError
 
 # sizeof(sockaddr_un.sun_path) is 104 on macOS and the BSDs and 108 on Linux, including a final NUL.
 SOCKET_PATH_MAX_BYTES = 103
+SOCKET_FILE = "daemon.sock"
 
 
 def _platform_dir(kind: Literal["config", "data", "state"]) -> Path:
@@ -59,7 +60,7 @@ def runtime_dir() -> Path:
 
 
 def socket_path() -> Path:
-    path = runtime_dir() / "daemon.sock"
+    path = runtime_dir() / SOCKET_FILE
     if (n_bytes := len(os.fsencode(path))) > SOCKET_PATH_MAX_BYTES:
         raise BadInput(
             f"Socket path `{path}` has {n_bytes} bytes, expected at most {SOCKET_PATH_MAX_BYTES};"

@@ -21,7 +21,7 @@ from typing import IO, Any
 from llmd import paths
 from llmd.child_process import FOLDER, child_env, module_command
 from llmd.errors import BadInput, DaemonError
-from llmd.files import is_locked
+from llmd.files import is_locked, read_regular
 from llmd.transport.framing import SEND_BUFFER_BYTES, FrameSplitter, build_message, frame
 
 START_TIMEOUT_S = 20.0
@@ -153,7 +153,7 @@ def _spawn(output: IO[bytes]) -> subprocess.Popen[bytes]:
 
 def _lock_text() -> str:
     try:
-        return paths.lock_path().read_text().strip()
+        return read_regular(paths.lock_path()).decode(errors="replace").strip()
     except OSError:
         return "unknown"
 

@@ -65,18 +65,18 @@ def path(args: argparse.Namespace) -> None:
 def purge(args: argparse.Namespace) -> int:
     from llmd.cli import purge as job
 
-    places = job.owned_paths()
-    if not places:
+    found = job.inventory()
+    if found.left or found.owned:
+        print(job.listing(found))
+    if not found.owned:
         print("There are no files of llmd on this machine")
         return 0
-    for place in places:
-        print(f"{place.n_bytes / (1 << 20):8.1f} MiB  {place.path}")
     if not (args.yes or _agrees("Remove all of this?")):
         print("Nothing was removed")
         return 1
     if daemon_client.is_running():
         daemon_client.stop_daemon(is_restart=False)
-    job.remove(job.owned_paths())
+    job.remove(job.inventory())  # again: the daemon's end writes and removes files
     return 0
 
 

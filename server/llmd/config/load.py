@@ -18,7 +18,7 @@ from llmd import paths
 from llmd.config import Config
 from llmd.config.parse import find_problem, keys, parse_with_keys
 from llmd.errors import BadInput
-from llmd.files import write_whole
+from llmd.files import read_regular, write_whole
 
 Source = Literal["default", "file", "environment", "flag"]
 
@@ -173,7 +173,7 @@ def read_text(path: Path) -> str:
                 f"Config `{path}` has {status.st_size} bytes, expected at most {MAX_FILE_BYTES};"
                 " check the path"
             )
-        return path.read_bytes().decode()
+        return read_regular(path).decode()
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from llmd import paths
 from llmd.errors import DaemonError
-from llmd.files import hold_lock
+from llmd.files import hold_lock, read_regular
 
 # A client that asks whether a daemon runs holds the lock for an instant.
 PROBE_S = 0.5
@@ -28,7 +28,7 @@ def take_lock() -> Iterator[None]:
         try:
             held.enter_context(hold_lock(path, PROBE_S))
         except TimeoutError:
-            holder = path.read_text(errors="replace").strip() or "starting"
+            holder = read_regular(path).decode(errors="replace").strip() or "starting"
             raise DaemonError(f"A daemon is already running ({holder})") from None
         except OSError as error:
             raise DaemonError(

@@ -14,7 +14,7 @@ import msgspec
 
 from llmd.completion.types import Outcome, OutcomeCount, OutcomeRow
 from llmd.errors import printable
-from llmd.files import write_whole
+from llmd.files import read_regular, write_whole
 
 SAVE_EVERY_S = 60.0
 MAX_ROWS = 256  # further rows are counted as one filetype, OTHERS
@@ -88,8 +88,7 @@ def _name(name: str) -> str:
 def _read(path: Path) -> list[OutcomeRow]:
     """Reads the file, or returns nothing. A file that cannot be read is renamed."""
     try:
-        with path.open("rb") as file:
-            saved = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_File)
+        saved = msgspec.json.decode(read_regular(path, MAX_FILE_BYTES), type=_File)
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmd import paths
 from llmd.errors import BadInput
+from llmd.files import read_regular
 
 if TYPE_CHECKING:
     from llmd.models.catalog_schema import Entry, Variant
@@ -68,7 +69,7 @@ def _read(path: Path) -> Mapping[str, Entry]:
     from llmd.models.catalog_schema import build_entry, parse_rows
 
     try:
-        data = tomllib.loads(path.read_bytes().decode())
+        data = tomllib.loads(read_regular(path).decode())
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInput(f"Catalog `{path}` cannot be read: {reason}; correct the file") from None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmd.files import read_regular
 from llmd.models.hub_reference import HUB_PREFIX, HubFile, part_names
 from llmd.models.pull import hub_client
 
@@ -122,7 +123,7 @@ def _layers(manifest: Path) -> list[tuple[str, str]]:
     try:
         if manifest.stat().st_size > _MANIFEST_MAX_BYTES:
             return []
-        layers: list[dict[str, Any]] = json.loads(manifest.read_bytes())["layers"]
+        layers: list[dict[str, Any]] = json.loads(read_regular(manifest))["layers"]
         pairs = [(str(layer["mediaType"]), str(layer["digest"])) for layer in layers]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []

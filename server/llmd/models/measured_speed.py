@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from llmd import paths
-from llmd.files import write_whole
+from llmd.files import read_regular, write_whole
 
 
 def record(model: Path, tokens_per_s: float) -> None:
@@ -31,7 +31,7 @@ def lookup(model: Path) -> float | None:
 
 def read_all() -> dict[str, float]:
     try:
-        rows = json.loads(paths.speeds_path().read_bytes())
+        rows = json.loads(read_regular(paths.speeds_path()))
         return {str(key): float(value) for key, value in rows.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}

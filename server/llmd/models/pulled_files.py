@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llmd import paths
-from llmd.files import write_whole
+from llmd.files import read_regular, write_whole
 
 LEDGER_FILE = ".pulled.json"
 
@@ -27,7 +27,7 @@ class PulledFile:
 def load_ledger() -> dict[str, PulledFile]:
     """Returns the records by path; none if the ledger is missing or invalid."""
     try:
-        rows = json.loads((paths.models_dir() / LEDGER_FILE).read_bytes())
+        rows = json.loads(read_regular(paths.models_dir() / LEDGER_FILE))
         records = [PulledFile(str(r["path"]), str(r["sha256"]), int(r["n_bytes"])) for r in rows]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}

@@ -8,6 +8,7 @@ models folder, under a lock, and the file is moved into place at the end. No mod
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -28,7 +29,7 @@ from llmd.child_process import FOLDER, child_env, module_command
 from llmd.errors import ModelError, printable
 from llmd.files import replace_durably
 from llmd.models import resolve
-from llmd.models.pull.staging import PARTIAL_PREFIX, only_pull
+from llmd.models.pull.staging import PARTIAL_FOLDER, PARTIAL_PREFIX, only_pull
 from llmd.signals import sigterm_as_exit
 
 ReportStage = Callable[[str, float], None]  # stage, share of the whole from 0 to 1
@@ -80,7 +81,8 @@ def pull_builtin(report: ReportStage) -> Path:
         with sigterm_as_exit(), only_pull(lambda stage: report(stage, 0.0)):
             # Invariant: this process holds the lock, so no other process uses these folders.
             for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
-                shutil.rmtree(partial, ignore_errors=True)
+                if re.fullmatch(PARTIAL_FOLDER, partial.name):
+                    shutil.rmtree(partial, ignore_errors=True)  # which follows no link
             if not target.is_file():
                 _make(target, report)
     except OSError as error:

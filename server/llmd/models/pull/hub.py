@@ -116,8 +116,8 @@ def _partial_path(target: Path, remote: RemoteFile) -> Path:
     """
     partial = target.with_name(f"{PARTIAL_PREFIX}{remote.sha256[:12]}-{target.name}")
     for path in target.parent.glob(f"{PARTIAL_PREFIX}{'?' * 12}-{escape(target.name)}"):
-        if path != partial or path.stat().st_size > remote.n_bytes:
-            path.unlink()
+        if path != partial or not path.is_file() or path.stat().st_size > remote.n_bytes:
+            path.unlink()  # which removes no folder
     return partial
 
 

@@ -4,6 +4,7 @@ models folder, and moves the file into place at the end."""
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +14,9 @@ from llmd import paths
 from llmd.files import hold_lock, is_locked
 
 PARTIAL_PREFIX = ".partial-"
+# Regular expressions of what a pull leaves: a part of a file of the hub, a folder of `builtin`.
+PARTIAL_FILE = re.escape(PARTIAL_PREFIX) + r"[0-9a-f]{12}-.+"
+PARTIAL_FOLDER = re.escape(PARTIAL_PREFIX) + r"[a-z0-9_]{8}"
 PULL_LOCK_FILE = ".pull.lock"
 
 
