@@ -9,34 +9,78 @@ folder, which does not, and contains the socket's path. So every shell finds the
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import stat
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from llmd.errors import BadInput, DaemonError
+from llmd.files import is_locked, read_regular
+from llmd.processes import own_identity, parse_identity
 
 # sizeof(sockaddr_un.sun_path) is 104 on macOS and the BSDs and 108 on Linux, including a final NUL.
 SOCKET_PATH_MAX_BYTES = 103
-SOCKET_FILE = "daemon.sock"
+SOCKET_FILE, LOCK_FILE = "daemon.sock", "daemon.lock"
 
 
 def _platform_dir(kind: Literal["config", "data", "state"]) -> Path:
+    """Returns the platform's folder for llmd.
+
+    Raises:
+        BadInput: it would be in the home folder, which is not known.
+    """
     import platformdirs
 
+    variable = os.environ.get(f"XDG_{kind.upper()}_HOME", "")
+    if not os.path.isabs(variable) and not os.path.isabs(os.environ.get("HOME", "")):
+        raise BadInput(
+            "The home folder is not known, since HOME is not set to an absolute path; set HOME, or"
+            " LLMD_STATE_DIR, LLMD_MODELS_DIR and LLMD_CONFIG"
+        )
     return Path(getattr(platformdirs, f"user_{kind}_dir")("llmd", appauthor=False))
 
 
 def state_dir() -> Path:
     """Returns the folder of the state, which is private. Where the platform has one folder for
     state, data and configuration (macOS), the state is in a folder below it."""
+    return _state_of_this_machine(shared_state_dir())
+
+
+def shared_state_dir() -> Path:
+    """Returns the state folder that all machines and containers with this home have in common."""
     if override := os.environ.get("LLMD_STATE_DIR"):
         return Path(override)
     folder = _platform_dir("state")
     is_shared = folder in (_platform_dir("data"), _platform_dir("config"))
     return folder / "state" if is_shared else folder
+
+
+@cache
+def _state_of_this_machine(folder: Path) -> Path:
+    """Returns the folder itself, unless a daemon of another machine or container uses it: each has
+    its own daemon, and no lock or socket of one is in the way of the other."""
+    own = folder / f"host-{own_identity().place}"
+    return own if own.is_dir() or _is_of_another_machine(folder / LOCK_FILE) else folder
+
+
+def _is_of_another_machine(lock: Path) -> bool:
+    """Within one boot a held lock is seen by all. After a reboot the host's name is the same; while
+    the machine runs, it may change."""
+    try:
+        row = json.loads(read_regular(lock))
+        holder = parse_identity(row) if isinstance(row, dict) else None
+    except (OSError, ValueError):
+        return False
+    if holder is None:
+        return False
+    ours = own_identity()
+    if holder.boot == ours.boot:
+        return holder.pid_space != ours.pid_space and is_locked(lock)
+    return holder.host != ours.host
 
 
 def models_dir() -> Path:
@@ -49,6 +93,8 @@ def config_path() -> Path:
 
 def runtime_dir() -> Path:
     """Returns the folder of the socket. Never /tmp itself, where other users may create files."""
+    if (state := state_dir()) != shared_state_dir():
+        return state / "run"  # the other machine or container may share the other folders too
     if override := os.environ.get("LLMD_RUNTIME_DIR"):
         return Path(override)
     if xdg := os.environ.get("XDG_RUNTIME_DIR"):
@@ -56,7 +102,7 @@ def runtime_dir() -> Path:
     run_user = Path(f"/run/user/{os.getuid()}")
     if sys.platform == "linux" and run_user.is_dir() and run_user.stat().st_uid == os.getuid():
         return run_user / "llmd"
-    return state_dir() / "run"
+    return state / "run"
 
 
 def socket_path() -> Path:
@@ -70,7 +116,7 @@ def socket_path() -> Path:
 
 
 def lock_path() -> Path:
-    return state_dir() / "daemon.lock"
+    return state_dir() / LOCK_FILE
 
 
 def outcomes_path() -> Path:

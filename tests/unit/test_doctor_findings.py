@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llmd import child_process
+from llmd import processes
 from llmd.cli.doctor.build import BuildFacts, HardwareFacts, judge_build
 from llmd.cli.doctor.config_and_model import ModelFacts, judge_config, judge_model
 from llmd.cli.doctor.daemon import DaemonFacts, PathFacts, judge_daemon, judge_paths
@@ -239,7 +239,7 @@ def test_a_child_that_dies_says_what_it_had_and_how(
     (tmp_path / "dies_ill.py").write_text(code.replace("{}", "SIGILL"))
     (tmp_path / "dies_abrt.py").write_text(code.replace("{}", "SIGABRT"))
     (tmp_path / "hangs.py").write_text("import time\nprint('{}', flush=True)\ntime.sleep(60)\n")
-    monkeypatch.setattr(child_process, "_PACKAGE_FOLDER", tmp_path)
+    monkeypatch.setattr(processes, "_PACKAGE_FOLDER", tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     said, fault = run_module("dies_ill", [], 20)
     assert (said, "instructions" in fault) == ([{"a": 1}], True)

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     },
 }  # fmt: skip
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
-LOOSE = {"__init__", "__main__", "child_process", "errors", "files", "machine", "paths", "signals"}
+LOOSE = {"__init__", "__main__", "processes", "errors", "files", "machine", "paths", "signals"}
 
 # Each third-party package is imported by one module, except these two.
 SHARED = {"msgspec", "numpy"}

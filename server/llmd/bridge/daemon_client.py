@@ -9,19 +9,18 @@ import contextlib
 import errno
 import json
 import os
-import signal
+import shlex
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from typing import IO, Any
 
 from llmd import paths
-from llmd.child_process import FOLDER, child_env, module_command
 from llmd.errors import BadInput, DaemonError
 from llmd.files import is_locked, read_regular
+from llmd.processes import FOLDER, child_env, module_command, parse_identity
 from llmd.transport.framing import SEND_BUFFER_BYTES, FrameSplitter, build_message, frame
 
 START_TIMEOUT_S = 20.0
@@ -207,25 +206,37 @@ def connect_running() -> DaemonClient:
 
 
 def stop_daemon(is_restart: bool) -> None:
-    """Returns when the daemon has ended. Kills a daemon that does not answer."""
-    pid = lock_contents().get("pid")
+    """Returns when the daemon has ended. Kills a daemon that does not answer.
+
+    Raises:
+        DaemonError: no daemon runs, or it does not stop, or it is not certain which process it is.
+    """
+    before = lock_contents()
     try:
         connect_running().request("llmd/stop", {"restart": is_restart})
     except DaemonError:
-        if not (is_running() and isinstance(pid, int)):
+        if not is_running():
             raise
-        _kill(pid, is_restart)
+        _kill(before, is_restart)
     end_s = time.monotonic() + STOP_TIMEOUT_S
     # A bridge may start the next daemon at once, which then holds the lock with another pid.
-    while is_running() and lock_contents().get("pid") == pid:
+    while is_running() and lock_contents().get("pid") == before.get("pid"):
         if time.monotonic() > end_s:
-            raise DaemonError(f"The daemon, pid {pid}, does not stop; run `kill -9 {pid}`")
+            raise DaemonError(
+                f"The daemon ({_lock_text()}) does not stop; end that process, then `llmd start`"
+            )
         time.sleep(_RETRY_S)
 
 
-def _kill(pid: int, is_restart: bool) -> None:
+def _kill(contents: dict[str, Any], is_restart: bool) -> None:
+    identity = parse_identity(contents)
+    if identity is None or not identity.is_known_here():
+        raise DaemonError(
+            f"The daemon ({_lock_text()}) does not answer, and it is not certain that this is a"
+            " process of this machine; stop it where it runs, or remove"
+            f" `{shlex.quote(str(paths.lock_path()))}` if that is long gone"
+        )
     if not is_restart:
         mark_stopped()
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    print(f"llmd: the daemon, pid {pid}, did not answer and was killed", file=sys.stderr)
+    kill(identity)
+    print(f"llmd: the daemon, pid {identity.pid}, did not answer and was killed", file=sys.stderr)

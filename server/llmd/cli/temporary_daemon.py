@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmd.bridge.daemon_client import DaemonClient, connect_to
-from llmd.child_process import FOLDER, absolute_model, child_env, module_command
 from llmd.errors import DaemonError
+from llmd.processes import FOLDER, absolute_model, child_env, module_command
 from llmd.signals import sigterm_as_exit
 from llmd.transport.status_types import Status, decode_answer
 

@@ -52,7 +52,7 @@ class Daemon:
         self._flags = flags
         self._last_error = last_error
         self._config_problem = ""
-        self._priority_problem = ""
+        self._priority_problem = self._home_notice = ""
         self._clients: list[Client] = []
         self._stop = asyncio.Event()
         self._then: ReconnectPolicy = "on_demand"
@@ -123,6 +123,12 @@ class Daemon:
     async def run(self, socket_path: Path) -> None:
         machine.raise_open_files()
         self._priority_problem = machine.leave_background()
+        if (shared := paths.shared_state_dir()) != (own := paths.state_dir()):
+            self._home_notice = (
+                f"Another machine or container has its state in `{shared}`; the daemon of this one"
+                f" keeps its own in `{own}`"
+            )
+            _log.warning("%s", self._home_notice)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -157,7 +163,7 @@ class Daemon:
         engine = self.engine
         is_failed = engine.state == "failed"
         problems = (engine.reason if is_failed else "", engine.notice, self._config_problem,
-                    self._priority_problem)  # fmt: skip
+                    self._priority_problem, self._home_notice)  # fmt: skip
         doing = "" if is_failed else engine.reason
         share = engine.loaded_share
         return EngineView(engine.state, share, doing, tuple(filter(None, problems)))

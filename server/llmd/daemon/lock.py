@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 
 from llmd import paths
 from llmd.errors import DaemonError
 from llmd.files import hold_lock, read_regular
+from llmd.processes import own_identity
 
 # A client that asks whether a daemon runs holds the lock for an instant.
 PROBE_S = 0.5
@@ -35,7 +36,8 @@ def take_lock() -> Iterator[None]:
                 f"Lock `{path}` cannot be created: {error.strerror}; make its folder writable"
             ) from None
         try:
-            path.write_text(json.dumps({"pid": os.getpid(), "socket": str(paths.socket_path())}))
+            row = {**asdict(own_identity()), "socket": str(paths.socket_path())}
+            path.write_text(json.dumps(row))
         except OSError as error:
             raise DaemonError(
                 f"Lock `{path}` cannot be written: {error.strerror}; free disk space"

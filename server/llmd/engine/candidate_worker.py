@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from llmd import machine
-from llmd.child_process import FOLDER, child_env, module_command
 from llmd.config import EngineConfig
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
@@ -21,6 +20,7 @@ from llmd.engine.process import OnMessage, WorkerProcess
 from llmd.errors import EngineError, ModelError
 from llmd.models import memory_plan
 from llmd.models.gguf.validate import check_model, whole_shape
+from llmd.processes import FOLDER, child_env, module_command
 
 SILENT_S = 600.0  # a model that is read from a slow disk sends nothing for minutes
 ASK_S = 60.0  # a Mac may compile Metal's kernels first

@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llmd.child_process import module_command
 from llmd.config import Config, SamplingConfig
 from llmd.engine import candidate_worker, messages
 from llmd.engine.active_worker import ActiveWorker
@@ -23,6 +22,7 @@ from llmd.engine.requests import EngineRequest
 from llmd.engine.supervisor import Supervisor
 from llmd.engine.watchdog import watchdog
 from llmd.postprocess.stop import StopRule
+from llmd.processes import module_command
 from llmd.prompt.build import Piece
 
 WORKER = module_command("llmd.worker.main")

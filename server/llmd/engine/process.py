@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmd import machine
-from llmd.child_process import FOLDER, child_env
 from llmd.config import Config
 from llmd.engine import messages
 from llmd.engine.cancel_flags import CancelFlags
@@ -22,6 +21,7 @@ from llmd.errors import EngineError
 from llmd.files import fingerprint
 from llmd.models.memory_plan import is_out_of_memory
 from llmd.models.resolve import ResolvedModel
+from llmd.processes import FOLDER, child_env
 
 # How long a worker that closed its socket may take to exit.
 OWN_END_S = 1.0

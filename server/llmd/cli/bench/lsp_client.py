@@ -14,7 +14,6 @@ from typing import Any, cast
 import msgspec
 
 from llmd import __version__
-from llmd.child_process import FOLDER, module_command
 from llmd.cli.bench.backend import (
     CANCELLED,
     OUTCOME_BY_PATH,
@@ -28,6 +27,7 @@ from llmd.cli.bench.backend import (
 from llmd.cli.eval.trace_pauses import Patch, apply_patches
 from llmd.completion.trace import RequestStages
 from llmd.errors import DaemonError
+from llmd.processes import FOLDER, module_command
 from llmd.transport.framing import FrameSplitter, build_message, frame
 from llmd.transport.status_types import Status, decode_answer
 

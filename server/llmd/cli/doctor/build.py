@@ -12,10 +12,10 @@ from importlib import metadata
 from pathlib import Path
 
 from llmd import machine
-from llmd.child_process import find_program
 from llmd.cli.doctor.finding import Finding
 from llmd.cli.doctor.llama_probe import LlamaReport
 from llmd.models.memory_plan import Gpu
+from llmd.processes import find_program
 from llmd.worker.library_problems import explain_missing_library
 
 _LIBRARY = "llama-cpp-python"

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Literal
 
 from llmd import paths
-from llmd.child_process import find_program
 from llmd.cli.doctor.finding import Finding
 from llmd.errors import DaemonError
+from llmd.processes import find_program
 
 EditorName = Literal["nvim", "vim", "hx", "emacs", "zed", "kate"]
 EditorVersion = tuple[int, ...]

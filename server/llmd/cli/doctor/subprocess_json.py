@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from llmd.child_process import FOLDER, child_env, module_command
+from llmd.processes import FOLDER, child_env, module_command
 
 
 def run_module(

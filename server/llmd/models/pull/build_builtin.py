@@ -25,11 +25,11 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
 from gguf.quants import dequantize, quantize
 
 from llmd import paths
-from llmd.child_process import FOLDER, child_env, module_command
 from llmd.errors import ModelError, printable
 from llmd.files import replace_durably
 from llmd.models import resolve
 from llmd.models.pull.staging import PARTIAL_FOLDER, PARTIAL_PREFIX, only_pull
+from llmd.processes import FOLDER, child_env, module_command
 from llmd.signals import sigterm_as_exit
 
 ReportStage = Callable[[str, float], None]  # stage, share of the whole from 0 to 1

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from llmd import child_process
-from llmd.child_process import absolute_model, child_env, find_program
+from llmd import processes
+from llmd.processes import absolute_model, child_env, find_program
 
-OURS = str(child_process._PACKAGE_FOLDER)
+OURS = str(processes._PACKAGE_FOLDER)
 
 
 @pytest.mark.parametrize(
