@@ -79,12 +79,12 @@ class ProcessIdentity:
         """Returns a name of the machine or container that can be a part of a file's name."""
         return f"{re.sub('[^A-Za-z0-9.-]', '_', self.host)[:40]}{self.pid_space}"
 
-    def is_known_here(self) -> bool:
-        """Returns whether the pid is of this machine, since its last start, and of this container,
-        and the process can be told from a later one with the same pid."""
+    def is_running_here(self) -> bool:
+        """Returns whether the pid is of this machine since its last start, and of this container,
+        and still the same process."""
         ours = own_identity()
         is_here = (self.host, self.boot, self.pid_space) == (ours.host, ours.boot, ours.pid_space)
-        return is_here and bool(self.started)
+        return is_here and bool(self.started) and started_at(self.pid) == self.started
 
 
 def own_identity() -> ProcessIdentity:
@@ -103,7 +103,7 @@ def parse_identity(row: Mapping[str, object]) -> ProcessIdentity | None:
 
 
 def kill(identity: ProcessIdentity) -> None:
-    """Kills a process that `is_known_here`, unless it has gone: its pid may be another's now."""
+    """Kills a process that `is_running_here`, unless it has ended since: its pid may be another's."""
     try:
         # A descriptor holds the process: its pid cannot become another's between look and signal.
         handle = os.pidfd_open(identity.pid) if sys.platform == "linux" else -1

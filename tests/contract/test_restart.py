@@ -210,6 +210,34 @@ def test_stop_ends_a_daemon_that_does_not_answer(own_daemon: RunningDaemon) -> N
     editor.close()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [None, {"host": "elsewhere"}, {"boot": "b"}, {"pid_space": "-7"}, {"started": "1"}],
+    ids=["an older llmd's lock", "host", "boot", "container", "start time"],
+)
+def test_stop_kills_no_process_that_is_not_certainly_the_daemon(
+    own_daemon: RunningDaemon, change: dict[str, str] | None
+) -> None:
+    """The lock is held and its daemon is silent, but the pid in it is a stranger's here."""
+    daemon = psutil.Process(own_daemon.status()["pid"])
+    lock = own_daemon.folder / "state" / "daemon.lock"
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
+        row = json.loads(lock.read_text()) | {"pid": stranger.pid}
+        row = {"pid": row["pid"], "socket": row["socket"]} if change is None else row | change
+        daemon.suspend()
+        lock.write_text(json.dumps(row))
+        try:
+            done = own_daemon.llmd("stop")
+        finally:
+            daemon.resume()
+        assert stranger.poll() is None
+        stranger.kill()
+    assert done.returncode == 1
+    told = "No daemon is running" if change == {"pid_space": "-7"} else "stop it where it runs"
+    assert told in done.stderr  # a container has a daemon of its own
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_daemon_that_takes_no_more_connections_is_told(own_daemon: RunningDaemon) -> None:
     pid = own_daemon.status()["pid"]
     psutil.Process(pid).suspend()

@@ -20,7 +20,7 @@ from typing import IO, Any
 from llmd import paths
 from llmd.errors import BadInput, DaemonError
 from llmd.files import is_locked, read_regular
-from llmd.processes import FOLDER, child_env, module_command, parse_identity
+from llmd.processes import FOLDER, child_env, kill, module_command, parse_identity
 from llmd.transport.framing import SEND_BUFFER_BYTES, FrameSplitter, build_message, frame
 
 START_TIMEOUT_S = 20.0
@@ -230,7 +230,7 @@ def stop_daemon(is_restart: bool) -> None:
 
 def _kill(contents: dict[str, Any], is_restart: bool) -> None:
     identity = parse_identity(contents)
-    if identity is None or not identity.is_known_here():
+    if identity is None or not identity.is_running_here():
         raise DaemonError(
             f"The daemon ({_lock_text()}) does not answer, and it is not certain that this is a"
             " process of this machine; stop it where it runs, or remove"
