@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -103,7 +104,7 @@ def parse_identity(row: Mapping[str, object]) -> ProcessIdentity | None:
 
 
 def kill(identity: ProcessIdentity) -> None:
-    """Kills a process that `is_running_here`, unless it has ended since: its pid may be another's."""
+    """Kills a process that `is_running_here`, unless it has ended since: a pid is used again."""
     try:
         # A descriptor holds the process: its pid cannot become another's between look and signal.
         handle = os.pidfd_open(identity.pid) if sys.platform == "linux" else -1
@@ -160,3 +161,20 @@ def _pid_space() -> str:
     except OSError:
         return ""
     return "" if name == _FIRST_PID_SPACE else "-" + re.sub(r"\D", "", name)
+
+
+def peer_uid(peer: socket.socket) -> int:
+    """Returns the user id of the process at the other end of a unix socket, as the kernel reports
+    it.
+
+    Raises:
+        OSError: the peer has gone.
+    """
+    if sys.platform == "linux":
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[1])
+    # macOS and the BSDs: getsockopt(SOL_LOCAL, LOCAL_PEERCRED) returns a struct xucred, which
+    # begins with a version and the uid.
+    sol_local, local_peercred, xucred_bytes = 0, 1, 76
+    credentials = peer.getsockopt(sol_local, local_peercred, xucred_bytes)
+    return int(struct.unpack_from("II", credentials)[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setenv("LLMD_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(daemon_client.socket, "socket", Queue)
     monkeypatch.setattr(daemon_client, "_RETRY_S", 0.001)
+    monkeypatch.setattr(daemon_client, "peer_uid", lambda _: os.getuid())
     return str(tmp_path / "daemon.sock")
 
 

@@ -46,6 +46,11 @@ Find = Callable[[], socket.socket | None]
 WasStopped = Callable[[], bool]
 
 
+# What a daemon may send to an editor beside answers (docs/PROTOCOL.md).
+TO_EDITOR = ("window/showMessage", "window/logMessage", "window/workDoneProgress/create",
+             "$/progress", "$/cancelRequest", "llmd/partial", "llmd/state")  # fmt: skip
+
+
 class Bridge:
     """Bridges until the editor leaves or the daemon refuses the connection.
 
@@ -222,6 +227,8 @@ class Bridge:
             if fields.get("then", "leave") == "leave":
                 raise _Refused(fields.get("reason") or "The llmd daemon refused the connection")
             return str(fields["then"])
+        if method not in (None, "llmd/snapshot", *TO_EDITOR):
+            return ""  # an editor obeys workspace/applyEdit and the like
         with self._lock:
             if method == "llmd/snapshot":
                 self._journal.take_snapshot(fields)

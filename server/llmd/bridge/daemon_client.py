@@ -20,7 +20,7 @@ from typing import IO, Any
 from llmd import paths
 from llmd.errors import BadInput, DaemonError
 from llmd.files import is_locked, read_regular
-from llmd.processes import FOLDER, child_env, kill, module_command, parse_identity
+from llmd.processes import FOLDER, child_env, kill, module_command, parse_identity, peer_uid
 from llmd.transport.framing import SEND_BUFFER_BYTES, FrameSplitter, build_message, frame
 
 START_TIMEOUT_S = 20.0
@@ -42,14 +42,25 @@ def connect() -> socket.socket | None:
 
 
 def connect_to(path: str) -> socket.socket | None:
-    """Connects to the daemon at `path`. Returns None if no daemon listens there."""
+    """Connects to the daemon at `path`. Returns None if no daemon listens there.
+
+    Raises:
+        DaemonError: the process that listens there is another user's, or does not accept.
+    """
     peer = socket.socket(socket.AF_UNIX)
     try:
         _connect(peer, path)
+        uid = peer_uid(peer)
     except OSError:
         peer.close()
         return None
-    return peer
+    if uid == os.getuid():
+        return peer
+    peer.close()
+    raise DaemonError(
+        f"Socket `{path}` is served by uid {uid}, not by you; remove it, or set LLMD_RUNTIME_DIR to"
+        " a folder of your own"
+    )
 
 
 def _connect(peer: socket.socket, path: str) -> None:

@@ -59,7 +59,10 @@ def path(args: argparse.Namespace) -> None:
         "plugin-nvim": lambda: paths.plugin_dir("nvim"),
         "plugin-vim": lambda: paths.plugin_dir("vim"),
     }
-    print(places[args.what]())
+    place = places[args.what]()
+    if args.what == "socket" and os.path.lexists(place.parent):
+        paths.private_dir(place.parent)  # editors trust whoever listens in it
+    print(place)
 
 
 def purge(args: argparse.Namespace) -> int:

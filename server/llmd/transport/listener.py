@@ -11,13 +11,12 @@ import logging
 import os
 import socket
 import stat
-import struct
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from llmd.errors import DaemonError
+from llmd.processes import peer_uid
 from llmd.transport.framing import SEND_BUFFER_BYTES
 
 OnConnection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -95,18 +94,6 @@ class Listener:
             pass  # the peer closed, or sent nothing
         finally:
             peer.close()
-
-
-def peer_uid(peer: socket.socket) -> int:
-    """Returns the user id of the peer, as the kernel reports it."""
-    if sys.platform == "linux":
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("3i", credentials)[1])
-    # macOS and the BSDs: getsockopt(SOL_LOCAL, LOCAL_PEERCRED) returns a struct xucred, which
-    # begins with a version and the uid.
-    sol_local, local_peercred, xucred_bytes = 0, 1, 76
-    credentials = peer.getsockopt(sol_local, local_peercred, xucred_bytes)
-    return int(struct.unpack_from("II", credentials)[1])
 
 
 def _bind(path: Path) -> tuple[socket.socket, int]:
