@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.support.daemon import RunningDaemon
+from tests.support.editor import Editor
 
 from llmd.bridge import daemon_client
 from llmd.bridge.bridge import TO_EDITOR
@@ -22,7 +23,8 @@ from llmd.transport.framing import FrameSplitter, build_message, frame
 LLMD = str(Path(sys.executable).parent / "llmd")
 FOREIGN = (
     "workspace/applyEdit", "workspace/executeCommand", "window/showDocument",
-    "client/registerCapability", "textDocument/publishDiagnostics", "llmd/unknown", "exit", "", "Window/showMessage",
+    "client/registerCapability", "textDocument/publishDiagnostics", "llmd/unknown", "exit", "",
+    "Window/showMessage",
 )  # fmt: skip
 
 
@@ -95,3 +97,16 @@ def test_an_editor_gets_only_what_the_protocol_has(
     bridge.kill()
     bridge.wait()
     assert sorted(set(seen)) == sorted(TO_EDITOR)
+
+
+@pytest.mark.parametrize(("sends", "code"), [(("shutdown", "exit"), 0), (("exit",), 1)])
+def test_the_bridge_s_exit_code_is_lsp_s(
+    daemon: RunningDaemon, sends: tuple[str, ...], code: int
+) -> None:
+    editor = Editor(daemon)
+    for method in sends:
+        if method == "shutdown":
+            editor.call(method)
+        else:
+            editor.send(method)
+    assert editor.process.wait(20) == code

@@ -85,10 +85,11 @@ class Bridge:
         self._shown: set[str] = set()
         self._loads: set[str] = set()  # tokens of the progress that the editor shows
         # The thread that ended, and the reason; no reason: the editor left.
+        self._was_shut_down = self._is_unannounced = False
         self._ends: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
 
     def run(self) -> int:
-        """Returns the exit code, 0 or 1."""
+        """Returns the exit code: 0, or 1 for a failure or an `exit` without `shutdown`."""
         for name, side in (("up", self._up), ("down", self._down)):
             threading.Thread(target=self._guard, args=(name, side), daemon=True).start()
         first, reason = self._ends.get()
@@ -96,7 +97,7 @@ class Bridge:
             if first == "up" and self._daemon is not None:
                 with contextlib.suppress(queue.Empty):
                     self._ends.get(timeout=FAREWELL_S)
-            return 0
+            return int(self._is_unannounced)
         print(f"llmd: {reason}", file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):  # the editor has gone
             self._refuse_initialize(reason)
@@ -133,8 +134,9 @@ class Bridge:
     def _pass_up(self, body: bytes) -> None:
         """Records a request before sending it: the reply may arrive before `sendall` returns."""
         id_, method, params = _envelope(body)
+        self._was_shut_down = self._was_shut_down or method == "shutdown"
         if method == "exit":
-            self._editor_leaves = True
+            self._editor_leaves, self._is_unannounced = True, not self._was_shut_down
         with self._lock:
             if method is not None:
                 self._journal.record(body, method, id_, params)

@@ -62,6 +62,8 @@ def structure(server: Server, message: dict[str, Any]) -> Any:
         if method == t.TEXT_DOCUMENT_DID_CHANGE and not _is_change(params):
             raise JsonRpcInvalidParams()
         return server.protocol.structure_message(message)
+    except JsonRpcInvalidParams:
+        raise
     except Exception as error:  # cattrs documents no base class of its errors
         raise JsonRpcInvalidParams("Params are not of the expected form") from error
 
@@ -100,12 +102,48 @@ def _is_count(value: Any, least: int = 0) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 31
 
 
+_ENCODINGS = [kind.value for kind in t.PositionEncodingKind]
+
+
 def structure_initialize(params: Any) -> t.InitializeParams:
-    """Returns the params of `initialize`, without the workspace folders: pygls would keep the
-    folders, which llmd does not need, and would fail on a URI that pygls cannot parse."""
-    typed: t.InitializeParams = CONVERTER.structure(params, t.InitializeParams)
-    typed.root_uri = typed.root_path = typed.workspace_folders = None
-    return typed
+    """Returns what llmd uses of the params of `initialize`. Clients send enum values and forms that
+    no version of LSP has; what is not used is not looked at, and what is used is taken where it has
+    the expected form.
+
+    Raises:
+        JsonRpcInvalidParams: the params are not an object.
+    """
+    if not isinstance(params, dict):
+        kind = type(params).__name__
+        raise JsonRpcInvalidParams(f"`params` of `initialize` is a {kind}, expected an object")
+    wanted = _member(params, "capabilities")
+    window, text = _member(wanted, "window"), _member(wanted, "textDocument")
+    offered = _member(wanted, "general").get("positionEncodings")
+    offered = offered if isinstance(offered, list) else []
+    encodings = [t.PositionEncodingKind(each) for each in offered if each in _ENCODINGS]
+    has_inline = text.get("inlineCompletion") is not None
+    inline = t.InlineCompletionClientCapabilities() if has_inline else None
+    info = _member(params, "clientInfo")
+    name, version = info.get("name"), info.get("version")
+    return t.InitializeParams(
+        capabilities=t.ClientCapabilities(
+            general=t.GeneralClientCapabilities(position_encodings=encodings or None),
+            window=t.WindowClientCapabilities(
+                work_done_progress=window.get("workDoneProgress") is True
+            ),
+            text_document=t.TextDocumentClientCapabilities(inline_completion=inline),
+        ),
+        client_info=t.ClientInfo(name, version if isinstance(version, str) else None)
+        if isinstance(name, str)
+        else None,
+        initialization_options=params.get("initializationOptions"),
+    )
+
+
+def _member(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """Returns an object's member that is an object; an empty one where it is anything else."""
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
