@@ -20,6 +20,7 @@ Encoding = Literal["utf-8", "utf-16", "utf-32"]
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _DOCUMENT_NUMBERS: Iterator[int] = itertools.count(1)
 _MAX_LINE = 1 << 31
+MAX_URI_CHARS = 4096
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -250,8 +251,14 @@ def open_document(
 
 
 def paths_for_uri(uri: str) -> tuple[str, ...]:
-    """Returns the paths of a URI: as written, and with links resolved."""
-    path = unquote(urlsplit(uri).path, errors="surrogateescape")
+    """Returns the paths of a URI: as written, and with links resolved. A URI that is longer than
+    any file's, or cannot be parsed, has an empty one."""
+    if len(uri) > MAX_URI_CHARS:
+        return ("",)
+    try:
+        path = unquote(urlsplit(uri).path, errors="surrogateescape")
+    except ValueError:  # `file://[zz]/x`
+        return ("",)
     try:
         return tuple(dict.fromkeys((path, os.path.realpath(path))))
     except (OSError, ValueError):  # a NUL in the path, a loop of links

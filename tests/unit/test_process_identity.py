@@ -19,6 +19,12 @@ from llmd.files import hold_lock
 from llmd.processes import ProcessIdentity, kill, own_identity, parse_identity, started_at
 
 
+@pytest.fixture(autouse=True)
+def _this_machine() -> None:
+    """Forgets what a test under another platform's name has read."""
+    processes._boot_id.cache_clear()
+
+
 @pytest.fixture
 def child() -> Iterator[subprocess.Popen[bytes]]:
     """A stranger's process."""

@@ -171,14 +171,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
-def test_an_invalid_file_gives_one_warning_and_no_restriction(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_gives_one_warning_and_disables_its_folder(
+    tmp_path: Path, text: str
+) -> None:
     (tmp_path / FILE_NAME).write_text(text)
     warnings: list[str] = []
     workspaces = Workspaces(warnings.append)
     for _ in range(2):
-        assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
+        assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == "disabled"
     (warning,) = warnings
-    start = f"Workspace file `{tmp_path / FILE_NAME}` cannot be read and has no effect: "
+    start = f"Workspace file `{tmp_path / FILE_NAME}` cannot be read, so its folder is disabled: "
     assert warning.startswith(start)
 
 
@@ -189,10 +191,42 @@ def test_a_folder_or_fifo_gives_a_warning_and_does_not_block(
     make(tmp_path / FILE_NAME)
     warnings: list[str] = []
     workspaces = Workspaces(warnings.append)
-    assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == ""
+    assert workspaces.skip_reason((str(tmp_path / "a.py"),), "") == "disabled"
     assert _n_open_on(tmp_path / FILE_NAME) == 0
     (warning,) = warnings
-    assert warning.endswith("has no effect: the path is not a regular file")
+    assert warning.endswith("its folder is disabled: the path is not a regular file")
+
+
+@pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
+def test_a_file_that_became_invalid_keeps_its_last_good_rules(tmp_path: Path, text: str) -> None:
+    now_s, warnings = [0.0], list[str]()
+    workspaces = Workspaces(warnings.append, lambda: now_s[0])
+    names = (str(tmp_path / "a.py"),), (str(tmp_path / "a.txt"),)
+    for content, expected in (
+        (None, ["", ""]),
+        ('ignore = ["*.txt"]\n', ["", "ignored"]),
+        (text, ["", "ignored"]),
+        ("", ["", ""]),
+    ):
+        if content is not None:
+            (tmp_path / FILE_NAME).write_text(content)
+        now_s[0] += 10
+        assert [workspaces.skip_reason(each, "") for each in names] == expected
+    (warning,) = warnings
+    assert "cannot be read, so its last good rules hold" in warning
+
+
+def test_a_file_that_begins_invalid_disables_its_folder_from_then_on(tmp_path: Path) -> None:
+    now_s = [0.0]
+    workspaces = Workspaces(clock=lambda: now_s[0])
+    names = (str(tmp_path / "a.py"),)
+    assert workspaces.skip_reason(names, "") == ""
+    (tmp_path / FILE_NAME).write_text("ignore = [")
+    now_s[0] += 10
+    assert workspaces.skip_reason(names, "") == "disabled"
+    (tmp_path / FILE_NAME).write_text("ignore = [[")
+    now_s[0] += 10
+    assert workspaces.skip_reason(names, "") == "disabled"
 
 
 def _n_open_on(path: Path) -> int:

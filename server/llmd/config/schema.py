@@ -21,6 +21,12 @@ SECRET_FILES = (
     "*.gpg", "*.asc", "*.ovpn", "id_*", ".netrc", "_netrc", ".npmrc", ".pypirc", ".pgpass",
     ".git-credentials", ".htpasswd", "credentials", "credentials.*", "secrets.*", "*.tfvars",
     "*.tfstate", ".ssh/*", ".gnupg/*", ".aws/*", ".kube/config", ".docker/config.json",
+    "secret.*", "secrets/*", "*_history", "*.tfstate.*", "*.tfvars.*", "*.pem.*", "*.ppk", "*.p8",
+    "*.der", ".git/config", "gh/hosts.yml", "kubeconfig*", "kubectl-edit-*", ".vault-token",
+    "application_default_credentials.json", "client_secret*.json", "service-account*.json",
+    ".my.cnf", ".s3cfg", "rclone.conf", ".m2/settings.xml", "gradle.properties", ".yarnrc.yml",
+    "containers/auth.json", "sops/age/*", "wg*.conf", "/etc/shadow", "/dev/shm/pass.*",  # noqa: S108
+    "/dev/shm/gopass*",  # noqa: S108
 )  # fmt: skip
 
 # gitcommit: a commit message describes a change that the model cannot see.

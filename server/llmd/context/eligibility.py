@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import translate
 from functools import lru_cache
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from llmd.config import Config
-from llmd.document import Document, Position
+from llmd.document import MAX_URI_CHARS, Document, Position
 
 FILE_SCHEMES = ("file", "untitled", "")  # `untitled:` is a file that was never saved
+# Of programs; not of shells and data, in which secrets are kept.
+SOURCE_ENDINGS = frozenset((
+    ".c", ".cc", ".clj", ".cpp", ".cs", ".dart", ".ex", ".exs", ".go", ".h", ".hpp", ".hs", ".java",
+    ".jl", ".js", ".jsx", ".kt", ".lua", ".m", ".ml", ".mjs", ".php", ".pl", ".py", ".pyi", ".r",
+    ".rb", ".rs", ".scala", ".svelte", ".swift", ".ts", ".tsx", ".vim", ".vue", ".zig",
+))  # fmt: skip
+_BACKUP = re.compile(
+    r"(.+?)(?:\.~\d+~|~|\.bak|\.backup|\.orig|\.old|\.save|\.tmp)|(?P<swap>.+)\.sw[a-p]"
+    r"|#(.+)#|\.#(.+)"
+)
 MAX_LINE_CHARS = 2000  # longer lines are generated code or data, and would fill the window
 
 
@@ -32,12 +43,20 @@ def _check_names(
     secret_files: tuple[str, ...],
     disabled_filetypes: tuple[str, ...],
 ) -> str:
-    if urlsplit(uri).scheme not in FILE_SCHEMES:
+    if len(uri) > MAX_URI_CHARS or _scheme(uri) not in FILE_SCHEMES:
         return "scheme"
     if is_secret(names, secret_files):
         return "secret"
     endings = {PurePosixPath(name).suffix[1:].lower() for name in names}
     return "filetype" if {language, *endings} & set(disabled_filetypes) else ""
+
+
+def _scheme(uri: str) -> str:
+    """Returns the scheme of a URI; a text that no URI has for one that cannot be parsed."""
+    try:
+        return urlsplit(uri).scheme
+    except ValueError:  # `file://[zz]/x`
+        return "invalid:"
 
 
 def check_position(
@@ -60,14 +79,45 @@ def check_position(
 
 
 def is_secret(names: Iterable[str], patterns: Iterable[str]) -> bool:
-    """Returns whether any of a file's paths matches a pattern of secret files."""
-    lowered = [PurePosixPath(name.lower()) for name in names]
-    return any(_matches(path, pattern.lower()) for path in lowered for pattern in patterns)
+    """Returns whether any of a file's paths matches a pattern of secret files, also as a backup or
+    a swap file of such a file. A source file (`secrets.py`) that only shares a secret's name is
+    none, unless the pattern names its ending; in a folder of secrets (`.ssh/*`) every file is."""
+    matchers = [_matcher(pattern.lower()) for pattern in patterns]
+    for path in map(str.lower, names):
+        folder, _, name = path.rpartition("/")
+        for original in _originals(name):
+            whole = f"{folder}/{original}"
+            if any(matches(whole, original) for matches in matchers):
+                return True
+    return False
 
 
-def _matches(path: PurePosixPath, pattern: str) -> bool:
-    if "/" not in pattern:
-        return fnmatchcase(path.name, pattern)
-    # `*` also matches slashes: `.aws/*` matches every file below `.aws`.
-    ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
-    return any(fnmatchcase(end, pattern) for end in ends)
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> Callable[[str, str], bool]:
+    """Returns a function of a path and its last part. In a pattern `*` matches slashes too, so that
+    `.aws/*` matches every file below `.aws`."""
+    if "/" in pattern:
+        begin = "" if pattern.startswith("/") else "(?:.*/)?"
+        in_folder = re.compile(begin + translate(pattern), re.DOTALL)
+        return lambda path, _: in_folder.match(path) is not None
+    by_name = re.compile(translate(pattern))
+
+    def matches(_: str, name: str) -> bool:
+        ending = name[name.rfind(".") :] if "." in name[1:] else ""
+        is_source = ending in SOURCE_ENDINGS and not pattern.endswith(ending)
+        return by_name.match(name) is not None and not is_source
+
+    return matches
+
+
+def _originals(name: str) -> Iterator[str]:
+    """Yields a file's name, and the names that the file may be a backup, swap or lock file of."""
+    yield name
+    for _ in range(3):  # `.x.swp~`
+        found = _BACKUP.fullmatch(name)
+        if not found:
+            return
+        name = next(filter(None, found.groups()))
+        yield name
+        if name.startswith(".") and found["swap"]:  # Vim's swap file of `x` is `.x.swp`
+            yield name[1:]

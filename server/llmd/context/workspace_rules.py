@@ -81,6 +81,7 @@ class _Folder:
     rules: WorkspaceRules
 
 
+_DISABLED = WorkspaceRules(True, frozenset(), ())
 _NO_RULES = WorkspaceRules()
 
 
@@ -121,7 +122,8 @@ class Workspaces:
         if state is None or now_s - state.checked_s >= RECHECK_S:
             current = fingerprint(folder / FILE_NAME)
             if state is None or current != state.fingerprint:
-                state = _Folder(now_s, current, self._read(folder / FILE_NAME, current))
+                last = state.rules if state and state.fingerprint else None
+                state = _Folder(now_s, current, self._read(folder / FILE_NAME, current, last))
             state.checked_s = now_s
             self._folders[folder] = state
             if len(self._folders) > MAX_FOLDERS:
@@ -129,14 +131,19 @@ class Workspaces:
         self._folders.move_to_end(folder)
         return state.rules
 
-    def _read(self, path: Path, current: Fingerprint | None) -> WorkspaceRules:
+    def _read(
+        self, path: Path, current: Fingerprint | None, last: WorkspaceRules | None
+    ) -> WorkspaceRules:
+        """Returns the rules of a file. Of one that cannot be read, the last good ones; without any,
+        the folder is disabled, since the file may say so."""
         if current is None:
             return _NO_RULES
         try:
             rules, problems = parse_rules(_read_text(path))
         except (OSError, ValueError, RecursionError) as error:
-            self._warn(path, f"cannot be read and has no effect: {os_reason(error)}")
-            return _NO_RULES
+            effect = "its folder is disabled" if last is None else "its last good rules hold"
+            self._warn(path, f"cannot be read, so {effect}: {os_reason(error)}")
+            return _DISABLED if last is None else last
         if problems:
             self._warn(path, "; ".join(problems))
         return rules
