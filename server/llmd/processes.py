@@ -7,8 +7,10 @@ Standard library only, since every editor's bridge imports this module.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -25,6 +27,8 @@ from pathlib import Path
 FOLDER = "/"
 # Variables that name a path, which is absolute for a child in another folder.
 _PATHS = ("LLMD_CONFIG", "LLMD_MODELS_DIR", "LLMD_STATE_DIR", "LLMD_RUNTIME_DIR")
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+_PT_DENY_ATTACH = 31  # sys/ptrace.h of macOS
 _FIRST_PID_SPACE = "pid:[4026531836]"  # linux/proc_ns.h, PROC_PID_INIT_INO
 _PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 
@@ -178,3 +182,16 @@ def peer_uid(peer: socket.socket) -> int:
     sol_local, local_peercred, xucred_bytes = 0, 1, 76
     credentials = peer.getsockopt(sol_local, local_peercred, xucred_bytes)
     return int(struct.unpack_from("II", credentials)[1])
+
+
+def protect_memory() -> None:
+    """Keeps this process's memory, which holds the user's text, off the disk and from debuggers: no
+    core dump, also where the system pipes it to a program, and no ptrace by other processes."""
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        if sys.platform == "linux":
+            libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        elif sys.platform == "darwin":
+            libc.ptrace(_PT_DENY_ATTACH, 0, None, 0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,59 @@ def test_the_bridge_s_exit_code_is_lsp_s(
         else:
             editor.send(method)
     assert editor.process.wait(20) == code
+
+
+@pytest.mark.skipif("sys.platform != 'linux'")
+def test_no_memory_of_a_process_with_text_is_dumped(daemon: RunningDaemon) -> None:
+    editor = Editor(daemon)
+    status = daemon.status()
+    for pid in (status["pid"], status["worker_pid"], editor.process.pid):
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        (core,) = (line for line in limits.splitlines() if line.startswith("Max core file size"))
+        assert core.split()[4:6] == ["0", "0"]
+    editor.close()
+
+
+@pytest.mark.skipif("sys.platform != 'linux'")
+def test_a_protected_process_is_not_dumpable_and_knows_itself() -> None:
+    """Its own files in /proc belong to root, as far as other processes see."""
+    code = (
+        "import ctypes; from llmd.processes import own_identity, protect_memory;"
+        " before = own_identity(); protect_memory();"
+        " print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), own_identity() == before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True"]
+
+
+@pytest.mark.skipif("sys.platform != 'linux' or os.getuid()")
+def test_an_ordinary_user_s_daemon_works_protected(models_dir: Path) -> None:
+    """Root reads everything; an ordinary user's daemon must not need what the protection takes."""
+    with tempfile.TemporaryDirectory(prefix="llmd-") as name:
+        folder = Path(name)
+        builtin = next(models_dir.glob("smollm2*.gguf"))
+        shutil.copy(builtin, folder / builtin.name)
+        (folder / "code.py").write_text("def add(a, b):\n    return a\n")
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, 65534, 65534)
+        env = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")}
+        env |= {"HOME": name, "LLMD_MODELS_DIR": name, "LLMD_RUNTIME_DIR": f"{name}/run",
+                "LLMD_STATE_DIR": f"{name}/state"}  # fmt: skip
+
+        def llmd(*args: str) -> str:
+            done = subprocess.run(
+                [LLMD, *args], env=env, cwd="/", user=65534, group=65534, extra_groups=[],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        try:
+            llmd("--version")
+        except (AssertionError, PermissionError):
+            pytest.skip("this checkout or its Python is not readable by other users")
+        assert llmd("complete", f"{folder}/code.py:2:12")
+        status = json.loads(llmd("status", "--json"))
+        assert status["state"] == "ready"
+        assert status["memory"]["worker_bytes"] > 50 << 20
+        llmd("stop")

@@ -13,6 +13,7 @@ from llmd import paths
 from llmd.bridge import daemon_client
 from llmd.errors import DaemonError
 from llmd.files import fingerprint
+from llmd.processes import protect_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,7 @@ def _agrees(question: str) -> bool:
 def lsp(_: argparse.Namespace) -> int:
     from llmd.bridge.bridge import Bridge
 
+    protect_memory()
     client = daemon_client
     return Bridge(client.ensure_daemon, client.connect, client.was_stopped).run()
 

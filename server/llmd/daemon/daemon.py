@@ -30,6 +30,7 @@ from llmd.engine.client import EngineClient
 from llmd.engine.memory_pressure import EVERY_S, NO_PARKED, UNLOADED, Pressure, next_pressure
 from llmd.engine.messages import Loaded
 from llmd.errors import LlmdError, error_location
+from llmd.processes import protect_memory
 from llmd.transport import lsp, nvim
 from llmd.transport.listener import Listener, Protocols
 from llmd.transport.service import Client, EngineView, ReconnectPolicy
@@ -271,6 +272,7 @@ def serve(flags: Sequence[str] = (), is_detached: bool = False) -> int:
         BadInput: the config is invalid; nothing was started.
         DaemonError: another daemon runs, or a folder cannot be used.
     """
+    protect_memory()
     settings = load_settings(flags=flags)
     with take_lock():
         paths.private_dir(paths.runtime_dir())

@@ -14,6 +14,7 @@ import traceback
 
 from llmd.engine.cancel_flags import CancelFlagReader
 from llmd.engine.messages import LOST_DEVICE, LoadFailed
+from llmd.processes import protect_memory
 from llmd.worker.daemon_link import DaemonLink, exit_now
 from llmd.worker.library_problems import explain_failed_import
 
@@ -23,6 +24,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def main() -> None:
     """Serves the daemon. Ignores the terminal's Ctrl-C, redirects stdout to stderr, and has the
     Linux kernel kill the process when the daemon dies."""
+    protect_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if sys.platform == "linux":
