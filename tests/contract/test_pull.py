@@ -233,6 +233,31 @@ def test_content_with_another_hash_is_rejected_and_removed(puller: Puller, chang
     assert puller.left() == set()
 
 
+@pytest.mark.parametrize("n_more", [1, CHUNK_BYTES, 20 * CHUNK_BYTES])
+def test_no_more_bytes_are_taken_than_announced(puller: Puller, n_more: int) -> None:
+    puller.hub.served[f"{REPO}/{FILE}"] = CONTENT + bytes(n_more)
+    said = puller.refusal()
+    assert f"is longer than the {len(CONTENT)} bytes that the hub announced" in said
+    assert puller.left() == set()
+
+
+@pytest.mark.parametrize("size", [0, -1, -(1 << 40)])
+def test_a_size_below_one_is_refused(puller: Puller, size: int) -> None:
+    puller.hub.faults = Faults(size=size)
+    assert f"has {size} bytes on the hub" in puller.refusal() or not size
+    assert puller.hub.downloads() == []
+    assert puller.left() == set()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "x-\u00e9vil"])
+def test_a_body_with_an_encoding_that_was_not_asked_for_is_refused(
+    puller: Puller, encoding: str
+) -> None:
+    puller.hub.faults = Faults(encoding=encoding)
+    assert "is sent compressed (" in puller.refusal()
+    assert puller.n_partial_bytes() == 0
+
+
 def test_a_damaged_partial_file_is_downloaded_again(puller: Puller) -> None:
     """Row 30."""
     puller.interrupt(signal.SIGKILL)

@@ -43,6 +43,8 @@ class Faults:
     stall_after_bytes: int = -1  # waits there for `Hub.release`
     ignores_range: bool = False
     etag: str = ""  # in place of the SHA-256
+    size: int | None = None  # announced in place of the content's
+    encoding: str = ""  # of the content, which is sent as it is
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {
             "X-Repo-Commit": COMMIT,
             "X-Linked-Etag": f'"{etag}"',
-            "X-Linked-Size": str(len(content)),
+            "X-Linked-Size": str(len(content) if (size := self.hub.faults.size) is None else size),
         }
 
     def _content(self, name: str) -> None:
@@ -142,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Length": str(len(part)), "Accept-Ranges": "bytes"}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if self.hub.faults.encoding:
+            headers["Content-Encoding"] = self.hub.faults.encoding
         self._send(206 if start else 200, headers)
         faults, self.hub.faults = self.hub.faults, Faults()  # a fault applies to one answer
         with suppress(ConnectionError):  # a reader that is killed

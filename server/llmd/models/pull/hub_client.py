@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import partial as bind
 from logging import ERROR
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from llmd import __version__
-from llmd.errors import BadInput, ModelError
+from llmd.errors import BadInput, ModelError, printable
 from llmd.models.hub_reference import HubFile, check_endpoint
 
 CHUNK_BYTES = 1 << 20
@@ -47,6 +47,8 @@ def fetch_metadata(file: HubFile) -> RemoteFile:
     with _errors_as_sentences(file):
         metadata = get_hf_file_metadata(hf_hub_url(file.repo, file.file, revision=file.revision))
     sha256 = metadata.etag or ""
+    if metadata.size is not None and metadata.size < 1:
+        raise ModelError(f"File {file} has {metadata.size} bytes on the hub; choose another")
     if not re.fullmatch("[0-9a-f]{64}", sha256) or not metadata.size:
         raise ModelError(
             f"File {file} has no SHA-256 on the hub, so llmd cannot verify the file; choose another"
@@ -80,11 +82,57 @@ def download(
     headers = build_hf_headers(library_name="llmd", library_version=__version__)
     headers["Accept-Encoding"] = "identity"  # A range of compressed bytes is not one of the file.
     bar = cast("Any", bind(_ProgressAdapter, on_progress))
-    with _errors_as_sentences(file), partial.open("ab") as out:
-        http_get(
-            remote.url, out, resume_size=out.tell(), expected_size=remote.n_bytes, headers=headers,
-            tqdm_class=bar,
-        )  # fmt: skip
+    with _errors_as_sentences(file), partial.open("ab") as out, _plain_bodies(file):
+        try:
+            http_get(
+                remote.url, cast("Any", _BoundedFile(out, remote.n_bytes, file)),
+                resume_size=out.tell(), expected_size=remote.n_bytes, headers=headers,
+                tqdm_class=bar,
+            )  # fmt: skip
+        except _TooLongError:
+            partial.unlink()  # no part of it is certain
+            raise
+
+
+class _TooLongError(ModelError):
+    """Reports that a hub sends more than it announced."""
+
+
+class _BoundedFile:
+    """Offers the part of a file that `http_get` uses, and takes no more bytes than announced."""
+
+    def __init__(self, out: BinaryIO, max_bytes: int, file: HubFile) -> None:
+        self._out, self._max_bytes, self._file = out, max_bytes, file
+        self.seek, self.tell, self.truncate = out.seek, out.tell, out.truncate
+
+    def write(self, data: bytes) -> int:
+        if self._out.tell() + len(data) > self._max_bytes:
+            raise _TooLongError(
+                f"File {self._file} is longer than the {self._max_bytes} bytes that the hub"
+                f" announced; the download was removed, {retry_hint(self._file)}"
+            )
+        return self._out.write(data)
+
+
+@contextmanager
+def _plain_bodies(file: HubFile) -> Iterator[None]:
+    """Refuses a compressed body, which was not asked for: a few bytes could become any number."""
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    def check(response: Any) -> None:
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity" and response.status_code in (200, 206):
+            raise ModelError(
+                f"File {file} is sent compressed ({printable(encoding)[:20]}), expected as it is;"
+                f" check HF_ENDPOINT and the proxy, then {retry_hint(file)}"
+            )
+
+    hooks = get_session().event_hooks
+    get_session().event_hooks = {**hooks, "response": [*hooks.get("response", ()), check]}
+    try:
+        yield
+    finally:
+        get_session().event_hooks = hooks
 
 
 class _ProgressAdapter(ExitStack):
