@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from tests.support.builtin import builtin_path
 from tests.support.real_engine import load_real_engine
+from tests.support.toy_gguf import write_vocabulary
 
 from llmd.cli.bench import model_speed
 from llmd.config import Config, EngineConfig
 from llmd.engine import messages
 from llmd.errors import DeviceError, EngineError, ModelError
+from llmd.prompt.families import family_by_name
 from llmd.worker import loader
 from llmd.worker.llama import library, model, system_info
 from llmd.worker.warm_up import batch_size
@@ -155,3 +157,12 @@ def test_the_bench_frees_its_model(
     args = Namespace(depth=[0], batch=[1], threads=[1], repeat=1, out=str(tmp_path), json=False)
     model_speed.run(args, Config(model=str(builtin_path())), {})
     assert calls["llama_model_load_from_file"] == calls["llama_model_free"] == 1
+
+
+def test_the_reason_why_a_model_does_not_load_is_told(tmp_path: Path) -> None:
+    """Not llama.cpp's last line, "failed to load model"."""
+    path = tmp_path / "toy.gguf"
+    write_vocabulary(path, "toy", family_by_name("qwen-coder"), {})
+    path.write_bytes(path.read_bytes().replace(b"default", b"smollx7"))
+    with pytest.raises(ModelError, match="unknown pre-tokenizer type: 'smollx7'"):
+        model.Model(path, vocab_only=True)
