@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from llmd import __version__
 from llmd.bridge.journal import Journal
-from llmd.errors import LlmdError
+from llmd.errors import LlmdError, printable
 from llmd.transport.framing import FrameSplitter, FramingError, build_message, frame
 
 PROTOCOL = 1
@@ -98,7 +98,7 @@ class Bridge:
                 with contextlib.suppress(queue.Empty):
                     self._ends.get(timeout=FAREWELL_S)
             return int(self._is_unannounced)
-        print(f"llmd: {reason}", file=sys.stderr, flush=True)
+        print(f"llmd: {printable(reason)}", file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):  # the editor has gone
             self._refuse_initialize(reason)
             self._show(reason)
@@ -275,7 +275,7 @@ class Bridge:
         """Shows a sentence to the user, once."""
         if reason not in self._shown and self._journal.initialize:
             self._shown.add(reason)
-            params = {"type": 1, "message": f"llmd: {reason}"}
+            params = {"type": 1, "message": f"llmd: {printable(reason)}"}
             self._write(build_message(method="window/showMessage", params=params))
 
     def _refuse_initialize(self, reason: str) -> None:

@@ -18,7 +18,7 @@ from llmd.bridge.daemon_client import (
 )
 from llmd.cli import status_text
 from llmd.completion.trace import RequestStages
-from llmd.errors import BadInput, DaemonError
+from llmd.errors import BadInput, DaemonError, printable
 from llmd.transport.status_types import Completion, Status, decode_answer
 
 
@@ -27,7 +27,7 @@ def start(_: argparse.Namespace) -> None:
     daemon = DaemonClient(ensure_daemon())
     status = decode_answer(daemon.request("llmd/status", {}), Status)
     if status.state == "failed":
-        print(f"llmd: The daemon runs without a model: {status.reason}", file=sys.stderr)
+        print(f"llmd: The daemon runs without a model: {printable(status.reason)}", file=sys.stderr)
 
 
 def stop(_: argparse.Namespace) -> None:
@@ -124,6 +124,6 @@ def config(args: argparse.Namespace) -> None:
         print(json.dumps(answer))
         return
     settings = decode_answer(answer, SettingsReport)
-    print(f"# {settings.path}")
+    print(f"# {printable(settings.path)}")
     rows = [(row.key, f"{json.dumps(row.value)}  ({row.source})") for row in settings.rows]
     print(status_text.table(rows))

@@ -218,7 +218,8 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        plain = (char if char.isprintable() else f"\\U{ord(char):08x}" for char in escaped)
+        return f'"{"".join(plain)}"'
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
     return str(value)

@@ -7,12 +7,12 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from llmd import __version__
 from llmd.cli.bench import options as bench_options
 from llmd.cli.eval.options import add_options
-from llmd.errors import LlmdError
+from llmd.errors import LlmdError, printable
 
 # The module that has the command's function, where it is not `local_commands`.
 _MODULES = {
@@ -32,13 +32,18 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(args.run(args) or 0)
     except LlmdError as error:
-        print(f"llmd: {error}", file=sys.stderr)
+        print(f"llmd: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `llmd logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 class _Commands(argparse.HelpFormatter):
@@ -51,7 +56,7 @@ class _Commands(argparse.HelpFormatter):
 
 def _parser() -> argparse.ArgumentParser:
     usage = "llmd [-h] [--version] COMMAND ..."
-    parser = argparse.ArgumentParser("llmd", usage, formatter_class=_Commands, add_help=False)
+    parser = _Parser("llmd", usage, formatter_class=_Commands, add_help=False)
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     version = f"llmd {__version__}"  # the usage line names both: the help has to fit on a screen
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)

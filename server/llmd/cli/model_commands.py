@@ -75,7 +75,7 @@ def use(args: argparse.Namespace) -> None:
 def print_loaded(status: Status) -> None:
     """Prints the model that is loaded, and the daemon's notice if there is one."""
     lines = [f"{status.model.name} ({status.model.quantisation}) is loaded", status.notice]
-    print("\n".join(filter(None, lines)))
+    print("\n".join(map(printable, filter(None, lines))))
 
 
 def config_from_flags(line: Sequence[str], is_written: bool) -> None:
@@ -215,8 +215,8 @@ def _remove(names: list[str]) -> int:
     for name in names:
         n_bytes, removed = remove(name, in_use)
         for path in removed:
-            print(path)
-        print(f"{name}: {n_bytes / 1e6:,.0f} MB freed", file=sys.stderr)
+            print(printable(str(path)))
+        print(f"{printable(name)}: {n_bytes / 1e6:,.0f} MB freed", file=sys.stderr)
     return 0
 
 
@@ -241,7 +241,8 @@ def _verify(names: list[str]) -> int:
         n_wrong += problem not in ("", "unknown")
         texts = {"": "is unchanged since the pull", "unknown": "has no known hash"}
         advice = "; run `llmd models rm` and then `llmd pull` with this name"
-        print(f"{shown_name(model.name)}: {texts.get(problem) or problem + advice}")
+        verdict = texts.get(problem) or problem + advice
+        print(printable(f"{shown_name(model.name)}: {verdict}"))
     return 1 if n_wrong else 0
 
 
