@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -191,6 +192,31 @@ def test_a_stopped_process_is_told_and_not_robbed(own_daemon: RunningDaemon) -> 
     finally:
         psutil.Process(pid).resume()
     assert own_daemon.status()["pid"] == pid
+
+
+@pytest.mark.parametrize("what", ["socket", "folder"])
+def test_a_socket_that_vanished_is_there_again(own_daemon: RunningDaemon, what: str) -> None:
+    """As a logout or a cleaner removes it. Connections that are open stay."""
+    pid, editor = own_daemon.status()["pid"], Editor(own_daemon)
+    own_daemon.socket_path.unlink()
+    if what == "folder":
+        own_daemon.socket_path.parent.rmdir()
+    wait_until(own_daemon.socket_path.exists, "a socket is there again")
+    assert own_daemon.status()["pid"] == pid
+    assert stat.S_IMODE(own_daemon.socket_path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(own_daemon.socket_path.stat().st_mode) == 0o600
+    assert editor.call("llmd/status")["pid"] == pid
+    editor.close()
+
+
+def test_a_daemon_whose_socket_cannot_be_made_again_ends(own_daemon: RunningDaemon) -> None:
+    own_daemon.socket_path.unlink()
+    own_daemon.socket_path.parent.rmdir()
+    own_daemon.socket_path.parent.write_text("in the way")
+    assert own_daemon.process
+    assert own_daemon.process.wait(30) == 0
+    own_daemon.socket_path.parent.unlink()
+    own_daemon.socket_path.parent.mkdir()
 
 
 def test_stop_ends_a_daemon_that_does_not_answer(own_daemon: RunningDaemon) -> None:

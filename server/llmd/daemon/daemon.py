@@ -134,7 +134,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         listener = Listener()
-        await listener.start(socket_path, self._protocols())
+        await listener.start(socket_path, self._protocols(), on_lost=self.stop)
         works = {
             "The engine": self.engine.run(),
             "Watching the config": self._watch_config(),

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmd.errors import DaemonError
+from llmd.paths import private_dir
 from llmd.processes import peer_uid
 from llmd.transport.framing import SEND_BUFFER_BYTES
 
@@ -23,7 +24,10 @@ OnConnection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 Protocols = Mapping[bytes, OnConnection]  # by the first byte of a connection
 
 READ_LIMIT_BYTES = 1 << 20
-BACKLOG = 64
+BACKLOG = 1024
+# A socket's file may vanish: a logout or a cleaner removes runtime folders.
+LOOK_S = 1.0
+MAX_LOST_LOOKS = 10  # in a row in which no new socket could be made
 ACCEPT_PAUSE_S = 0.1
 # A peer that connects and sends nothing occupies a file descriptor for no longer than this.
 FIRST_BYTE_TIMEOUT_S = 10.0
@@ -36,24 +40,53 @@ class Listener:
         self._socket: socket.socket | None = None
         self._path: Path | None = None
         self._inode = 0
+        self._accepting: asyncio.Task[None] | None = None
         self._protocols: Protocols = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, path: Path, protocols: Protocols) -> None:
+    async def start(
+        self, path: Path, protocols: Protocols, on_lost: Callable[[], object] = int
+    ) -> None:
         """Listens at `path` with mode 0600. The caller must hold the daemon's lock: a socket at
-        `path` then belongs to a dead daemon, and is replaced.
+        `path` then belongs to a dead daemon, and is replaced. Listens anew where the file vanishes;
+        `on_lost` is called if that cannot be done.
 
         Raises:
             DaemonError: `path` is not a socket, or a socket cannot be created there.
         """
-        self._socket, self._inode = _bind(path)
         self._path, self._protocols = path, protocols
-        self._spawn(self._accept(self._socket))
+        self._listen(path)
+        self._spawn(self._watch(path, on_lost))
+
+    def _listen(self, path: Path) -> None:
+        old, before = self._socket, self._accepting
+        self._socket, self._inode = _bind(path)
+        self._accepting = self._spawn(self._accept(self._socket))
+        if before:
+            before.cancel()
+        if old:
+            old.close()
+
+    async def _watch(self, path: Path, on_lost: Callable[[], object]) -> None:
+        """Looks whether the socket's file is there. One in its place is another daemon's."""
+        n_lost = 0
+        while n_lost < MAX_LOST_LOOKS:
+            await asyncio.sleep(LOOK_S)
+            if _is_there(path):
+                n_lost = 0
+                continue
+            n_lost += 1
+            with suppress(DaemonError, OSError):
+                private_dir(path.parent)
+                self._listen(path)
+                _log.warning("the socket `%s` had vanished and is there again", path)
+        _log.error("the socket `%s` has vanished and cannot be made again", path)
+        on_lost()
 
     async def close(self) -> None:
         """Stops accepting, removes the socket file, and ends all connections. The socket file of
         another daemon stays."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if self._path is not None and self._path.lstat().st_ino == self._inode:
                 self._path.unlink()
         tasks = list(self._tasks)
@@ -63,10 +96,11 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(_log_failure(work))
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(_log_failure(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -115,6 +149,11 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
     listening.listen(BACKLOG)
     listening.setblocking(False)
     return listening, path.stat().st_ino
+
+
+def _is_there(path: Path) -> bool:
+    """Looks in the runtime folder, which is on a local disk."""
+    return os.path.lexists(path)
 
 
 def _remove_stale(path: Path) -> None:
