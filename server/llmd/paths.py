@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import stat
 import sys
 from functools import cache
@@ -20,7 +21,7 @@ from typing import Literal
 
 from llmd.errors import BadInput, DaemonError
 from llmd.files import is_locked, read_regular
-from llmd.processes import own_identity, parse_identity
+from llmd.processes import boot_id, parse_identity, pid_space, place_name
 
 # sizeof(sockaddr_un.sun_path) is 104 on macOS and the BSDs and 108 on Linux, including a final NUL.
 SOCKET_PATH_MAX_BYTES = 103
@@ -63,7 +64,7 @@ def shared_state_dir() -> Path:
 def _state_of_this_machine(folder: Path) -> Path:
     """Returns the folder itself, unless a daemon of another machine or container uses it: each has
     its own daemon, and no lock or socket of one is in the way of the other."""
-    own = folder / f"host-{own_identity().place}"
+    own = folder / f"host-{place_name()}"
     return own if own.is_dir() or _is_of_another_machine(folder / LOCK_FILE) else folder
 
 
@@ -77,10 +78,9 @@ def _is_of_another_machine(lock: Path) -> bool:
         return False
     if holder is None:
         return False
-    ours = own_identity()
-    if holder.boot == ours.boot:
-        return holder.pid_space != ours.pid_space and is_locked(lock)
-    return holder.host != ours.host
+    if holder.boot == boot_id():
+        return holder.pid_space != pid_space() and is_locked(lock)
+    return holder.host != socket.gethostname()
 
 
 def models_dir() -> Path:

@@ -79,22 +79,22 @@ class ProcessIdentity:
     pid_space: str
     started: str
 
-    @property
-    def place(self) -> str:
-        """Returns a name of the machine or container that can be a part of a file's name."""
-        return f"{re.sub('[^A-Za-z0-9.-]', '_', self.host)[:40]}{self.pid_space}"
-
     def is_running_here(self) -> bool:
         """Returns whether the pid is of this machine since its last start, and of this container,
         and still the same process."""
-        ours = own_identity()
-        is_here = (self.host, self.boot, self.pid_space) == (ours.host, ours.boot, ours.pid_space)
+        here = socket.gethostname(), boot_id(), pid_space()
+        is_here = (self.host, self.boot, self.pid_space) == here
         return is_here and bool(self.started) and started_at(self.pid) == self.started
 
 
 def own_identity() -> ProcessIdentity:
     pid = os.getpid()
-    return ProcessIdentity(pid, socket.gethostname(), _boot_id(), _pid_space(), started_at(pid))
+    return ProcessIdentity(pid, socket.gethostname(), boot_id(), pid_space(), started_at(pid))
+
+
+def place_name() -> str:
+    """Returns a name of this machine or container that can be a part of a file's name."""
+    return re.sub("[^A-Za-z0-9.-]", "_", socket.gethostname())[:40] + pid_space()
 
 
 def parse_identity(row: Mapping[str, object]) -> ProcessIdentity | None:
@@ -146,7 +146,8 @@ def started_at(pid: int) -> str:
 
 
 @cache
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Returns a name of this machine's time since its start; empty: not known."""
     if sys.platform == "linux":
         with suppress(OSError):
             return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -158,7 +159,7 @@ def _boot_id() -> str:
     return ""
 
 
-def _pid_space() -> str:
+def pid_space() -> str:
     """Returns the number of this process's pid namespace, empty for that of the machine itself."""
     try:
         name = os.readlink("/proc/self/ns/pid")

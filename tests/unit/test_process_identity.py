@@ -16,13 +16,20 @@ import pytest
 from llmd import paths, processes
 from llmd.errors import BadInput
 from llmd.files import hold_lock
-from llmd.processes import ProcessIdentity, kill, own_identity, parse_identity, started_at
+from llmd.processes import (
+    ProcessIdentity,
+    kill,
+    own_identity,
+    parse_identity,
+    place_name,
+    started_at,
+)
 
 
 @pytest.fixture(autouse=True)
 def _this_machine() -> None:
     """Forgets what a test under another platform's name has read."""
-    processes._boot_id.cache_clear()
+    processes.boot_id.cache_clear()
 
 
 @pytest.fixture
@@ -108,7 +115,7 @@ def test_each_machine_and_container_has_its_own_state(
     lock.write_text(json.dumps(asdict(replace(own_identity(), **change))))  # type: ignore[arg-type]
     with hold_lock(lock) if is_held else open(lock):
         own = paths.state_dir()
-    place = state / f"host-{own_identity().place}"
+    place = state / f"host-{place_name()}"
     assert own == (state if is_shared else place)
     assert paths.runtime_dir() == (state / "r" if is_shared else place / "run")
     assert paths.lock_path().parent == paths.log_path().parent == own
@@ -121,7 +128,7 @@ def test_a_lock_that_says_nothing_is_ours(state: Path, text: str) -> None:
 
 
 def test_a_state_of_one_s_own_is_found_again(state: Path) -> None:
-    own = state / f"host-{own_identity().place}"
+    own = state / f"host-{place_name()}"
     own.mkdir()
     assert paths.state_dir() == own
 
@@ -146,5 +153,5 @@ def test_without_a_home_nothing_is_touched(
 
 
 def test_the_boot_and_the_pid_space_are_of_this_machine() -> None:
-    assert len(processes._boot_id()) > 10
+    assert len(processes.boot_id()) > 10
     assert own_identity().started
