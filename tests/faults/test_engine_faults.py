@@ -4,18 +4,21 @@ replaced, but not for ever (reliability rows 1 to 4)."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llmd.engine import client, watchdog
+from llmd.engine import client, supervisor, watchdog
 from llmd.engine.client import EngineClient
 from llmd.engine.messages import Cost, Done
+from llmd.engine.process import WorkerProcess
 from llmd.engine.supervisor import MAX_DEATHS
 from tests.support.fault_engine import Asked, ready, running, starts, until
 from tests.support.fault_worker import LAST_WORDS, LOAD_FAILED, TEXT
@@ -185,3 +188,30 @@ async def test_stopping_answers_all(tmp_path: Path, mode: str) -> None:
         asked = [Asked(engine) for _ in range(3)]
         await until(starts, "a worker has begun")
     assert [(await one.answer()).reason for one in asked] == ["failed"] * 3
+
+
+def test_the_pauses_between_tries_to_start_a_worker_grow() -> None:
+    pauses_s = [supervisor.spawn_pause_s(n) for n in (1, 2, 3, 5, 6, 7, 10_000)]
+    assert pauses_s == [1, 2, 4, 16, 30, 30, 30]
+
+
+async def test_a_worker_that_cannot_be_started_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptors or no memory: nothing has ended, and it may be there again in a moment."""
+    monkeypatch.setattr(supervisor, "SPAWN_PAUSE_S", 0.001)
+    n_tries, real = [0], WorkerProcess._start
+
+    async def start(self: WorkerProcess, variables: Any) -> Any:
+        n_tries[0] += 1
+        if n_tries[0] <= MAX_DEATHS + 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await real(self, variables)
+
+    monkeypatch.setattr(WorkerProcess, "_start", start)
+    async with running("ok", tmp_path) as engine:
+        await until(lambda: n_tries[0], "the first try has failed")
+        assert engine.state == "loading"
+        await ready(engine)
+        assert (await Asked(engine).answer()).text == TEXT
+    assert n_tries == [MAX_DEATHS + 3]

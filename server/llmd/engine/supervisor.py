@@ -12,6 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ MAX_DEATHS = 5
 DEATHS_WITHIN_S = 60.0
 
 PULL_POLL_S = 1.0
-SPAWN_PAUSE_S = 1.0
+SPAWN_PAUSE_S, MAX_SPAWN_PAUSE_S = 1.0, 30.0
 TRY_AGAIN = "`llmd restart` tries again"
 RESTARTING = "The engine is restarting"
 SWITCHING = "The model is being switched"
@@ -63,6 +64,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._deaths_s: deque[float] = deque(maxlen=MAX_DEATHS)
         self._is_missing = False
+        self._n_unstarted = 0  # tries in a row that made no process
         self._n_shrunk = 0  # how often memory ran out, in a load or later
         self._candidate: CandidateWorker | None = None  # loaded, to be the next worker
         self._rollback: Rollback | None = None
@@ -82,7 +84,7 @@ class Supervisor:
 
     def restart_worker(self, intent: Literal["restart", "switch"]) -> None:
         """Ends the worker and starts a new one, also after a failure."""
-        self._n_shrunk = 0
+        self._n_shrunk = self._n_unstarted = 0
         self._deaths_s.clear()
         self._active.load()
         self._active.end(intent)
@@ -130,15 +132,27 @@ class Supervisor:
             reason = await self._run_process(model)
         except EngineError as error:
             reason = str(error)
-        except OSError as error:  # no descriptors, no processes, no interpreter any more
+        except OSError as error:  # no descriptors, no memory, no interpreter any more
             reason = f"The engine worker cannot be started: {error.strerror}"
-            await asyncio.sleep(SPAWN_PAUSE_S)
+            self._n_unstarted += 1
+            if not self._active.stop_intent and not self._roll_back(reason):
+                await self._wait_to_start(reason)
+                return
         except ModelError as error:
             reason, is_final = str(error), True
         if self._active.stop_intent in ("restart", "unload", "switch"):
             await self._handle_requested_stop()
         elif not self._roll_back(reason):
             await self._handle_exit(reason, is_final)
+
+    async def _wait_to_start(self, reason: str) -> None:
+        """Waits before the next try to start a process, each time longer. Nothing has ended, so
+        that this does not count as a death."""
+        _log.error("%s", reason)
+        self._active.requests.fail_all(reason)
+        self._active.load(reason)
+        with suppress(TimeoutError):  # of a restart
+            await asyncio.wait_for(self._wake.wait(), spawn_pause_s(self._n_unstarted))
 
     async def _handle_exit(self, reason: str, is_final: bool) -> None:
         _log.error("%s", reason)
@@ -170,6 +184,7 @@ class Supervisor:
             else:
                 load = load_message(self.config, model, self._n_shrunk)
                 how = await worker.run(load, active.on_message)
+            self._n_unstarted = 0
             is_killed = active.state == "loading" and worker.exit_code == -signal.SIGKILL
             if (is_killed or worker.ran_out_of_memory) and not active.stop_intent:
                 self._n_shrunk += 1
@@ -222,3 +237,8 @@ class Supervisor:
             return model_path(self.config.model).exists()
         except ModelError:
             return False
+
+
+def spawn_pause_s(n_unstarted: int) -> float:
+    """Returns the pause before the next try to start a process, after so many in a row."""
+    return float(min(SPAWN_PAUSE_S * 2 ** min(n_unstarted - 1, 16), MAX_SPAWN_PAUSE_S))
