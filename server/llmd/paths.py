@@ -97,7 +97,7 @@ def runtime_dir() -> Path:
         return state / "run"  # the other machine or container may share the other folders too
     if override := os.environ.get("LLMD_RUNTIME_DIR"):
         return Path(override)
-    if xdg := os.environ.get("XDG_RUNTIME_DIR"):
+    if os.path.isabs(xdg := os.environ.get("XDG_RUNTIME_DIR", "")):  # others are to be ignored
         return Path(xdg) / "llmd"
     run_user = Path(f"/run/user/{os.getuid()}")
     if sys.platform == "linux" and run_user.is_dir() and run_user.stat().st_uid == os.getuid():

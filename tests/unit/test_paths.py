@@ -35,6 +35,7 @@ def fake_run_user(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         ({"LLMD_RUNTIME_DIR": "/l", "XDG_RUNTIME_DIR": "/x"}, "/l"),
         ({"XDG_RUNTIME_DIR": "/x"}, "/x/llmd"),
         ({"LLMD_RUNTIME_DIR": "", "XDG_RUNTIME_DIR": ""}, "/s/run"),
+        ({"XDG_RUNTIME_DIR": "relative/run"}, "/s/run"),
         ({}, "/s/run"),
     ],
 )

@@ -4,8 +4,10 @@ that `lsp` starts at once. Exit code 2 for invalid input, 1 for a failure."""
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -26,19 +28,54 @@ _MODULES = {
 
 
 def main(argv: list[str] | None = None) -> int:
+    _open_closed_streams()
+    with suppress(OSError):
+        _leave_removed_folder()
     args = _parser().parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        return int(args.run(args) or 0)
+        code = int(args.run(args) or 0)
+        sys.stdout.flush()
     except LlmdError as error:
         print(f"llmd: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `llmd logs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        _discard_output()
+        print(f"llmd: The output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _open_closed_streams() -> None:
+    """Opens what a caller closed (`2>&-`): a socket in the place of standard error would get what
+    is printed, and a file would be a child's."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _leave_removed_folder() -> None:
+    """Goes to / where the current folder is gone: no relative path can name anything there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir("/")
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
