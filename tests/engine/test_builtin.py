@@ -173,7 +173,7 @@ def test_terminated_pull_leaves_nothing(models: Path, stage: str) -> None:
 def test_pull_removes_what_a_killed_pull_left(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stale = models / f"{build_builtin.PARTIAL_PREFIX}killed"
+    stale = models / f"{build_builtin.PARTIAL_PREFIX}killed_1"
     stale.mkdir()
     (stale / "wheel.whl").touch()
     monkeypatch.setattr(build_builtin, "ADAPTER_SHA256", "0" * 64)
