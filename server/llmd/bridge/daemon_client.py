@@ -137,6 +137,9 @@ def _start() -> socket.socket:
         end_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < end_s:
             if peer := connect():
+                if lock_contents().get("pid") != child.pid:  # it lost the race for the lock
+                    child.kill()
+                    child.wait()
                 return peer
             # A child that lost the race for the lock ends at once; the winner's socket follows.
             if child.poll() and not is_running():
