@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmd.config import Config
 from llmd.engine.client import EngineClient
+from llmd.engine.process import WorkerProcess
 from tests.support import fault_worker
 from tests.support.fault_engine import Asked, ready, starts, until
 from tests.support.fault_worker import BY_NAME, LAST_WORDS, LOAD_FAILED, TEXT
@@ -109,6 +112,28 @@ async def test_a_failed_load_beside_leaves_the_old_worker_alone(
         engine.configure(Config(model=model(tmp_path, "slow_load")), reload=True)
         await ready(engine, than=old)
         assert engine.notice == ""
+
+
+async def test_a_worker_that_cannot_be_started_in_the_old_one_s_place_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has ended: what was asked in between waits for the old model."""
+    asked, real = [], WorkerProcess._start
+    async with engine_with(tmp_path, has_room=False) as engine:
+        old = await ready(engine)
+
+        async def start(self: WorkerProcess, variables: Any) -> Any:
+            if asked:
+                return await real(self, variables)
+            asked.append(Asked(engine))
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(WorkerProcess, "_start", start)
+        engine.configure(Config(model=model(tmp_path, "slow_load")), reload=True)
+        await ready(engine, than=old)
+        assert (await asked[0].answer()).text == TEXT
+        assert "Too many open files" in engine.switch.reason
+        assert engine.config.model == f"{tmp_path}/ok.gguf"
 
 
 @pytest.mark.parametrize("mode", ["load_failed", "die_in_load"])

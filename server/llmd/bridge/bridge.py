@@ -45,7 +45,6 @@ Connect = Callable[[], socket.socket]
 Find = Callable[[], socket.socket | None]
 WasStopped = Callable[[], bool]
 
-
 # What a daemon may send to an editor beside answers (docs/PROTOCOL.md).
 TO_EDITOR = ("window/showMessage", "window/logMessage", "window/workDoneProgress/create",
              "$/progress", "$/cancelRequest", "llmd/partial", "llmd/state")  # fmt: skip
@@ -84,8 +83,8 @@ class Bridge:
         self._losses_s: deque[float] = deque(maxlen=MAX_LOSSES)
         self._shown: set[str] = set()
         self._loads: set[str] = set()  # tokens of the progress that the editor shows
-        # The thread that ended, and the reason; no reason: the editor left.
         self._was_shut_down = self._is_unannounced = False
+        # The thread that ended, and the reason; no reason: the editor left.
         self._ends: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
 
     def run(self) -> int:

@@ -81,7 +81,7 @@ class _Folder:
     rules: WorkspaceRules
 
 
-_DISABLED = WorkspaceRules(True, frozenset(), ())
+_DISABLED = WorkspaceRules(is_disabled=True)
 _NO_RULES = WorkspaceRules()
 
 

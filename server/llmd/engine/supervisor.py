@@ -135,8 +135,9 @@ class Supervisor:
         except OSError as error:  # no descriptors, no memory, no interpreter any more
             reason = f"The engine worker cannot be started: {error.strerror}"
             self._n_unstarted += 1
-            if not self._active.stop_intent and not self._roll_back(reason):
-                await self._wait_to_start(reason)
+            if not self._active.stop_intent:
+                if not self._roll_back(reason):
+                    await self._wait_to_start(reason)
                 return
         except ModelError as error:
             reason, is_final = str(error), True

@@ -93,8 +93,9 @@ def read_build(report: LlamaReport) -> BuildFacts:
         version = metadata.version(_LIBRARY)
     build = BuildFacts(version, _wanted_version(version), sys.executable)
     if library := report.library:
-        return replace(build, backends=library.backends, info=library.info, gpus=library.gpus,
-                       gpu_problem=library.gpu_problem)  # fmt: skip
+        host = library.machine
+        return replace(build, backends=library.backends, info=library.info, gpus=host.gpus,
+                       gpu_problem=host.gpu_problem)  # fmt: skip
     return replace(build, fault=report.fault)
 
 

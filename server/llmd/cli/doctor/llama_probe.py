@@ -16,7 +16,7 @@ import msgspec
 
 from llmd.cli.doctor.subprocess_json import run_module
 from llmd.errors import LlmdError
-from llmd.models.memory_plan import Gpu
+from llmd.models.memory_plan import DescribedMachine
 
 # The probe takes a second. On a busy machine a slow probe is not a fault of llama.cpp. A Mac may
 # have to compile Metal's kernels first.
@@ -25,11 +25,8 @@ PROBE_TIMEOUT_S = 60.0 if sys.platform == "darwin" else 15.0
 
 class LibraryReport(msgspec.Struct, frozen=True):
     backends: tuple[str, ...]
-    backend: str
     info: str
-    gpus: tuple[Gpu, ...]
-    is_unified: bool
-    gpu_problem: str = ""  # why the GPU backends found no GPU
+    machine: DescribedMachine
 
 
 class VocabularyReport(msgspec.Struct, frozen=True):
@@ -68,14 +65,10 @@ def _main() -> None:
 
 
 def _library() -> LibraryReport:
-    from llmd.worker.llama import backend, gpu_problem, gpus
     from llmd.worker.llama.system_info import backends, system_info
+    from llmd.worker.loader import describe_machine
 
-    devices, is_unified = gpus()
-    return LibraryReport(
-        tuple(backends()), backend(), system_info(), tuple(devices), is_unified,
-        "" if devices else gpu_problem(),
-    )  # fmt: skip
+    return LibraryReport(tuple(backends()), system_info(), describe_machine())
 
 
 def _vocabulary(path: Path) -> VocabularyReport:

@@ -17,7 +17,6 @@ from llmd.machine import MemoryReading
 from llmd.models import memory_plan
 from llmd.models.gguf.parse import Header
 from llmd.models.gguf.validate import whole_shape
-from llmd.models.memory_plan.devices import gpu_backends
 from llmd.models.memory_plan.hardware import max_wired_limit_bytes
 from llmd.transport.status_types import Status
 
@@ -61,14 +60,7 @@ def read_plan(
         return PlanFacts(lines, "", True, memory.worker_bytes, memory.planned_bytes)
     if header is None or library is None:
         return PlanFacts()
-    host = memory_plan.DescribedMachine(
-        library.backend, machine.n_cores(), machine.n_fast_cores(), machine.memory_bytes(),
-        machine.available_bytes(), library.gpus, library.is_unified,
-        is_calm=machine.read_memory().level == machine.NORMAL_PRESSURE,
-        ram_wired_bytes=machine.wired_bytes(), built_for=gpu_backends(library.backends),
-        gpu_problem=library.gpu_problem,
-    )  # fmt: skip
-    file = Path(path)
+    file, host = Path(path), library.machine
     try:
         shape = whole_shape(file, header)
         plan = memory_plan.plan_load(config.engine, host, shape, file.name)
